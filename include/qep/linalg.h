@@ -1,0 +1,49 @@
+/* linalg: serial and threaded dense kernels on plain arrays; the only door to BLAS, LAPACK and oneDNN. No MPI.
+ * Law of this module (same bits): inside any call BLAS runs on one thread; parallelism is our own OpenMP loop over
+ * tiles whose shapes depend on the problem's sizes only, never on the number of threads. bf16 products go through
+ * oneDNN's matmul. All row-major. Leading dimensions in elements. Sizes may be 0. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_LINALG_H
+#define QEP_LINALG_H
+
+#include "qep/base.h"
+
+typedef enum qep_compute { QEP_COMPUTE_F32, QEP_COMPUTE_BF16 } qep_compute;
+
+/* threads >= 1: OpenMP threads of this process; sets BLAS to one thread (openblas_set_num_threads through dlsym).
+ * Local. Call once before anything else. */
+void qep_linalg_start(int threads);
+int qep_linalg_threads(void);
+/* One line: BLAS library, core type, oneDNN version and ISA. */
+const char *qep_linalg_describe(void);
+/* NULL, or a warning for the log: e.g. the CPU has AVX-512 but OpenBLAS was told Haswell through OPENBLAS_CORETYPE. */
+const char *qep_linalg_warning(void);
+/* If OPENBLAS_CORETYPE holds a core slower than the CPU allows, unset it and re-execute the program; returns when
+ * nothing is to be done. Must run before MPI starts. Guarded against loops by the environment (QEP_REEXEC=1). */
+void qep_linalg_fix_core_type(char **argv);
+
+/* y[T, O] = x[T, C] * w[O, C]^T (+ y when accumulate). f32 through BLAS in tiles of tokens x outputs. */
+void qep_linear_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t T, int64_t C, int64_t O, bool accumulate);
+/* The same with bf16 inputs and f32 result (oneDNN matmul, f32 accumulation). */
+void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t T, int64_t C, int64_t O);
+
+/* c[m, n] = a^T b with a: [k, m] ld lda, b: [k, n] ld ldb; single thread, one library call (called from the
+ * caller's own parallel loop over tiles). c has ld ldc. */
+void qep_tile_tn_f32(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n, int64_t k);
+void qep_tile_tn_bf16(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb, int64_t m, int64_t n, int64_t k);
+
+/* Single-thread building blocks, one library call each. c[m,n] = alpha a[m,k] op(b) + beta c; trans_b: b is [n,k]. */
+void qep_gemm_f32(bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void qep_gemm_f64(bool trans_b, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
+/* Rows solved against a triangular matrix t[n, n] (row-major, ld ldt): x[m, n] <- x * t^-1 or x * t^-T.
+ * lower: t's lower triangle is read, else its upper. */
+void qep_trsm_right_f64(bool lower, bool trans, int64_t m, int64_t n, const double *t, int64_t ldt, double *x, int64_t ldx);
+void qep_trsm_right_f32(bool lower, bool trans, int64_t m, int64_t n, const float *t, int64_t ldt, float *x, int64_t ldx);
+/* In place lower Cholesky, row-major; 0 or the 1-based order of the leading minor that is not positive. */
+int64_t qep_cholesky_f64(int64_t n, double *a, int64_t lda);
+
+/* Measured ceilings for the benchmark: GFLOP/s of independent FMA chains, per process with `threads` threads. */
+double qep_peak_f32_gflops(double seconds);
+double qep_peak_f64_gflops(double seconds);
+double qep_peak_bf16_gflops(double seconds); /* 0 when the CPU has no bf16 dot product */
+
+#endif

@@ -1,0 +1,80 @@
+/* par: the only door to MPI besides dmat and store.
+ * Communicators, agreement on errors, large-count collectives, memory shared by the ranks of a node,
+ * even partition. Functions ending in _all are collective: every rank of the communicator calls them in the
+ * same order, and a returned status is equal on all ranks. Sizes in bytes or elements, 64 bits; transfers are
+ * chunked inside. MPI errors end the job (message with rank and host). SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_PAR_H
+#define QEP_PAR_H
+
+#include "qep/base.h"
+
+typedef struct qep_comm qep_comm;
+
+/* Starts MPI (FUNNELED) and creates the job's communicator (a duplicate of WORLD) with its split into nodes.
+ * QEP_RANKS_PER_NODE=k in the environment pretends that k consecutive ranks share a node (tests).
+ * Installs the abort hook of base and calls qep_fault_init. */
+qep_comm *qep_par_start(int *argc, char ***argv);
+/* Frees the communicator and ends MPI. Collective. */
+void qep_par_end(qep_comm **comm);
+const char *qep_par_library(void); /* MPI library version, one line */
+
+int qep_rank(const qep_comm *c);
+int qep_size(const qep_comm *c);
+int qep_node_rank(const qep_comm *c);  /* my number inside my node */
+int qep_node_size(const qep_comm *c);
+int qep_node_id(const qep_comm *c);    /* 0 .. n_nodes-1, in order of their lowest rank */
+int qep_n_nodes(const qep_comm *c);
+int qep_node_of(const qep_comm *c, int rank);
+const char *qep_host(const qep_comm *c); /* my host's name */
+
+/* Contiguous, even: part `part` of n items over `parts` (first n % parts get one more). */
+void qep_partition(int64_t n, int64_t parts, int64_t part, int64_t *begin, int64_t *count);
+
+/* The agreed status: that of the lowest failing rank, whose message every rank then holds; QEP_OK when none failed.
+ * Collective; the way every local step between two collectives is closed. */
+QEP_MUST_CHECK qep_status qep_agree_all(qep_comm *c, qep_status local);
+
+void qep_barrier_all(qep_comm *c);
+void qep_bcast_all(qep_comm *c, int root, void *buf, int64_t bytes);
+/* *text (qep_alloc'ed "text", NUL-terminated) of root to all; on the others *text is replaced. */
+void qep_bcast_text_all(qep_comm *c, int root, char **text, int64_t *bytes);
+void qep_sum_f64_all(qep_comm *c, double *x, int64_t n); /* order of additions not fixed: only for values where at most one rank is non-zero, or figures not in results */
+void qep_sum_i64_all(qep_comm *c, int64_t *x, int64_t n);
+void qep_sum_u64_all(qep_comm *c, uint64_t *x, int64_t n); /* modulo 2^64 */
+void qep_max_i64_all(qep_comm *c, int64_t *x, int64_t n);
+void qep_max_f32_all(qep_comm *c, float *x, int64_t n);
+void qep_max_f64_all(qep_comm *c, double *x, int64_t n);
+void qep_min_f64_all(qep_comm *c, double *x, int64_t n);
+bool qep_any_all(qep_comm *c, bool mine);
+/* Concatenates every rank's bytes on root in rank order: *out (qep_alloc "gather") and *total on root, NULL/0 elsewhere. */
+void qep_gather_all(qep_comm *c, int root, const void *mine, int64_t bytes, void **out, int64_t *total);
+/* Each rank sends send[displ[q] .. + count[q]) to rank q, bytes; receives into recv at rdispl. Arrays of size P. */
+void qep_exchange_all(qep_comm *c, const void *send, const int64_t *count, const int64_t *displ,
+                      void *recv, const int64_t *rcount, const int64_t *rdispl);
+/* Sum over ranks of int64 parts: rank q's part of every rank's send (count[q] elements at displ[q]; equal on all
+ * ranks) is added into recv (count[rank] elements, overwritten). Exact: independent of the number of ranks and of
+ * order. scratch inside: a few MiB. */
+void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *count, const int64_t *displ, int64_t *recv);
+
+/* --- memory shared by the ranks of a node ------------------------------------------------ */
+
+typedef struct qep_window qep_window;
+/* `bytes` (equal on all ranks), zeroed, 64-byte aligned, once per node. Noted in the memory table under `name` on
+ * the node's first rank only. Collective. No memory: the job ends with exit code 3. */
+qep_window *qep_window_create_all(qep_comm *c, const char *name, int64_t bytes);
+void qep_window_destroy_all(qep_window **w);
+void *qep_window_data(qep_window *w);
+int64_t qep_window_bytes(const qep_window *w);
+/* Barrier of the node with memory fence: what any rank of the node wrote before, all see after. */
+void qep_window_sync_all(qep_window *w);
+/* root's private buffer src[0..bytes) arrives at `offset` in every node's window, and is visible when it returns.
+ * src is read on root only. The caller makes sure nobody still reads that part (a preceding sync or bcast). */
+void qep_window_bcast_all(qep_window *w, int root, const void *src, int64_t offset, int64_t bytes);
+/* Rank r has written bytes [begin[r], begin[r] + count[r]) of its node's window (arrays of size P, equal on all
+ * ranks, count may be 0, ranges disjoint); afterwards every node's window holds all ranges. Syncs before and after. */
+void qep_window_merge_all(qep_window *w, const int64_t *begin, const int64_t *count);
+
+/* Bytes and messages that this rank has sent through this module, for the report. */
+void qep_par_traffic(int64_t *bytes, int64_t *messages);
+
+#endif

@@ -1,0 +1,92 @@
+/* quant: grids, clip search and the row kernels of the quantizers; packing. No MPI, no I/O: functions of pointers and
+ * sizes. Rows are independent, so every kernel works on a strip of QEP_STRIP rows; a strip's result does not depend
+ * on which other strips the process has. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_QUANT_H
+#define QEP_QUANT_H
+
+#include "qep/tensor.h"
+
+enum { QEP_STRIP = 64 }; /* rows of a strip; the unit of ownership of rows */
+
+typedef enum qep_method { QEP_METHOD_NONE, QEP_METHOD_RTN, QEP_METHOD_GPTQ } qep_method;
+typedef enum qep_clip { QEP_CLIP_NONE, QEP_CLIP_MSE, QEP_CLIP_HESSIAN } qep_clip;
+
+/* Settings of one linear. */
+typedef struct qep_qspec {
+    qep_method method;
+    int bits;             /* 2, 3, 4, 8 */
+    int64_t group_size;   /* columns per group; -1: one group per row; divides the columns or is -1 */
+    bool symmetric;       /* zero = 2^(bits-1), s = 2 max|w| / (2^bits - 1) (G-sym, methods.md 2.0) */
+    bool act_order;       /* columns in order of falling diag H */
+    bool static_groups;   /* groups fixed on the original columns before the loop */
+    qep_clip clip;
+    int64_t block_size;   /* columns per lazy block, >= 1 */
+    int zero_min;         /* smallest zero point that the output format can hold: 1 for gptq v1, else 0 */
+} qep_qspec;
+
+int64_t qep_n_groups(const qep_qspec *s, int64_t cols); /* G >= 1 */
+
+/* --- grids ------------------------------------------------------------------------------- */
+
+/* Scale and zero of n weights w (stride 1). Asymmetric: G-asym with 0 always in the range (methods.md 2.0); scale is
+ * rounded to f16 (qep_f16_scale) before anything is derived from it. weight: NULL or n non-negative importances (clip
+ * = hessian). clip = mse: shrink p = 1 - i/100, i = 0..79, error sum |q - w|^2.4, strict best, p = 1 first; clip = hessian: same
+ * candidates, error sum weight * (q - w)^2. All-zero weights: scale of [-1, 1]. */
+void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int64_t n, float *scale, int *zero);
+/* clamp(rint(w / scale) + zero, 0, 2^bits - 1), half to even; the one rounding used everywhere. */
+int qep_grid_code(int bits, float w, float scale, int zero);
+/* scale * (code - zero), exact in f32 (11-bit scale times 9-bit integer). */
+static inline float qep_grid_value(int code, float scale, int zero) { return scale * (float)(code - zero); }
+
+/* --- one strip ----------------------------------------------------------------------------- */
+
+/* Result of a strip of QEP_STRIP rows (rows beyond the matrix are padding), original column order. Caller owns arrays. */
+typedef struct qep_qstrip {
+    uint8_t *codes;   /* [QEP_STRIP, cols] */
+    float *scales;    /* [QEP_STRIP, G], values that f16 holds exactly */
+    uint8_t *zeros;   /* [QEP_STRIP, G] */
+} qep_qstrip;
+
+/* RTN: w [QEP_STRIP, cols] row-major f32. weight as in qep_grid_find per column or NULL. */
+void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int64_t cols, qep_qstrip *out);
+
+/* GPTQ in R-form (methods.md 2.2): H + mu I = R R^T, R upper, in processing order;
+ *   w_j = W*_j + sum_{i<j} (W*_i - Q_i) R_ij / R_jj ,  Q_j = grid(w_j).
+ * The factor arrives in blocks of rows, so that it need not sit on one rank. One state per strip.
+ * Columns are padded to a multiple of QEP_GPTQ_PAD inside so that the shapes of all products are fixed. */
+enum { QEP_GPTQ_PAD = 128 };
+typedef struct qep_gptq qep_gptq;
+/* target: [QEP_STRIP, cols] row-major in original order (copied). perm[j] = original column processed j-th, NULL: identity.
+ * rdiag [cols]: R_jj in processing order (weights of the hessian clip, known before the loop).
+ * All memory of the state is allocated here under "quantize.strips" (qep_gptq_bytes tells how much). */
+qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols, const int32_t *perm, const float *rdiag);
+void qep_gptq_destroy(qep_gptq **g);
+int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols);
+/* Blocks: number of steps, and which rows of R step b needs: [*row0, *row0 + *n_rows), at least the block's own columns;
+ * more when a dynamic group reaches beyond the block (its grid needs the conditional weights of all its columns). */
+int64_t qep_gptq_n_steps(const qep_qspec *s, int64_t cols);
+void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t *row0, int64_t *n_rows);
+/* r: rows row0.. of R in processing order, [n_rows, ldr] row-major f32, column c of r is column row0 + c of R;
+ * ldr = round_up(cols - row0, QEP_GPTQ_PAD) or more, entries beyond cols are 0. Steps in order 0, 1, ... */
+void qep_gptq_step(qep_gptq *g, int64_t step, const float *r, int64_t ldr);
+/* After the last step: result in original column order; g_idx[cols] (may be NULL) = group of each original column,
+ * equal for all rows. *loss [QEP_STRIP] (may be NULL): sum_j (w_j - q_j)^2 R_jj^2 = the row's tr((Q-W*)(H+mu I)(Q-W*)^T), f64. */
+void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double *loss);
+/* Plain reference for tests: whole R [cols, cols] f64 row-major, f64 arithmetic, any number of rows, any group and block. */
+void qep_gptq_ref(const qep_qspec *s, const double *target, int64_t rows, int64_t cols, const int32_t *perm,
+                  const double *R, uint8_t *codes, float *scales, uint8_t *zeros, int32_t *g_idx);
+
+/* --- packing (formats.md 3.2): little-endian bit stream ---------------------------------------- */
+
+int64_t qep_packed_words(int64_t n, int bits);                                   /* ceil(n * bits / 32) */
+void qep_pack_bits(uint32_t *words, const uint8_t *codes, int64_t stride, int64_t n, int bits); /* codes[k * stride] */
+void qep_unpack_bits(uint8_t *codes, int64_t stride, const uint32_t *words, int64_t n, int bits);
+
+/* --- digest ----------------------------------------------------------------------------------- */
+
+/* Hash pair of one row's codes, scales (as f16 bits) and zeros, keyed by linear and row number; the digest of a run is the sum
+ * modulo 2^64 over all rows, so it does not depend on who owns which row. g_idx: group of each column. */
+void qep_digest_row(uint64_t sum[2], int64_t linear, int64_t row, const uint8_t *codes, const float *scales,
+                    const uint8_t *zeros, const int32_t *g_idx, int64_t cols, int64_t groups);
+
+#endif

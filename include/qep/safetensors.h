@@ -1,0 +1,86 @@
+/* safetensors: header index with the checks of the reference reader, ranged reads, preallocated writer.
+ * No MPI: every rank may open the same file. Format facts: safetensors README, formats.md. Fault sites:
+ * "safetensors.open", "safetensors.read", "safetensors.create", "safetensors.write", "safetensors.sync".
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_SAFETENSORS_H
+#define QEP_SAFETENSORS_H
+
+#include "qep/json.h"
+#include "qep/tensor.h"
+
+#define QEP_ST_MAX_RANK 8
+
+typedef struct qep_st_tensor {
+    char *name;                     /* owned by the file */
+    qep_dtype dtype;
+    int rank;
+    int64_t shape[QEP_ST_MAX_RANK];
+    int64_t offset, bytes;          /* from the start of the file; bytes of data */
+    int shard;                      /* index into the set's files */
+} qep_st_tensor;
+
+/* --- reading -------------------------------------------------------------------------- */
+
+typedef struct qep_st_set qep_st_set; /* one file, or all shards of a model directory */
+
+/* Opens one file. All checks of the format (header length, JSON, dtypes, shapes, no holes, no overlap, exact file
+ * length). QEP_E_INPUT with file and tensor name; QEP_E_IO. *out NULL on error. */
+QEP_MUST_CHECK qep_status qep_st_open_file(const char *path, qep_st_set **out);
+/* Opens DIR/model.safetensors, or the shards of DIR/model.safetensors.index.json (every tensor of the weight_map
+ * must be in the shard it names; tensors of the shards that the map does not mention are ignored).
+ * Clear refusals: pytorch_model*.bin only, no weights, missing shard, tensor missing. */
+QEP_MUST_CHECK qep_status qep_st_open_dir(const char *dir, qep_st_set **out);
+void qep_st_close(qep_st_set **s);
+int64_t qep_st_count(const qep_st_set *s);
+const qep_st_tensor *qep_st_at(const qep_st_set *s, int64_t i);            /* in file order, shards in order */
+const qep_st_tensor *qep_st_find(const qep_st_set *s, const char *name);   /* NULL when absent; O(1) or O(log n) */
+int qep_st_n_files(const qep_st_set *s);
+const char *qep_st_file(const qep_st_set *s, int shard);   /* path */
+int64_t qep_st_file_bytes(const qep_st_set *s, int shard); /* size seen at open */
+const qep_json *qep_st_metadata(const qep_st_set *s, int shard); /* the __metadata__ object or NULL */
+/* Hash over all headers and file sizes: the identity of the model's files (cheap, not of the data). */
+uint64_t qep_st_identity(const qep_st_set *s);
+/* Raw bytes [begin, begin+bytes) of a tensor. Short reads are QEP_E_IO with file and tensor name. */
+QEP_MUST_CHECK qep_status qep_st_read(const qep_st_set *s, const qep_st_tensor *t, int64_t begin, int64_t bytes, void *dst);
+/* Rows [row0, row0+n) of a tensor [rows, ...] converted to f32. dtype must be a float type. A value that is not
+ * finite is QEP_E_INPUT naming file, tensor, row and column. */
+QEP_MUST_CHECK qep_status qep_st_read_rows_f32(const qep_st_set *s, const qep_st_tensor *t, int64_t row0, int64_t n, float *dst);
+
+/* --- writing: all names, shapes and offsets are known before the first byte of data ------- */
+
+typedef struct qep_st_layout qep_st_layout; /* the planned files */
+
+qep_st_layout *qep_st_layout_create(void);
+void qep_st_layout_destroy(qep_st_layout **l);
+/* Adds one tensor (order of calls is kept as the model's order). Name must be new. */
+QEP_MUST_CHECK qep_status qep_st_layout_add(qep_st_layout *l, const char *name, qep_dtype dtype, int rank, const int64_t *shape);
+/* Cuts into shards of at most shard_bytes data (a tensor never spans shards; a larger tensor gets its own), orders
+ * each file by falling element size, fixes headers ("format":"pt" and the given metadata strings, may be NULL) and
+ * offsets. Names: model.safetensors, or model-00001-of-0000N.safetensors. */
+QEP_MUST_CHECK qep_status qep_st_layout_finish(qep_st_layout *l, int64_t shard_bytes);
+int qep_st_layout_n_files(const qep_st_layout *l);
+const char *qep_st_layout_file(const qep_st_layout *l, int i);        /* base name */
+int64_t qep_st_layout_file_bytes(const qep_st_layout *l, int i);      /* complete size */
+int64_t qep_st_layout_total_size(const qep_st_layout *l);             /* data bytes of all tensors (index.json) */
+const qep_st_tensor *qep_st_layout_find(const qep_st_layout *l, const char *name);
+int64_t qep_st_layout_count(const qep_st_layout *l);
+const qep_st_tensor *qep_st_layout_at(const qep_st_layout *l, int64_t i);
+/* Text of model.safetensors.index.json (qep_free), NULL when there is one file. */
+char *qep_st_layout_index_text(const qep_st_layout *l);
+/* Creates DIR/<file>SUFFIX of every file: full size (posix_fallocate: a full disk is found here, QEP_E_RESOURCE),
+ * header written, fsynced. One process calls this (rank 0). */
+QEP_MUST_CHECK qep_status qep_st_layout_create_files(const qep_st_layout *l, const char *dir, const char *suffix);
+/* True when all files exist with the right size and header (a restart). */
+bool qep_st_layout_files_match(const qep_st_layout *l, const char *dir, const char *suffix);
+
+typedef struct qep_st_writer qep_st_writer; /* open files of a layout, for one process */
+QEP_MUST_CHECK qep_status qep_st_writer_open(const qep_st_layout *l /* [keep] */, const char *dir, const char *suffix, qep_st_writer **out);
+/* Bytes of tensor t at offset begin inside the tensor. Any process, any order, disjoint ranges. */
+QEP_MUST_CHECK qep_status qep_st_write(qep_st_writer *w, const qep_st_tensor *t, int64_t begin, int64_t bytes, const void *src);
+/* A [rows, row_bytes] block written as columns [byte0, byte0 + n) of each of `rows` rows of `stride` bytes: the
+ * way a slice of output channels goes into a [K/.., N] tensor. src is [rows, n] bytes. */
+QEP_MUST_CHECK qep_status qep_st_write_columns(qep_st_writer *w, const qep_st_tensor *t, int64_t rows, int64_t stride, int64_t byte0, int64_t n, const void *src);
+QEP_MUST_CHECK qep_status qep_st_writer_sync(qep_st_writer *w); /* fsync of every file written since the last sync */
+QEP_MUST_CHECK qep_status qep_st_writer_close(qep_st_writer **w); /* sync and close */
+
+#endif
