@@ -1,0 +1,87 @@
+/* config: the schema of keys, the parsed configuration, its dump. Everything a user can set is one row of one table (type, default, range,
+ * help), from which parsing, validation, --help text, config/reference.ini and qep_mpi.ini are made. No MPI: rank 0 reads the
+ * text, every rank parses the same bytes. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_CONFIG_H
+#define QEP_CONFIG_H
+
+#include "qep/base.h"
+
+/* Settings of a linear: [quantization] and [correction], overridable per module by [override NAME]. Text values are static names. */
+typedef struct qep_linear_config {
+    const char *method;       /* none | rtn | gptq */
+    int64_t bits;             /* 2, 3, 4, 8 */
+    int64_t group_size;       /* -1 or >= 1 */
+    bool symmetric, act_order, static_groups;
+    const char *clip;         /* none | mse | hessian */
+    double damping;           /* relative to mean diag H */
+    int64_t block_size;
+    const char *correction;   /* qep | none */
+    double alpha;             /* [0, 2] */
+    double correction_damping; /* lambda relative to mean diag H */
+    char *exclude;            /* comma list of names of linears that are not corrected, e.g. "down_proj"; globs on the module name's tail */
+} qep_linear_config;
+
+typedef struct qep_override {
+    char *name, *match;       /* glob on the module's full name (model.layers.3.self_attn.q_proj) */
+    uint32_t set;             /* which keys the section sets (bit per row of the schema's overridable keys) */
+    qep_linear_config values;
+    int line;
+} qep_override;
+
+typedef struct qep_named_file { char *name, *path; } qep_named_file;
+
+typedef struct qep_config {
+    char *model_path;                       /* [model] path */
+    char *output_path;                      /* [output] path */
+    const char *format;                     /* gptq | dense */
+    int64_t shard_size;                     /* bytes */
+    bool overwrite;
+    char **calibration_data; int64_t n_calibration_data; /* absolute or relative to the file, resolved */
+    char *field;
+    int64_t samples;
+    int64_t length;                         /* 0: auto (2048 for one-dimensional sources, the rows of [samples, length] arrays) */
+    const char *selection;                  /* random | sequential */
+    int64_t seed;
+    qep_linear_config linear;               /* [quantization] + [correction] */
+    bool lm_head;
+    qep_override *overrides; int64_t n_overrides;
+    qep_named_file *evaluation; int64_t n_evaluation; /* [evaluation] data = name:file, ... */
+    int64_t evaluation_length;              /* 0: as calibration */
+    int64_t evaluation_tokens;              /* limit per set, 0: all */
+    char *checkpoint_path;                  /* default <output>/checkpoint.h5 */
+    int64_t checkpoint_every, checkpoint_keep; /* every 0: never */
+    const char *compute;                    /* bf16 | f32 */
+    int64_t threads;                        /* 0: OMP_NUM_THREADS, else cores / ranks of the node */
+    double walltime_s;                      /* 0: none */
+    bool reproducible;
+    const char *activations;                /* auto | keep | recompute */
+    const char *on_failure;                 /* repair | abort */
+    const char *log_level;
+    int64_t grid;                           /* [solver] grid: 0 auto, else owners P of a Px1 grid */
+    int64_t solver_block;
+    char *source;                           /* name of the file, for messages */
+} qep_config;
+
+/* text: the file's text; source: its path (relative paths resolve against its directory; values from the command line against the working
+ * directory). sets: n_sets strings "section.key=value" from the command line (win over the file). Unknown or duplicate keys and sections, bad values,
+ * impossible combinations: QEP_E_CONFIG with source:line, key, and what is allowed. ${NAME} is taken from the environment (unset: error). */
+QEP_MUST_CHECK qep_status qep_config_parse(const char *text, const char *source, const char *const *sets, int n_sets, qep_config **out);
+void qep_config_destroy(qep_config **c);
+/* Effective settings of a module (full name "model.layers.3.mlp.down_proj"): defaults, then every matching override in file order.
+ * Pointers inside are borrowed from c. Correction is "none" when the name is excluded. */
+void qep_config_linear(const qep_config *c, const char *module, qep_linear_config *out);
+/* The complete effective configuration as INI text, usable as input again (absolute paths). qep_free. */
+char *qep_config_dump(const qep_config *c);
+/* Only the keys that the result depends on (not: threads, walltime, paths of output and checkpoint, log level, evaluation of ranks ...), one "section.key = value" a line,
+ * sorted: part of a checkpoint's identity. qep_free. */
+char *qep_config_identity(const qep_config *c);
+/* Every key with type, default, range and help as a commented INI file: config/reference.ini. qep_free. */
+char *qep_config_reference(void);
+/* Lines for --help: section.key (default): help. qep_free. */
+char *qep_config_help(void);
+/* True when the glob (with * and ?) matches all of name. */
+bool qep_glob(const char *pattern, const char *name);
+/* "H:MM:SS", "MM:SS" or seconds. */
+QEP_MUST_CHECK qep_status qep_parse_duration(const char *text, double *seconds);
+
+#endif

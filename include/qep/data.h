@@ -1,0 +1,60 @@
+/* data: token sources and the list of sequences of a run. A source is anything that yields token ids by (row, offset): .npy and HDF5 arrays; text with
+ * a tokenizer is one more source of the same kind. Each rank reads only its own sequences. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_DATA_H
+#define QEP_DATA_H
+
+#include "qep/config.h"
+#include "qep/par.h"
+
+/* --- one source -------------------------------------------------------------------------------- */
+
+typedef struct qep_source qep_source;
+/* By file name: .npy (C order, 1-D or [samples, length], int32, int64, uint16, also uint32), .h5/.hdf5 (dataset "tokens", or PATH.h5:/name).
+ * Other endings: QEP_E_INPUT that says what is supported. Local. Fault sites "data.open", "data.read". */
+QEP_MUST_CHECK qep_status qep_source_open(const char *path, qep_source **out);
+void qep_source_close(qep_source **s);
+int64_t qep_source_rows(const qep_source *s);       /* 1 for a one-dimensional array */
+int64_t qep_source_length(const qep_source *s);     /* tokens per row */
+bool qep_source_is_rows(const qep_source *s);       /* [samples, length]: rows are sequences of their own */
+/* n ids from `first` in `row`. Ids outside [0, vocab) are QEP_E_INPUT naming file, row, position and value. */
+QEP_MUST_CHECK qep_status qep_source_read(qep_source *s, int64_t row, int64_t first, int64_t n, int64_t vocab, int32_t *ids);
+
+/* --- Python's generator, so that published windows can be repeated (methods.md 4) ------------------ */
+
+typedef struct qep_mt19937 { uint32_t s[624]; int at; } qep_mt19937;
+void qep_mt_seed(qep_mt19937 *r, uint64_t seed);               /* random.seed(int) : init_by_array */
+int64_t qep_mt_randint(qep_mt19937 *r, int64_t a, int64_t b);  /* random.randint(a, b), a <= b, span below 2^32 */
+
+/* --- the sequences of a run ------------------------------------------------------------------------ */
+
+typedef enum qep_seq_kind { QEP_SEQ_CALIBRATION, QEP_SEQ_EVALUATION } qep_seq_kind;
+typedef struct qep_seq {
+    qep_seq_kind kind;
+    int set;                   /* evaluation set number, or index of the calibration file */
+    int64_t row, first, length; /* tokens [first, first + length) of row */
+} qep_seq;
+
+typedef struct qep_corpus {
+    qep_seq *seqs; int64_t n;            /* calibration first, then evaluation set by set; equal on all ranks */
+    int64_t n_calibration;
+    int64_t calibration_tokens, tokens;  /* sums */
+    int64_t max_length;
+    int64_t begin, count;                /* my contiguous slice, balanced by tokens */
+    int64_t token_begin;                 /* tokens before my slice */
+    int64_t my_tokens;
+    int32_t **ids;                       /* [count] -> my sequences' ids */
+    uint64_t digest[2];                  /* over all ids and kinds, independent of the split */
+    int64_t n_sets; char **set_names;    /* evaluation sets */
+} qep_corpus;
+
+/* Chooses windows and reads mine. Rules: rows of [samples, length] arrays: the first `samples` rows (sequential) or rows drawn without replacement (random; all rows
+ * in file order when samples equals their number); one-dimensional: contiguous windows (sequential), or start = randint(0, n - length - 1) per sample
+ * with Python's generator seeded by `seed` (random). Evaluation: contiguous windows of evaluation_length, the last partial one dropped. Several calibration files share the samples evenly (earlier
+ * files get one more). Too few rows or tokens: QEP_E_INPUT with what is there and which key to change. need_calibration = false: calibration may be absent.
+ * Collective. */
+QEP_MUST_CHECK qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab, bool need_calibration, qep_corpus **out);
+void qep_corpus_destroy(qep_corpus **corpus);
+/* Slice of rank r (for tests and the plan): sequences are dealt as contiguous runs whose token counts are as even as possible. */
+void qep_corpus_slice(const qep_corpus *corpus, int64_t ranks, int64_t rank, int64_t *begin, int64_t *count);
+
+#endif

@@ -1,0 +1,75 @@
+/* export: from quantized linears (codes, scales, zeros, g_idx: the single truth) to the files of an output directory. Formats here: gptq (v1) and
+ * dense; each is a pure re-layout. Names, shapes and offsets are fixed before the run; ranks write their rows in place into
+ * NAME.partial files; publishing is a rename. formats.md 1.4, 3, 9. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_EXPORT_H
+#define QEP_EXPORT_H
+
+#include "qep/config.h"
+#include "qep/par.h"
+#include "qep/quant.h"
+#include "qep/safetensors.h"
+
+/* What the writer has to know of each linear of the model, in model order. */
+typedef struct qep_export_linear {
+    char *module;                 /* "model.layers.0.self_attn.q_proj" */
+    const qep_st_tensor *weight;  /* source tensor */
+    const qep_st_tensor *bias;    /* or NULL */
+    int64_t rows, cols;
+    bool quantized;               /* false: copied as it is */
+    qep_qspec spec;
+} qep_export_linear;
+
+typedef struct qep_export_request {
+    const char *format;           /* "gptq" | "dense" */
+    const char *source_dir;       /* model directory */
+    const char *config_text;      /* its config.json */
+    const qep_st_set *files;      /* [keep] */
+    const qep_export_linear *linears; int64_t n_linears; /* [keep]; all linears incl. lm_head when it is a candidate */
+    bool tied_head_quantized;     /* lm_head is quantized though tied: untie */
+    const char *output_dir;
+    int64_t shard_bytes;
+    qep_dtype dense_dtype;        /* dtype of dense weights: the model's own (BF16, F16, F32) */
+    const char *meta_json;        /* provenance object text for quantization_config.meta, or NULL */
+    double damping;               /* for the config's damp_percent */
+} qep_export_request;
+
+typedef struct qep_export qep_export;
+
+/* Checks what the format can hold (bits, K % 32, N % 32, group divides K, uniform bits / group / sym or "dynamic" entries ...): QEP_E_CONFIG
+ * naming module and reason. Plans the layout. Touches no file. Local, same on all ranks. */
+QEP_MUST_CHECK qep_status qep_export_plan(const qep_export_request *rq, qep_export **out);
+void qep_export_destroy(qep_export **e);
+int64_t qep_export_disk_bytes(const qep_export *e);   /* all files */
+const qep_st_layout *qep_export_layout(const qep_export *e);
+/* Zero points below this cannot be stored (1 for gptq v1 asymmetric). */
+int qep_export_zero_min(const char *format);
+/* bits per weight stored, over the quantized linears, scales and zeros included. */
+double qep_export_bits_per_weight(const qep_export *e);
+
+/* Directory checks before work: exists or can be made, writable, no weights of another model there unless overwrite or our own partial
+ * files (resume). QEP_E_CONFIG / QEP_E_IO / QEP_E_RESOURCE (free space below what is needed, names both figures). Root looks, all agree. Creates the directory only when `create`. Collective. */
+QEP_MUST_CHECK qep_status qep_export_check_dir_all(qep_comm *c, const qep_export *e, bool overwrite, bool create);
+/* Creates (fresh) or reuses (resume; QEP_E_CHECKPOINT if they do not match) the .partial files and opens them on every rank. Collective. */
+QEP_MUST_CHECK qep_status qep_export_open_all(qep_comm *c, qep_export *e, bool resume);
+/* Copies all tensors that are not quantized, split over ranks. Collective. */
+QEP_MUST_CHECK qep_status qep_export_copy_all(qep_comm *c, qep_export *e);
+/* Rows [row0, row0 + n) of linear number i: codes [n, cols], scales [n, G], zeros [n, G], in original column order, g_idx [cols]. row0 a multiple of 32, n too unless
+ * the rows end there. Local. */
+QEP_MUST_CHECK qep_status qep_export_put_rows(qep_export *e, int64_t i, int64_t row0, int64_t n, const uint8_t *codes, const float *scales,
+                                              const uint8_t *zeros, const int32_t *g_idx);
+/* Value that a reader of the file gets: scale * (code - zero), rounded to the dense dtype in dense output. values [n, cols]. Used for the quantized stream, so that what is evaluated is what is stored. */
+void qep_export_values(const qep_export *e, int64_t i, int64_t n, const uint8_t *codes, const float *scales, const uint8_t *zeros, const int32_t *g_idx, float *values);
+/* fsync of my shard files (before a checkpoint is sealed). Local. */
+QEP_MUST_CHECK qep_status qep_export_sync(qep_export *e);
+/* Writes config.json, quantize_config.json, index and side files (copied bytes) as .partial, syncs, then renames everything; old weight files that are not part of the new
+ * output are removed last (overwrite). extra files of the program (log, csv ...) are left alone. Collective. */
+QEP_MUST_CHECK qep_status qep_export_publish_all(qep_comm *c, qep_export *e);
+/* Removes our .partial files (a run started anew). Root. */
+QEP_MUST_CHECK qep_status qep_export_discard_all(qep_comm *c, qep_export *e);
+
+/* --- reading back (--check DIR) ------------------------------------------------------------------------ */
+
+/* Opens a finished gptq or dense output, unpacks every quantized tensor, recomputes the digest, checks shapes, config against tensors, g_idx, scales (finite, > 0). digest[2] as qep_digest_row's sum. *n_linears. Split over ranks. Collective. */
+QEP_MUST_CHECK qep_status qep_export_check_all(qep_comm *c, const char *dir, uint64_t digest[2], int64_t *n_linears);
+
+#endif

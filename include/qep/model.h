@@ -1,0 +1,116 @@
+/* model: the architecture record of a family, the weight index, one block's weights in memory shared by a node, and running
+ * a block with taps at the inputs of its linear groups.
+ *
+ * A decoder block is four groups of linears that read the same input (formats.md 2.2):
+ *   0 qkv      reads RMSNorm(x)       produces act = attention output
+ *   1 o        reads act              adds to x
+ *   2 gate_up  reads RMSNorm(x)       produces act = silu(gate) * up
+ *   3 down     reads act              adds to x
+ * Streams: full precision (fp) and quantized (q); the block holds both sets of weights. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_MODEL_H
+#define QEP_MODEL_H
+
+#include "qep/json.h"
+#include "qep/nn.h"
+#include "qep/par.h"
+#include "qep/safetensors.h"
+
+enum { QEP_N_GROUPS = 4, QEP_N_ROLES = 7, QEP_MAX_MEMBERS = 3 };
+typedef enum qep_role { QEP_ROLE_Q, QEP_ROLE_K, QEP_ROLE_V, QEP_ROLE_O, QEP_ROLE_GATE, QEP_ROLE_UP, QEP_ROLE_DOWN } qep_role;
+typedef enum qep_stream { QEP_STREAM_FP, QEP_STREAM_Q } qep_stream;
+
+typedef struct qep_linear_shape {
+    const char *name;   /* inside the block: "self_attn.q_proj" */
+    int group;
+    int64_t rows, cols; /* O, C */
+    bool bias;
+} qep_linear_shape;
+
+typedef struct qep_arch {
+    const char *family;             /* "llama" */
+    int64_t hidden, inter, n_blocks, n_heads, n_kv_heads, head_dim, vocab, max_position;
+    double eps;
+    qep_rope rope;
+    bool tied;                      /* lm_head is the embedding */
+    bool attention_bias, mlp_bias;
+    qep_dtype dtype;                /* of the checkpoint by config.json; tensors may differ */
+    qep_linear_shape linears[QEP_N_ROLES]; /* by role */
+    int group_first[QEP_N_GROUPS], group_count[QEP_N_GROUPS]; /* roles of a group are consecutive */
+} qep_arch;
+
+/* From config.json (transformers 4 and 5 spellings of RoPE and dtype). source: file name for messages. Unknown family, unsupported feature (other rope types, hidden_act other than silu,
+ * quantization_config present, sliding window ...): QEP_E_INPUT naming the key and what is supported. */
+QEP_MUST_CHECK qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *out);
+
+typedef struct qep_model {
+    qep_arch arch;
+    char *path;
+    char *config_text;              /* config.json, bytes as read */
+    qep_st_set *files;
+    const qep_st_tensor *embed, *final_norm, *lm_head; /* lm_head == embed when tied */
+    uint64_t identity[2];           /* hash of config.json and of all headers and file sizes */
+} qep_model;
+
+/* Reads config.json (root reads, all parse), opens the weight files, checks that every tensor needed is there with the right shape and a float dtype.
+ * QEP_E_INPUT naming file and tensor. Collective. */
+QEP_MUST_CHECK qep_status qep_model_open_all(qep_comm *c, const char *path, qep_model **out);
+void qep_model_close(qep_model **m);
+/* Reads every weight once, split over ranks, and refuses NaN and Inf (file, tensor, row, column). Collective. */
+QEP_MUST_CHECK qep_status qep_model_scan_all(qep_comm *c, const qep_model *m);
+/* Full tensor name: "model.layers.<b>.<name>.weight" -> tensor; NULL when absent. suffix "weight" or "bias". */
+const qep_st_tensor *qep_model_linear_tensor(const qep_model *m, int64_t block, qep_role role, const char *suffix);
+/* "model.layers.<b>.<name>" into buf. */
+const char *qep_model_linear_name(const qep_model *m, int64_t block, qep_role role, char *buf, size_t cap);
+/* x[T, hidden] f32 = embedding rows of ids, read from the file (nothing of size vocab x hidden in memory). Local. */
+QEP_MUST_CHECK qep_status qep_model_embed(const qep_model *m, const int32_t *ids, int64_t T, float *x);
+
+/* --- one block ------------------------------------------------------------------------------------- */
+
+typedef struct qep_block qep_block;
+/* Windows for one block: weights of both streams in the compute type (f32 or bf16), norms and biases in f32. "model.block.fp", "model.block.q". with_q = false: no quantized stream. Collective. */
+qep_block *qep_block_create_all(qep_comm *c /* [keep] */, const qep_model *m /* [keep] */, qep_compute compute, bool with_q);
+void qep_block_destroy_all(qep_block **b);
+void qep_block_bytes(const qep_arch *a, qep_compute compute, int64_t *fp, int64_t *q); /* per node, for the plan */
+/* Reads block number `index` into the fp weights (ranks of a node read slices); the q weights become equal to them. Collective. */
+QEP_MUST_CHECK qep_status qep_block_load_all(qep_block *b, int64_t index);
+int64_t qep_block_index(const qep_block *b);
+/* Puts rows [row0, row0 + n) of a linear (f32 values) into my node's q weights in the compute type; then, when every rank has put its rows,
+ * qep_block_share_all spreads them to all nodes. begin/count: rows of this linear that each rank has put (size P). */
+void qep_block_put_rows(qep_block *b, qep_role role, int64_t row0, int64_t n, const float *values);
+void qep_block_share_all(qep_block *b, qep_role role, const int64_t *begin, const int64_t *count);
+
+/* Scratch for running one sequence at a time: "model.work". max_tokens: longest sequence. Local. */
+typedef struct qep_work qep_work;
+qep_work *qep_work_create(const qep_arch *a, qep_compute compute, int64_t max_tokens);
+void qep_work_destroy(qep_work **w);
+int64_t qep_work_bytes(const qep_arch *a, qep_compute compute, int64_t max_tokens);
+
+/* Columns of group g's input (hidden, heads * head_dim, hidden, inter) and, for groups 0 and 2, of the act it produces. */
+int64_t qep_group_cols(const qep_arch *a, int g);
+int64_t qep_group_act_cols(const qep_arch *a, int g); /* 0 for groups 1 and 3 */
+
+/* Input of group g (0 and 2) for one sequence: out[T, hidden] = RMSNorm of x. (Groups 1 and 3 read act itself.) Norms are the same in both streams. Local. */
+void qep_block_norm(const qep_block *b, int g, const float *x, int64_t T, float *out);
+
+/* Sums of one linear over a sequence for the error figures: f64. Bias not included. */
+typedef struct qep_out_error { double diff, ref; } qep_out_error; /* sum |W x - Q xq|^2, sum |W x|^2 */
+
+/* Runs the linears of group g and what follows them on one sequence in both streams.
+ * in_fp, in_q: [T, cols of g]; g = 0, 2: act_fp, act_q [T, act cols] are written; g = 1, 3: x_fp, x_q [T, hidden] are added to.
+ * fp or q part is skipped when its in_ pointer is NULL (then err is not touched). err[members of g] is added to when both run.
+ * Uses rope positions 0..T-1. Local. */
+void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp, const float *in_q,
+                       float *x_fp, float *x_q, float *act_fp, float *act_q, qep_out_error *err, qep_work *w);
+
+/* --- the head ---------------------------------------------------------------------------------------- */
+
+typedef struct qep_head qep_head; /* final norm and lm_head weights: "model.head" per node, vocab x hidden in the compute type */
+QEP_MUST_CHECK qep_status qep_head_load_all(qep_comm *c, const qep_model *m, qep_compute compute, bool with_q, qep_head **out);
+void qep_head_destroy_all(qep_head **h);
+void qep_head_put_rows(qep_head *h, int64_t row0, int64_t n, const float *values);
+void qep_head_share_all(qep_head *h, const int64_t *begin, const int64_t *count);
+void qep_head_norm(const qep_head *h, const float *x, int64_t T, float *out); /* final RMSNorm */
+/* logits[T, vocab] of normed rows a[T, hidden]; stream Q uses the quantized head when there is one. T small (chunks). */
+void qep_head_logits(const qep_head *h, qep_stream s, const float *a, int64_t T, float *logits, qep_work *w);
+
+#endif

@@ -1,0 +1,85 @@
+/* solve: statistics of a linear group, damping, factor, correction. All distributed; nothing of size d x d on one rank.
+ * d = input channels of the group. H = Xq Xq^T, C = (X - Xq) Xq^T (X: full-precision stream, Xq: quantized stream), both per token.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_SOLVE_H
+#define QEP_SOLVE_H
+
+#include "qep/dmat.h"
+#include "qep/linalg.h"
+
+/* --- statistics ------------------------------------------------------------------------------ */
+
+/* Where the inputs of the group come from: my calibration sequences. */
+typedef struct qep_tap_source {
+    void *ctx;
+    int64_t n_seq;                 /* mine; may be 0 */
+    int64_t max_tokens;            /* longest of all ranks' sequences */
+    /* tokens of sequence i */
+    int64_t (*tokens)(void *ctx, int64_t i);
+    /* Fills xq[T, d] with the quantized stream's input and, unless delta is NULL, delta[T, d] = X - Xq formed in f32. Called several times
+     * per sequence (once per pass and panel). */
+    void (*get)(void *ctx, int64_t i, float *xq, float *delta);
+} qep_tap_source;
+
+typedef struct qep_stats_plan {
+    int64_t d;
+    qep_compute compute;           /* f32 products, or bf16 with f32 accumulation (inputs rounded to bf16) */
+    int64_t total_tokens;          /* of all ranks' calibration sequences, >= 1 */
+    bool want_c;
+    int64_t panel;                 /* columns per panel, multiple of QEP_STATS_TILE (memory: 8 bytes x d x panel, twice with C) */
+    int64_t block, n_owners;       /* of the matrices */
+} qep_stats_plan;
+enum { QEP_STATS_TILE = 512 };     /* rows and columns of one product's tile; the shapes of all products depend on d and T only */
+int64_t qep_stats_panel_bytes(const qep_stats_plan *p); /* scratch per rank, by the plan's formula: "stats.panel" */
+int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t max_tokens, int threads); /* "stats.tap" */
+
+/* Collective. Two passes over the sequences: exact largest magnitude of each channel (over all ranks), which fixes the power-of-two scale
+ * e_i of channel i; then panels of columns: the f32 product of each sequence (the leaf) is added as int64 in units of 2^(e_i + e_j - s), s = 62 - ceil(log2(total tokens)),
+ * summed exactly over sequences and ranks and sent to the owners of the rows. Same bits for any split of the sequences.
+ * Result: *H (full symmetric) and *C (NULL unless want_c), divided by total_tokens. QEP_E_NUMERIC when an input is not finite. */
+QEP_MUST_CHECK qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_dmat **H, qep_dmat **C);
+
+/* --- damping, factor ------------------------------------------------------------------------- */
+
+typedef struct qep_ladder {
+    double damping;    /* in: relative to mean(diag H); out: what was used */
+    bool repair;       /* on a failed factor: damping *= 10 (from at least 1e-3), until > 1 */
+    int attempts;      /* out: 1 when the first factor worked */
+    int64_t minor;     /* out: last failing minor, 0 when none */
+} qep_ladder;
+
+/* dead[d] = diag H_i == 0; such channels get H_ii = mean of the living diagonal (scale-free, methods.md 0.1 item 1). *n_dead, *mean: mean of the living
+ * diagonal (0 when all are dead: then H becomes the identity and *mean 1). Collective. */
+void qep_dead_all(qep_dmat *H, uint8_t *dead, int64_t *n_dead, double *mean);
+
+/* Order of processing: identity, or falling diagonal of H, ties by index (act_order). perm[d]. diag[d] from qep_dmat_diag_all. */
+void qep_processing_order(const double *diag, int64_t d, bool act_order, int32_t *perm);
+
+/* *L = lower factor of H + damping * mean * I. *mean = mean(diag H). H is unchanged. QEP_E_NUMERIC when no rung of the ladder works. Collective. */
+QEP_MUST_CHECK qep_status qep_factor_all(const qep_dmat *H, qep_ladder *ladder, qep_dmat **L);
+/* *Lr = lower factor of the reversed, permuted H + damping * mean * I, i.e. R = J Lr J is upper with R R^T = (H + mu I)[perm, perm]; fetch its rows with flip = true.
+ * rdiag[d] (f32, on every rank): R_jj in processing order. Collective. */
+QEP_MUST_CHECK qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *perm, qep_ladder *ladder, qep_dmat **Lr, float *rdiag);
+
+/* --- rows: every rank works on its own strips of QEP_SOLVE_STRIP rows, the matrix streams by in blocks of rows -------- */
+
+enum { QEP_SOLVE_STRIP = 64 };
+int64_t qep_stream_bytes(int64_t d);  /* size of the streaming window: "solve.stream" */
+
+/* y[n_strips * 64, d] += a[n_strips * 64, d] * M, f64 or f32 (ldd = d). Fixed shapes: bits do not depend on who owns which strip. n_strips may be 0.
+ * w: window of at least qep_stream_bytes(d). Collective. */
+void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a, double *y, qep_window *w);
+void qep_rows_times_f32_all(const qep_dmat *M, int64_t n_strips, const float *a, float *y, qep_window *w);
+/* x[n_strips * 64, d] <- x (L L^T)^-1. Collective. */
+void qep_rows_solve_all(const qep_dmat *L, int64_t n_strips, double *x, qep_window *w);
+/* M <- M (L L^T)^-1, M's own rows as right-hand sides. Collective. */
+void qep_dmat_solve_all(qep_dmat *M, const qep_dmat *L, qep_window *w);
+
+/* QEP's correction (arXiv 2504.09629, Prop. 5.1 and Eq. 6): out = W + alpha * W C (H + lambda I)^-1 for my strips.
+ * w_rows, out: [n_strips * 64, d] f32 (may be the same array). total_rows: rows of all linears of the group over all ranks: chooses between
+ * forming M = C (H + lambda I)^-1 once (total_rows > d; C is overwritten by M) and solving for the rows. alpha[i]: factor of strip i (0: the strip is left alone).
+ * Scratch "solve.rows". Collective. */
+void qep_correct_rows_all(qep_dmat *C, const qep_dmat *L, int64_t total_rows, int64_t n_strips, const double *alpha,
+                          const float *w_rows, float *out, qep_window *w);
+
+#endif
