@@ -76,9 +76,9 @@ void qep_set_abort_hook(void (*hook)(int exit_code), int rank);
 /* --- log --------------------------------------------------------------------------- */
 
 typedef enum qep_log_level { QEP_LOG_ERROR, QEP_LOG_WARN, QEP_LOG_INFO, QEP_LOG_DEBUG } qep_log_level;
-/* The log is silent until started. root: this rank writes (others stay silent but for qep_log_any). */
+/* The log is silent until started. root: this rank writes (others stay silent). */
 void qep_log_start(bool root, qep_log_level level);
-/* Appends the log to a file too (line buffered, time stamps); QEP_E_IO. Root. */
+/* Appends the log to a file too (line buffered, time stamps); QEP_E_IO. Does nothing on other ranks. */
 QEP_MUST_CHECK qep_status qep_log_file(const char *path);
 void qep_log_close(void);
 qep_log_level qep_log_get_level(void);
@@ -143,7 +143,8 @@ extern const char qep_build_id[];     /* git id, compiler and flags, one line */
 
 /* --- files (POSIX, no MPI) ------------------------------------------------------------ */
 
-/* Whole file in memory with a terminating NUL; *bytes without it. QEP_E_IO / `missing` when it does not exist. */
+/* Whole file in memory (qep_free) with a terminating NUL; *bytes without it. QEP_E_IO; `missing` when it does not exist,
+ * is a directory or has more than max_bytes (INT64_MAX: no limit). */
 QEP_MUST_CHECK qep_status qep_file_read(const char *path, int64_t max_bytes, qep_status missing, char **text, int64_t *bytes);
 /* Writes path.tmp, fsync, rename, fsync of the directory. Fault site "file.write". */
 QEP_MUST_CHECK qep_status qep_file_write(const char *path, const void *data, int64_t bytes);
@@ -152,7 +153,7 @@ bool qep_dir_exists(const char *path);
 QEP_MUST_CHECK qep_status qep_dir_make(const char *path); /* with parents; existing is fine */
 QEP_MUST_CHECK qep_status qep_fsync_dir(const char *path);
 QEP_MUST_CHECK qep_status qep_file_remove(const char *path); /* a missing file is fine */
-char *qep_path_join(const char *dir, const char *name); /* qep_free */
+char *qep_path_join(const char *dir, const char *name); /* an absolute name stays as it is; qep_free */
 char *qep_path_dir(const char *path);                   /* "." when there is none; qep_free */
 const char *qep_path_base(const char *path);            /* borrowed: behind the last '/' */
 

@@ -1,0 +1,108 @@
+/* The log: lines for people on stdout and, with time stamps, in a file. Only the root rank writes.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base_priv.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool log_on;
+static qep_log_level log_level = QEP_LOG_INFO;
+static FILE *log_stream;
+
+void qep_log_start(bool root, qep_log_level level)
+{
+    pthread_mutex_lock(&log_lock);
+    log_on = root;
+    log_level = level;
+    pthread_mutex_unlock(&log_lock);
+}
+
+qep_status qep_log_file(const char *path)
+{
+    if (!log_on) return QEP_OK;
+    FILE *f = fopen(path, "a");
+    if (!f) {
+        char why[128];
+        return qep_fail(QEP_E_IO, "cannot open the log file %s: %s", path, qep_errno_text(errno, why, sizeof why));
+    }
+    setvbuf(f, NULL, _IOLBF, BUFSIZ);
+    pthread_mutex_lock(&log_lock);
+    FILE *old = log_stream;
+    log_stream = f;
+    pthread_mutex_unlock(&log_lock);
+    if (old) fclose(old);
+    return QEP_OK;
+}
+
+void qep_log_close(void)
+{
+    pthread_mutex_lock(&log_lock);
+    if (log_stream) fclose(log_stream);
+    log_stream = NULL;
+    log_on = false;
+    pthread_mutex_unlock(&log_lock);
+}
+
+qep_log_level qep_log_get_level(void)
+{
+    return log_level;
+}
+
+static const char *mark_of(qep_log_level level)
+{
+    switch (level) {
+    case QEP_LOG_ERROR: return "error: ";
+    case QEP_LOG_WARN: return "warning: ";
+    case QEP_LOG_DEBUG: return "debug: ";
+    default: return "";
+    }
+}
+
+/* Writes each line of text behind stamp and mark; false when the stream refused. */
+static bool write_lines(FILE *out, const char *stamp, const char *mark, const char *text)
+{
+    bool ok = true;
+    const char *line = text;
+    for (;;) {
+        const char *end = strchr(line, '\n');
+        int len = (int)(end ? end - line : (ptrdiff_t)strlen(line)); /* at most QEP_MESSAGE_CAP */
+        ok = fprintf(out, "%s%s%.*s\n", stamp, mark, len, line) >= 0 && ok;
+        if (!end || end[1] == '\0') break;
+        line = end + 1;
+    }
+    return fflush(out) == 0 && ok;
+}
+
+static void time_stamp(char *buf, size_t cap)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+    if (!localtime_r(&now, &tm) || strftime(buf, cap, "%Y-%m-%d %H:%M:%S  ", &tm) == 0) buf[0] = '\0';
+}
+
+void qep_log(qep_log_level level, const char *fmt, ...)
+{
+    if (!log_on || level > log_level) return;
+    char text[QEP_MESSAGE_CAP];
+    va_list ap;
+    va_start(ap, fmt);
+    qep_vformat(text, sizeof text, fmt, ap);
+    va_end(ap);
+    char stamp[64];
+    time_stamp(stamp, sizeof stamp);
+    pthread_mutex_lock(&log_lock);
+    (void)write_lines(stdout, "", mark_of(level), text);
+    if (log_stream && !write_lines(log_stream, stamp, mark_of(level), text)) {
+        /* A full disk must not end a run of hours for the sake of its log. */
+        char why[128];
+        printf("warning: cannot write the log file: %s; going on without it\n",
+               qep_errno_text(errno, why, sizeof why));
+        fflush(stdout);
+        fclose(log_stream);
+        log_stream = NULL;
+    }
+    pthread_mutex_unlock(&log_lock);
+}
