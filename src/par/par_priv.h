@@ -1,0 +1,50 @@
+/* par, private: the communicator, and what the files of this module share.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_PAR_PRIV_H
+#define QEP_PAR_PRIV_H
+
+#include "qep/par.h"
+#include <mpi.h>
+
+struct qep_comm {
+    MPI_Comm job;     /* duplicate of WORLD */
+    MPI_Comm node;    /* the ranks that share memory with me, in order of their job rank */
+    MPI_Comm leaders; /* first rank of every node, numbered by node id; MPI_COMM_NULL elsewhere */
+    MPI_Op max_f32, max_f64, min_f64; /* a NaN on any rank gives NaN */
+    MPI_Errhandler on_error, on_win_error;
+    int rank, size;
+    int node_rank, node_size, node_id, n_nodes;
+    int *node_of; /* [size] */
+    int64_t chunk; /* most bytes in one MPI call; equal on all ranks */
+    char host[MPI_MAX_PROCESSOR_NAME];
+};
+
+/* The one tag of this module's messages: its calls are collective and finish what they start,
+ * and MPI keeps the order of messages between two ranks. */
+enum { QEP_PAR_TAG = 71 };
+
+/* Ends the job at once with this exit code. The only place besides qep_par_start that names WORLD. */
+void qep_par_abort(int exit_code);
+
+/* Error handlers of communicators and windows: print and end the job with 70. */
+void qep_par_comm_error(MPI_Comm *comm, int *code, ...);
+void qep_par_win_error(MPI_Win *win, int *code, ...);
+
+void qep_par_ops_make(qep_comm *c);
+void qep_par_ops_free(qep_comm *c);
+
+/* Counts one message of my sending. */
+void qep_par_sent(int64_t bytes);
+
+/* Chunked broadcast over one of the communicators of c. */
+void qep_par_bcast(const qep_comm *c, MPI_Comm comm, int root, void *buf, int64_t bytes);
+
+/* Is there room for a window of this size on my node? QEP_E_RESOURCE with the name, the bytes and
+ * a way out. Called by one rank per node. */
+QEP_MUST_CHECK qep_status qep_par_shm_room(const qep_comm *c, const char *name, int64_t bytes);
+/* Touches the pages of a fresh shared mapping so that a lack of memory shows as a status instead
+ * of a SIGBUS at first use. */
+QEP_MUST_CHECK qep_status qep_par_shm_populate(const qep_comm *c, const char *name, void *data,
+                                               int64_t bytes);
+
+#endif

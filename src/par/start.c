@@ -1,0 +1,122 @@
+/* Start and end of MPI, and the emergency exit. The only file that names MPI_COMM_WORLD.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "par_priv.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { DEFAULT_CHUNK = 8 << 20 }; /* bytes; Open MPI 4.1 is fastest with 4 to 16 MiB per call */
+
+void qep_par_abort(int exit_code)
+{
+    int started = 0, ended = 0;
+    MPI_Initialized(&started);
+    MPI_Finalized(&ended);
+    if (started && !ended) MPI_Abort(MPI_COMM_WORLD, exit_code);
+    _Exit(exit_code);
+}
+
+/* A positive number from the environment; fallback when unset or empty. */
+static int64_t env_positive(const char *name, int64_t fallback)
+{
+    const char *s = getenv(name);
+    if (!s || !*s) return fallback;
+    char *end = NULL;
+    errno = 0;
+    long long v = strtoll(s, &end, 10);
+    if (errno || *end || v <= 0) {
+        fprintf(stderr, "qep_mpi: environment variable %s = \"%s\": wanted a whole number > 0\n",
+                name, s);
+        qep_par_abort(qep_status_exit_code(QEP_E_CONFIG));
+    }
+    return v;
+}
+
+/* Rank 0's settings hold for all: an mpirun need not pass the environment on to other nodes.
+ * QEP_RANKS_PER_NODE: see par.h. QEP_PAR_CHUNK: bytes in one MPI call, default 8 MiB; tests make
+ * it tiny to reach the code of transfers larger than one chunk. */
+static void read_settings(qep_comm *c, int64_t *ranks_per_node)
+{
+    int64_t v[2] = {0, DEFAULT_CHUNK};
+    if (c->rank == 0) {
+        v[0] = qep_min_i64(env_positive("QEP_RANKS_PER_NODE", c->size), c->size);
+        v[1] = qep_min_i64(env_positive("QEP_PAR_CHUNK", DEFAULT_CHUNK), 1 << 30);
+    }
+    MPI_Bcast(v, 2, MPI_INT64_T, 0, c->job);
+    *ranks_per_node = v[0];
+    c->chunk = v[1];
+}
+
+/* Node communicator and the numbers of the nodes. */
+static void split_into_nodes(qep_comm *c, int64_t ranks_per_node)
+{
+    MPI_Comm shared;
+    MPI_Comm_split_type(c->job, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &shared);
+    MPI_Comm_split(shared, qep_int(c->rank / ranks_per_node), c->rank, &c->node);
+    MPI_Comm_free(&shared);
+    MPI_Comm_rank(c->node, &c->node_rank);
+    MPI_Comm_size(c->node, &c->node_size);
+    MPI_Comm_split(c->job, c->node_rank == 0 ? 0 : MPI_UNDEFINED, c->rank, &c->leaders);
+
+    int lowest = c->rank; /* lowest job rank of my node names the node */
+    MPI_Bcast(&lowest, 1, MPI_INT, 0, c->node);
+    c->node_of = qep_alloc("par.comm", c->size, sizeof *c->node_of);
+    MPI_Allgather(&lowest, 1, MPI_INT, c->node_of, 1, MPI_INT, c->job);
+    /* a node's lowest rank stands before its other ranks, so its id is known when they need it */
+    for (int r = 0; r < c->size; r++)
+        c->node_of[r] = c->node_of[r] == r ? c->n_nodes++ : c->node_of[c->node_of[r]];
+    c->node_id = c->node_of[c->rank];
+}
+
+static void set_error_handlers(qep_comm *c)
+{
+    MPI_Comm_create_errhandler(qep_par_comm_error, &c->on_error);
+    MPI_Win_create_errhandler(qep_par_win_error, &c->on_win_error);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, c->on_error);
+    MPI_Comm_set_errhandler(MPI_COMM_SELF, c->on_error);
+}
+
+qep_comm *qep_par_start(int *argc, char ***argv)
+{
+    int provided = 0, rank = 0, len = 0;
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    qep_set_abort_hook(qep_par_abort, rank);
+    qep_fault_init(rank);
+    if (provided < MPI_THREAD_FUNNELED) {
+        fprintf(stderr, "qep_mpi: this MPI library cannot be used together with threads (it lacks "
+                        "MPI_THREAD_FUNNELED); use one that was built with thread support\n");
+        qep_par_abort(qep_status_exit_code(QEP_E_CONFIG));
+    }
+
+    qep_comm *c = qep_alloc("par.comm", 1, sizeof *c);
+    set_error_handlers(c);
+    MPI_Comm_dup(MPI_COMM_WORLD, &c->job);
+    MPI_Comm_rank(c->job, &c->rank);
+    MPI_Comm_size(c->job, &c->size);
+    MPI_Get_processor_name(c->host, &len);
+    int64_t ranks_per_node = 0;
+    read_settings(c, &ranks_per_node);
+    split_into_nodes(c, ranks_per_node);
+    MPI_Comm_set_errhandler(c->job, c->on_error);
+    MPI_Comm_set_errhandler(c->node, c->on_error);
+    if (c->leaders != MPI_COMM_NULL) MPI_Comm_set_errhandler(c->leaders, c->on_error);
+    qep_par_ops_make(c);
+    return c;
+}
+
+void qep_par_end(qep_comm **comm)
+{
+    qep_comm *c = *comm;
+    if (!c) return;
+    MPI_Barrier(c->job); /* nobody tears down while another rank still prints its last words */
+    qep_par_ops_free(c);
+    if (c->leaders != MPI_COMM_NULL) MPI_Comm_free(&c->leaders);
+    MPI_Comm_free(&c->node);
+    MPI_Comm_free(&c->job);
+    MPI_Errhandler_free(&c->on_error);
+    MPI_Errhandler_free(&c->on_win_error);
+    qep_free(c->node_of);
+    qep_free(c);
+    *comm = NULL;
+    MPI_Finalize();
+}
