@@ -95,7 +95,7 @@ TEST_CFLAGS := -Wno-missing-prototypes -Wno-conversion -Wno-sign-conversion -Wno
 module_of = $(word 2,$(subst /, ,$(1)))
 
 define TEST_RULE
-$(O)/tests/$(1): tests/$(1).c $(wildcard tests/support/*.c tests/support/*.h) $(call LIBS_OF,$(call module_of,$(1))) $(if $(filter unit/%,$(1)),$(call LIB,safetensors) $(call LIB,tensor) $(call LIB,base))
+$(O)/tests/$(1): tests/$(1).c $(wildcard tests/support/*.c tests/support/*.h) $(call LIBS_OF,$(call module_of,$(1))) $(sort $(call LIB,safetensors) $(call LIB,tensor) $(call LIB,base))
 	@mkdir -p $$(@D)
 	$(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -o $$@ $$< $$(wildcard tests/support/*.c) \
 	  -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka $(LIBS) $(LDFLAGS)
