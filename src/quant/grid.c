@@ -1,0 +1,172 @@
+/* quant: scale and zero point of a group of weights, and the search for the best clipping range.
+ * Grids G-asym and G-sym of the GPTQ papers' codes (Frantar et al., arXiv 2210.17323); the search is their "mse" option.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "quant_priv.h"
+
+#include <string.h>
+
+enum {
+    N_SHRINK = 80,    /* candidates p = 1 - i/100 */
+    LANES = 16,       /* partial sums of an error: independent of the machine's vector length */
+    CHECK_EVERY = 128 /* weights between two looks whether a candidate has already lost */
+};
+
+int64_t qep_n_groups(const qep_qspec *s, int64_t cols)
+{
+    if (s->group_size <= 0 || cols <= 0) return 1;
+    return qep_ceil_div(cols, s->group_size);
+}
+
+int qep_grid_code(int bits, float w, float scale, int zero)
+{
+    return (int)qep_code_f32(w, scale, (float)zero, (float)qep_max_code(bits));
+}
+
+/* --- the grid of one range ---------------------------------------------------------------- */
+
+/* Range of the weights; 0 is always inside, and hi > lo. */
+typedef struct range {
+    float lo, hi;
+} range;
+
+static range find_range(const qep_qspec *s, const float *w, int64_t n)
+{
+    range r = {0.0f, 0.0f};
+    for (int64_t k = 0; k < n; k++) {
+        r.lo = w[k] < r.lo ? w[k] : r.lo;
+        r.hi = w[k] > r.hi ? w[k] : r.hi;
+    }
+    if (r.lo >= 0.0f && r.hi <= 0.0f) return (range){-1.0f, 1.0f};
+    if (!s->symmetric) return r;
+    float a = -r.lo > r.hi ? -r.lo : r.hi;
+    return (range){-a, a};
+}
+
+static float stored_scale(const qep_qspec *s, float v)
+{
+    return s->exact_scales ? v : qep_f16_scale(v);
+}
+
+static void grid_of_range(const qep_qspec *s, range r, float *scale, float *zero)
+{
+    int max_code = qep_max_code(s->bits);
+    *scale = stored_scale(s, (r.hi - r.lo) / (float)max_code);
+    if (s->symmetric) {
+        *zero = (float)(1 << (s->bits - 1));
+        return;
+    }
+    float z = rintf(-r.lo / *scale);
+    if (z < (float)s->zero_min) {
+        /* The format has no such zero point: the smallest it has, and a scale that still reaches hi. lo is within
+         * half a step of 0 (zero_min = 1), so it stays inside. */
+        z = (float)s->zero_min;
+        *scale = stored_scale(s, r.hi / (float)(max_code - s->zero_min));
+    }
+    *zero = z < (float)max_code ? z : (float)max_code;
+}
+
+/* --- error of a candidate ------------------------------------------------------------------- */
+
+/* a^2.4 for a >= 0, relative error below 4e-7; vectorizes, unlike powf. a = 2^e m with m in [1, 2):
+ * m^2.4 by a polynomial of degree 6 in m - 3/2 (minimax, 2.2e-8), and 2^(12 e / 5) = 2^k 2^(f / 5) with 12 e = 5 k + f,
+ * f in 0..4, by the polynomial through the five points. Results below 2^-126 (a < 1.6e-16) are 0; a < 2^53. */
+static inline float pow_2_4(float a)
+{
+    int32_t u;
+    memcpy(&u, &a, sizeof u);
+    int32_t e12 = 12 * ((u >> 23) - 127) + 5 * 400; /* kept positive for the division: 400 whole powers */
+    int32_t k = (e12 * 52429) >> 18;                /* e12 / 5, exact below 81920 */
+    float f = (float)(e12 - 5 * k);
+    k -= 400;
+    int32_t m_bits = (u & 0x7fffff) | 0x3f800000;
+    int32_t k_bits = k < -126 ? 0 : (k + 127) << 23;
+    float m, two_k;
+    memcpy(&m, &m_bits, sizeof m);
+    memcpy(&two_k, &k_bits, sizeof two_k);
+    m -= 1.5f;
+    float p = fmaf(m, -0.001257559866644442f, 0.0039083450101315975f);
+    p = fmaf(p, m, -0.017513932660222054f);
+    p = fmaf(p, m, 0.17560899257659912f);
+    p = fmaf(p, m, 1.9758087396621704f);
+    p = fmaf(p, m, 4.233884811401367f);
+    p = fmaf(p, m, 2.6461777687072754f);
+    float q = fmaf(f, 2.0371049686218612e-05f, 0.00042575690895318985f);
+    q = fmaf(q, f, 0.009635732509195805f);
+    q = fmaf(q, f, 0.13861648738384247f);
+    q = fmaf(q, f, 1.0f);
+    return p * q * two_k;
+}
+
+typedef struct candidate {
+    float scale, zero, max_code;
+} candidate;
+
+static inline float cand_distance(candidate c, float w)
+{
+    float d = c.scale * (qep_code_f32(w, c.scale, c.zero, c.max_code) - c.zero) - w;
+    return fabsf(d);
+}
+
+static float sum_lanes(const float *lane)
+{
+    float t[LANES];
+    memcpy(t, lane, sizeof t);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) t[l] += t[l + half];
+    return t[0];
+}
+
+/* sum |q - w|^2.4, or any value >= limit as soon as the partial sum reaches limit: terms are not negative, so
+ * rounded sums never fall and the comparison with limit comes out as for the whole sum. */
+static float error_power(candidate c, const float *w, int64_t n, float limit)
+{
+    float lane[LANES] = {0};
+    int64_t k = 0;
+    for (; k + LANES <= n; k += LANES) {
+        if (k % CHECK_EVERY == 0 && k > 0 && sum_lanes(lane) >= limit) return limit;
+        for (int l = 0; l < LANES; l++) lane[l] += pow_2_4(cand_distance(c, w[k + l]));
+    }
+    for (int l = 0; k + l < n; l++) lane[l] += pow_2_4(cand_distance(c, w[k + l]));
+    return sum_lanes(lane);
+}
+
+/* sum weight (q - w)^2; the same early end. */
+static float error_weighted(candidate c, const float *w, const float *weight, int64_t n, float limit)
+{
+    float lane[LANES] = {0};
+    int64_t k = 0;
+    for (; k + LANES <= n; k += LANES) {
+        if (k % CHECK_EVERY == 0 && k > 0 && sum_lanes(lane) >= limit) return limit;
+        for (int l = 0; l < LANES; l++) {
+            float d = cand_distance(c, w[k + l]);
+            lane[l] += weight[k + l] * d * d;
+        }
+    }
+    for (int l = 0; k + l < n; l++) {
+        float d = cand_distance(c, w[k + l]);
+        lane[l] += weight[k + l] * d * d;
+    }
+    return sum_lanes(lane);
+}
+
+void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int64_t n, float *scale, int *zero)
+{
+    range r = find_range(s, w, n);
+    candidate best = {0.0f, 0.0f, (float)qep_max_code(s->bits)};
+    grid_of_range(s, r, &best.scale, &best.zero);
+    float best_error = INFINITY;
+    for (int i = 0; i < N_SHRINK && s->clip != QEP_CLIP_NONE; i++) {
+        float p = (float)(1.0 - i / 100.0);
+        candidate c = best;
+        grid_of_range(s, (range){p * r.lo, p * r.hi}, &c.scale, &c.zero);
+        float error = s->clip == QEP_CLIP_HESSIAN && weight != NULL
+                          ? error_weighted(c, w, weight, n, best_error)
+                          : error_power(c, w, n, best_error);
+        if (error < best_error) {
+            best_error = error;
+            best = c;
+        }
+    }
+    *scale = best.scale;
+    *zero = (int)best.zero;
+}
