@@ -43,7 +43,7 @@ static void node_sees_writes(void **state)
 {
     (void)state;
     int n = qep_node_size(world), me = qep_node_rank(world);
-    qep_window *w = qep_window_create_all(world, "test.window", n * (int64_t)sizeof(int64_t));
+    qep_window *w = qep_window_create_all(world, "test.window", 8 * qep_size(world));
     volatile int64_t *x = qep_window_data(w);
     for (int64_t round = 1; round < 200; round++) {
         x[me] = round * 1000 + me;
