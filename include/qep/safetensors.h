@@ -52,11 +52,12 @@ typedef struct qep_st_layout qep_st_layout; /* the planned files */
 
 qep_st_layout *qep_st_layout_create(void);
 void qep_st_layout_destroy(qep_st_layout **l);
-/* Adds one tensor (order of calls is kept as the model's order). Name must be new. */
+/* Adds one tensor (order of calls is kept as the model's order). Name must be new, the shape's bytes whole: else
+ * QEP_E_INTERNAL. Pointers from find and at are valid after finish. */
 QEP_MUST_CHECK qep_status qep_st_layout_add(qep_st_layout *l, const char *name, qep_dtype dtype, int rank, const int64_t *shape);
 /* Cuts into shards of at most shard_bytes data (a tensor never spans shards; a larger tensor gets its own), orders
- * each file by falling element size, fixes headers ("format":"pt" and the given metadata strings, may be NULL) and
- * offsets. Names: model.safetensors, or model-00001-of-0000N.safetensors. */
+ * each file by falling element size, fixes headers (metadata "format":"pt") and offsets. Names: model.safetensors,
+ * or model-00001-of-0000N.safetensors. QEP_E_CONFIG when shard_bytes <= 0 or a header passes the readers' limit. */
 QEP_MUST_CHECK qep_status qep_st_layout_finish(qep_st_layout *l, int64_t shard_bytes);
 int qep_st_layout_n_files(const qep_st_layout *l);
 const char *qep_st_layout_file(const qep_st_layout *l, int i);        /* base name */
