@@ -13,7 +13,7 @@ static char record_where[256];
 static void (*abort_hook)(int exit_code);
 static int message_rank;
 
-/* buf <- text, cut when it does not fit. text may lie in buf's old content's way: callers pass copies. */
+/* snprintf of messages; no argument may lie in buf. */
 static void put(char *buf, size_t cap, const char *fmt, ...) QEP_PRINTF(3, 4);
 static void put(char *buf, size_t cap, const char *fmt, ...)
 {
