@@ -1,0 +1,87 @@
+/* y = x w^T over fixed tiles of tokens x outputs, one library call per tile, tiles shared out over the threads.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "linalg_priv.h"
+
+#define TILE_MAX 512
+#define TILE_MIN 128
+/* Fewer tiles than this and the edges are halved. */
+#define TILES_WANTED 8
+/* Edges of full tiles are multiples of this: whole register blocks of the libraries. */
+#define TILE_UNIT 16
+
+/* Even parts: 2049 rows give five of 416 or less, not four of 512 and one of 1. */
+static int64_t even_edge(int64_t size, int64_t edge)
+{
+    return qep_round_up(qep_ceil_div(size, qep_ceil_div(size, edge)), TILE_UNIT);
+}
+
+qep_tiles qep_tiles_of(int64_t T, int64_t O)
+{
+    int64_t rows = TILE_MAX, cols = TILE_MAX;
+    while (qep_ceil_div(T, rows) * qep_ceil_div(O, cols) < TILES_WANTED && (rows > TILE_MIN || cols > TILE_MIN)) {
+        if (cols > rows || rows == TILE_MIN) {
+            cols /= 2;
+        } else {
+            rows /= 2;
+        }
+    }
+    qep_tiles t = {.rows = even_edge(T, rows), .cols = even_edge(O, cols)};
+    t.n_rows = qep_ceil_div(T, t.rows);
+    t.n_cols = qep_ceil_div(O, t.cols);
+    return t;
+}
+
+static void set_zero(float *y, int64_t ldy, int64_t T, int64_t O)
+{
+    for (int64_t t = 0; t < T; t++)
+        memset(y + t * ldy, 0, (size_t)O * sizeof *y);
+}
+
+void qep_linear_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t T, int64_t C,
+                    int64_t O, bool accumulate)
+{
+    if (T == 0 || O == 0) return;
+    if (C == 0) {
+        if (!accumulate) set_zero(y, ldy, T, O);
+        return;
+    }
+    const qep_tiles g = qep_tiles_of(T, O);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < g.n_rows * g.n_cols; i++) {
+        int64_t t0 = i % g.n_rows * g.rows, o0 = i / g.n_rows * g.cols;
+        qep_gemm_f32(true, qep_min_i64(g.rows, T - t0), qep_min_i64(g.cols, O - o0), C, 1.0F, x + t0 * ldx, ldx,
+                     w + o0 * C, C, accumulate ? 1.0F : 0.0F, y + t0 * ldy + o0, ldy);
+    }
+}
+
+void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t T, int64_t C,
+                     int64_t O)
+{
+    if (T == 0 || O == 0) return;
+    if (C == 0) {
+        set_zero(y, ldy, T, O);
+        return;
+    }
+    const qep_tiles g = qep_tiles_of(T, O);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < g.n_rows * g.n_cols; i++) {
+        int64_t t0 = i % g.n_rows * g.rows, o0 = i / g.n_rows * g.cols;
+        qep_bf16_view a = {.data = x + t0 * ldx, .row = ldx, .col = 1};
+        qep_bf16_view b = {.data = w + o0 * C, .row = 1, .col = C}; /* w^T */
+        qep_product_bf16(y + t0 * ldy + o0, ldy, a, b, qep_min_i64(g.rows, T - t0), qep_min_i64(g.cols, O - o0), C);
+    }
+}
+
+void qep_tile_tn_bf16(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb, int64_t m,
+                      int64_t n, int64_t k)
+{
+    if (m == 0 || n == 0) return;
+    if (k == 0) {
+        set_zero(c, ldc, m, n);
+        return;
+    }
+    qep_product_bf16(c, ldc, (qep_bf16_view){.data = a, .row = 1, .col = lda},
+                     (qep_bf16_view){.data = b, .row = ldb, .col = 1}, m, n, k);
+}
