@@ -12,7 +12,8 @@ typedef struct qep_comm qep_comm;
 
 /* Starts MPI (FUNNELED) and creates the job's communicator (a duplicate of WORLD) with its split into nodes.
  * QEP_RANKS_PER_NODE=k in the environment pretends that k consecutive ranks share a node (tests).
- * Installs the abort hook of base and calls qep_fault_init. */
+ * QEP_PAR_CHUNK=bytes sets the most bytes of one MPI call (default 8 MiB; tests make it tiny). Rank 0's values hold.
+ * Installs the abort hook of base and calls qep_fault_init. A wrong value: message, the job ends with exit code 1. */
 qep_comm *qep_par_start(int *argc, char ***argv);
 /* Frees the communicator and ends MPI. Collective. */
 void qep_par_end(qep_comm **comm);
@@ -42,6 +43,7 @@ void qep_sum_f64_all(qep_comm *c, double *x, int64_t n); /* order of additions n
 void qep_sum_i64_all(qep_comm *c, int64_t *x, int64_t n);
 void qep_sum_u64_all(qep_comm *c, uint64_t *x, int64_t n); /* modulo 2^64 */
 void qep_max_i64_all(qep_comm *c, int64_t *x, int64_t n);
+/* Maxima and minima of floats: a NaN on any rank arrives on all. */
 void qep_max_f32_all(qep_comm *c, float *x, int64_t n);
 void qep_max_f64_all(qep_comm *c, double *x, int64_t n);
 void qep_min_f64_all(qep_comm *c, double *x, int64_t n);
@@ -60,7 +62,8 @@ void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *coun
 
 typedef struct qep_window qep_window;
 /* `bytes` (equal on all ranks), zeroed, 64-byte aligned, once per node. Noted in the memory table under `name` on
- * the node's first rank only. Collective. No memory: the job ends with exit code 3. */
+ * the node's first rank only (name: string literal). Collective. No memory: the job ends with exit code 3.
+ * Fault site "par.window". */
 qep_window *qep_window_create_all(qep_comm *c, const char *name, int64_t bytes);
 void qep_window_destroy_all(qep_window **w);
 void *qep_window_data(qep_window *w);
@@ -74,7 +77,8 @@ void qep_window_bcast_all(qep_window *w, int root, const void *src, int64_t offs
  * ranks, count may be 0, ranges disjoint); afterwards every node's window holds all ranges. Syncs before and after. */
 void qep_window_merge_all(qep_window *w, const int64_t *begin, const int64_t *count);
 
-/* Bytes and messages that this rank has sent through this module, for the report. */
+/* Bytes and messages that this rank has sent through this module, for the report: payload handed to MPI, a
+ * broadcast counted once on its root, a reduction once on every rank. */
 void qep_par_traffic(int64_t *bytes, int64_t *messages);
 
 #endif

@@ -9,8 +9,9 @@ static qep_status spread(qep_comm *c, int from, qep_status local)
     int64_t head[3] = {0, 0, 0}; /* status, bytes of text and of where with their NULs */
     char *text = NULL, *where = NULL;
     if (c->rank == from) {
-        text = from == 0 ? qep_strdup("par.agree", qep_error_text())
-                         : qep_strf("par.agree", "rank %d (%s): %s", from, c->host, qep_error_text());
+        const char *own = qep_error_text();
+        text = from == 0 ? qep_strdup("par.agree", own)
+                         : qep_strf("par.agree", "rank %d (%s): %s", from, c->host, own);
         where = qep_strdup("par.agree", qep_error_where());
         head[0] = local;
         head[1] = (int64_t)strlen(text) + 1;

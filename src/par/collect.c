@@ -55,7 +55,8 @@ static void receive_bytes(const qep_comm *c, int from, void *buf, int64_t bytes)
     }
 }
 
-void qep_gather_all(qep_comm *c, int root, const void *mine, int64_t bytes, void **out, int64_t *total)
+void qep_gather_all(qep_comm *c, int root, const void *mine, int64_t bytes, void **out,
+                    int64_t *total)
 {
     QEP_REQUIRE(bytes >= 0 && root >= 0 && root < c->size);
     int64_t *size = qep_alloc("par.gather", c->size, sizeof *size);

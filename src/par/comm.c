@@ -4,7 +4,8 @@
 #include "qep/par_mpi.h"
 #include <string.h>
 
-/* Belongs to the process, as MPI itself does; only figures for the report, no result depends on it. */
+/* Belongs to the process, as MPI itself does; only figures for the report, no result depends on
+ * it. */
 static struct {
     int64_t bytes, messages;
     char library[MPI_MAX_LIBRARY_VERSION_STRING];

@@ -1,5 +1,5 @@
-/* Everybody to everybody, by pairs with a rotating partner: in step s rank r sends to r + s and receives
- * from r - s, so no rank is swamped and the buffers in flight are two chunks.
+/* Everybody to everybody, by pairs with a rotating partner: in step s rank r sends to r + s and
+ * receives from r - s, so no rank is swamped and the buffers in flight are two chunks.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "par_priv.h"
 #include <string.h>
@@ -23,8 +23,9 @@ static void exchange_pair(const qep_comm *c, int to, const char *send, int64_t n
 {
     for (int64_t i = 0; i < n_send || i < n_recv; i += c->chunk) {
         MPI_Request req[2] = {MPI_REQUEST_NULL, MPI_REQUEST_NULL};
-        if (i < n_recv) start_receive(c, from, recv + i, qep_min_i64(c->chunk, n_recv - i), &req[0]);
-        if (i < n_send) start_send(c, to, send + i, qep_min_i64(c->chunk, n_send - i), &req[1]);
+        int64_t in = qep_min_i64(c->chunk, n_recv - i), out = qep_min_i64(c->chunk, n_send - i);
+        if (in > 0) start_receive(c, from, recv + i, in, &req[0]);
+        if (out > 0) start_send(c, to, send + i, out, &req[1]);
         MPI_Waitall(2, req, MPI_STATUSES_IGNORE);
     }
 }
@@ -43,7 +44,8 @@ void qep_exchange_all(qep_comm *c, const void *send, const int64_t *count, const
     }
 }
 
-/* Two's complement sum: intermediate overflow is harmless, as it would be for any order of additions. */
+/* Two's complement sum: intermediate overflow is harmless, as it would be for any order of
+ * additions. */
 static void add_i64(int64_t *restrict sum, const int64_t *restrict part, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) sum[i] = (int64_t)((uint64_t)sum[i] + (uint64_t)part[i]);
@@ -60,7 +62,8 @@ static void add_pair(const qep_comm *c, int to, const int64_t *send, int64_t n_s
     for (int64_t i = 0, k = 0; i < n_send || i < n_recv; i += step, k++) {
         MPI_Request sreq = MPI_REQUEST_NULL;
         if (i < n_send)
-            start_send(c, to, (const char *)(send + i), qep_min_i64(step, n_send - i) * size, &sreq);
+            start_send(c, to, (const char *)(send + i), qep_min_i64(step, n_send - i) * size,
+                       &sreq);
         MPI_Wait(&rreq, MPI_STATUS_IGNORE);
         if (n_recv - i > step)
             start_receive(c, from, (char *)(buf + ((k + 1) & 1) * step),
@@ -70,8 +73,8 @@ static void add_pair(const qep_comm *c, int to, const int64_t *send, int64_t n_s
     }
 }
 
-void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *count, const int64_t *displ,
-                           int64_t *recv)
+void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *count,
+                           const int64_t *displ, int64_t *recv)
 {
     const int64_t mine = count[c->rank];
     if (mine > 0) memcpy(recv, send + displ[c->rank], (size_t)mine * sizeof *recv);

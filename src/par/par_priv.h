@@ -23,7 +23,7 @@ struct qep_comm {
  * and MPI keeps the order of messages between two ranks. */
 enum { QEP_PAR_TAG = 71 };
 
-/* Ends the job at once with this exit code. The only place besides qep_par_start that names WORLD. */
+/* Ends the job at once with this exit code. */
 void qep_par_abort(int exit_code);
 
 /* Error handlers of communicators and windows: print and end the job with 70. */
@@ -42,9 +42,9 @@ void qep_par_bcast(const qep_comm *c, MPI_Comm comm, int root, void *buf, int64_
 /* Is there room for a window of this size on my node? QEP_E_RESOURCE with the name, the bytes and
  * a way out. Called by one rank per node. */
 QEP_MUST_CHECK qep_status qep_par_shm_room(const qep_comm *c, const char *name, int64_t bytes);
-/* Touches the pages of a fresh shared mapping so that a lack of memory shows as a status instead
- * of a SIGBUS at first use. */
-QEP_MUST_CHECK qep_status qep_par_shm_populate(const qep_comm *c, const char *name, void *data,
-                                               int64_t bytes);
+/* Touches the pages under one rank's part of a fresh window of `bytes`, so that a lack of memory
+ * shows as a status instead of a SIGBUS at first use. */
+QEP_MUST_CHECK qep_status qep_par_shm_populate(const qep_comm *c, const char *name, int64_t bytes,
+                                               void *part, int64_t part_bytes);
 
 #endif

@@ -1,6 +1,7 @@
-/* Memory shared by the ranks of a node: life and fence. All of a node's memory belongs to its first rank, the
- * others map it. One passive epoch (lock_all) lasts for the window's whole life; MPI_Win_sync on both sides of
- * a barrier is then the fence that MPI 3.1 (11.5.4, 11.7) asks for.
+/* Memory shared by the ranks of a node: life and fence. All of a node's memory belongs to its
+ * first rank, the others map it. One passive epoch (lock_all) lasts for the window's whole life;
+ * MPI_Win_sync on both sides of a barrier is then the fence that MPI 3.1 (11.5.4, 11.7) asks
+ * for.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "window_priv.h"
 #include <string.h>
@@ -20,7 +21,8 @@ static void end_unless_ok_all(qep_comm *c, qep_status local)
     MPI_Barrier(c->job); /* waits for the end that rank 0 brings */
 }
 
-/* Allocates on the node's first rank, maps on the others; w->data is the same memory on all, aligned. */
+/* Allocates on the node's first rank, maps on the others; w->data is the same memory on all,
+ * aligned. */
 static void map_shared_all(qep_window *w)
 {
     qep_comm *c = w->comm;
@@ -33,8 +35,8 @@ static void map_shared_all(qep_window *w)
         char text[MPI_MAX_ERROR_STRING] = "?";
         int len = 0;
         MPI_Error_string(rc, text, &len);
-        fprintf(stderr, "qep_mpi: rank %d (%s): no shared memory for \"%s\" (%lld bytes): %s\n", c->rank,
-                c->host, w->name, (long long)w->bytes, text);
+        fprintf(stderr, "qep_mpi: rank %d (%s): no shared memory for \"%s\" (%lld bytes): %s\n",
+                c->rank, c->host, w->name, (long long)w->bytes, text);
         fflush(stderr);
         qep_par_abort(qep_status_exit_code(QEP_E_RESOURCE));
     }
@@ -49,14 +51,14 @@ static void map_shared_all(qep_window *w)
     MPI_Win_lock_all(MPI_MODE_NOCHECK, w->win);
 }
 
-/* Every rank of the node touches and zeroes its share, so that pages spread over the memory controllers.
- * Nodes of one rank (memory from qep_alloc) take part in the agreement only. */
+/* Every rank of the node touches and zeroes its share, so that pages spread over the memory
+ * controllers. Nodes of one rank (memory from qep_alloc) take part in the agreement only. */
 static void fill_with_zeros_all(qep_window *w)
 {
     qep_comm *c = w->comm;
     int64_t begin = 0, count = 0;
     if (w->win != MPI_WIN_NULL) qep_partition(w->bytes, c->node_size, c->node_rank, &begin, &count);
-    end_unless_ok_all(c, qep_par_shm_populate(c, w->name, w->data + begin, count));
+    end_unless_ok_all(c, qep_par_shm_populate(c, w->name, w->bytes, w->data + begin, count));
     memset(w->data + begin, 0, (size_t)count);
     qep_window_sync_all(w);
 }
@@ -70,7 +72,7 @@ qep_window *qep_window_create_all(qep_comm *c, const char *name, int64_t bytes)
     *w = (qep_window){.comm = c, .name = name, .bytes = bytes, .win = MPI_WIN_NULL};
     bool shared = c->node_size > 1;
     bool first = c->node_rank == 0;
-    end_unless_ok_all(c, shared && first ? qep_par_shm_room(c, name, bytes + ALIGN) : QEP_OK);
+    end_unless_ok_all(c, shared && first ? qep_par_shm_room(c, name, bytes) : QEP_OK);
     if (shared) {
         map_shared_all(w);
         if (first) qep_mem_note(name, bytes);

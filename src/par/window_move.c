@@ -23,7 +23,7 @@ void qep_window_bcast_all(qep_window *w, int root, const void *src, int64_t offs
     require_inside(w, offset, bytes);
     const int from = c->node_of[root];
     if (c->rank == root && bytes > 0) memcpy(w->data + offset, src, (size_t)bytes);
-    if (c->n_nodes > 1 && c->node_id == from) qep_window_sync_all(w); /* before its leader reads it */
+    if (c->n_nodes > 1 && c->node_id == from) qep_window_sync_all(w); /* before its leader reads */
     spread(w, from, offset, bytes);
     qep_window_sync_all(w);
 }
@@ -35,7 +35,7 @@ void qep_window_merge_all(qep_window *w, const int64_t *begin, const int64_t *co
     qep_window_sync_all(w);
     for (int r = 0; r < c->size;) {
         int64_t n = count[r];
-        int next = r + 1; /* consecutive ranks of a node mostly hold adjacent ranges: one transfer */
+        int next = r + 1; /* a node's consecutive ranks mostly hold adjacent ranges: one transfer */
         while (next < c->size && c->node_of[next] == c->node_of[r] &&
                (count[next] == 0 || begin[next] == begin[r] + n))
             n += count[next++];

@@ -45,8 +45,8 @@ static void window_without_memory(void **state)
     (void)state;
     expect(1, "", "huge", 3, "weights");
     expect(2, "", "huge", 3, "\"block.weights\" needs");
-    expect(2, "", "huge", 3, "1125899906842688 bytes"); /* 2^50 and 64 for alignment */
-    expect(2, "QEP_FAULT=par.window:1", "good", 3, "no shared memory for \"small\"");
+    expect(2, "", "huge", 3, "1125899906842624 bytes"); /* 2^50 */
+    expect(2, "QEP_FAULT=par.window:1", "good", 3, "\"small\" needs");
     expect(4, "QEP_RANKS_PER_NODE=2 QEP_FAULT=par.window:1@2", "good", 3, "rank 2 (");
 }
 
