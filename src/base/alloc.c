@@ -57,16 +57,20 @@ static void out_of_memory(const char *name, int64_t count, size_t size)
 {
     char used[32];
     fprintf(stderr,
-            "qep_mpi: rank %d: out of memory: %s needs %" PRId64 " x %zu bytes, %s are in use by this rank. "
-            "Use more nodes or fewer ranks per node; --dry-run prints the memory plan.\n",
-            qep_message_rank(), name, count, size, qep_format_bytes(qep_mem_now(), used, sizeof used));
+            "qep_mpi: rank %d: out of memory: %s needs %" PRId64 " x %zu bytes, "
+            "%s are in use by this rank. Use more nodes or fewer ranks per node; "
+            "--dry-run prints the memory plan.\n",
+            qep_message_rank(), name, count, size,
+            qep_format_bytes(qep_mem_now(), used, sizeof used));
     qep_end_job(qep_status_exit_code(QEP_E_RESOURCE));
 }
 
 static block_head *head_of(void *p)
 {
     block_head *h = (block_head *)(void *)((char *)p - ALIGN);
-    if (h->magic != live_magic) QEP_BUG("%p was not allocated by qep_alloc, or was freed before", p);
+    if (h->magic != live_magic) {
+        QEP_BUG("%p was not allocated by qep_alloc, or was freed before", p);
+    }
     return h;
 }
 
@@ -84,7 +88,8 @@ void *qep_alloc(const char *name, int64_t count, size_t size)
     size_t to_boundary = (ALIGN - (uintptr_t)raw % ALIGN) % ALIGN;
     char *p = raw + to_boundary + ALIGN;
     block_head *h = (block_head *)(void *)(p - ALIGN);
-    *h = (block_head){.magic = live_magic, .raw = raw, .bytes = bytes, .name = count_block(name, bytes)};
+    int row = count_block(name, bytes);
+    *h = (block_head){.magic = live_magic, .raw = raw, .bytes = bytes, .name = row};
     return p;
 }
 

@@ -10,7 +10,8 @@
 enum { QEP_MESSAGE_CAP = 16384 };
 
 /* vsnprintf for messages: a cut text ends in "...", control characters become '?'. */
-void qep_vformat(char *buf, size_t cap, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
+void qep_vformat(char *buf, size_t cap, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
 /* Text of an errno value, safe in threads. Returns buf. */
 const char *qep_errno_text(int err, char *buf, size_t cap);
 /* Rank for messages, as told by qep_set_abort_hook; 0 before. */

@@ -58,7 +58,8 @@ void qep_fault_init(int rank)
         fault f;
         long on_rank;
         if (!take_fault(&p, &f, &on_rank) || fault_count == MAX_FAULTS) {
-            fprintf(stderr, "qep_mpi: rank %d: QEP_FAULT=\"%s\" is not a list of at most %d site:n[@rank]\n",
+            fprintf(stderr,
+                    "qep_mpi: rank %d: QEP_FAULT=\"%s\" is not a list of at most %d site:n[@rank]\n",
                     rank, spec, MAX_FAULTS);
             qep_end_job(qep_status_exit_code(QEP_E_CONFIG));
         }

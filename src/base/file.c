@@ -36,11 +36,12 @@ static int fsync_retry(int fd)
     return rc;
 }
 
-/* Reads to the end of fd. guess: the size that stat told; the file may be longer (/proc, a file that grows). */
-static qep_status read_all(int fd, const char *path, int64_t guess, int64_t max_bytes, qep_status too_big,
-                           char **text, int64_t *bytes)
+/* Reads to the end of fd. guess: the size that stat told; the file may be longer (/proc, a file
+ * that grows). */
+static qep_status read_all(int fd, const char *path, int64_t guess, int64_t max_bytes,
+                           qep_status too_big, char **text, int64_t *bytes)
 {
-    int64_t cap = qep_max_i64(guess, 0) + 1; /* room for the NUL */
+    int64_t cap = qep_max_i64(guess, 0) + 1; /* one more shows the end at once */
     int64_t n = 0;
     char *buf = qep_alloc("base.file", cap + 1, 1);
     for (;;) {
@@ -54,7 +55,8 @@ static qep_status read_all(int fd, const char *path, int64_t guess, int64_t max_
         n += got;
         if (n > max_bytes) {
             qep_free(buf);
-            return qep_fail(too_big, "%s is larger than the limit of %" PRId64 " bytes", path, max_bytes);
+            return qep_fail(too_big, "%s is larger than the limit of %" PRId64 " bytes", path,
+                            max_bytes);
         }
         if (n == cap) {
             cap = 2 * cap + 4096;
@@ -67,7 +69,8 @@ static qep_status read_all(int fd, const char *path, int64_t guess, int64_t max_
     return QEP_OK;
 }
 
-qep_status qep_file_read(const char *path, int64_t max_bytes, qep_status missing, char **text, int64_t *bytes)
+qep_status qep_file_read(const char *path, int64_t max_bytes, qep_status missing, char **text,
+                         int64_t *bytes)
 {
     *text = NULL;
     *bytes = 0;
@@ -109,9 +112,13 @@ static qep_status write_synced(const char *path, const char *data, int64_t bytes
     int fd = open_retry(path, O_WRONLY | O_CREAT | O_TRUNC);
     if (fd < 0) return io_fail(QEP_E_IO, "create", path, errno);
     qep_status st = write_all(fd, path, data, bytes);
-    if (st == QEP_OK && fsync_retry(fd) != 0) st = io_fail(QEP_E_IO, "bring to the disk", path, errno);
+    if (st == QEP_OK && fsync_retry(fd) != 0) {
+        st = io_fail(QEP_E_IO, "bring to the disk", path, errno);
+    }
     /* After EINTR Linux has closed the descriptor; another close could hit somebody else's. */
-    if (close(fd) != 0 && errno != EINTR && st == QEP_OK) st = io_fail(QEP_E_IO, "close", path, errno);
+    if (close(fd) != 0 && errno != EINTR && st == QEP_OK) {
+        st = io_fail(QEP_E_IO, "close", path, errno);
+    }
     return st;
 }
 
@@ -172,7 +179,7 @@ qep_status qep_fsync_dir(const char *path)
     int fd = open_retry(path, O_RDONLY | O_DIRECTORY);
     if (fd < 0) return io_fail(QEP_E_IO, "open the directory", path, errno);
     qep_status st = QEP_OK;
-    /* Some network file systems have no fsync for directories and say so: nothing more can be done there. */
+    /* Some network file systems have no fsync for directories and say so: nothing more to do. */
     if (fsync_retry(fd) != 0 && errno != EINVAL && errno != ENOTSUP) {
         st = io_fail(QEP_E_IO, "bring to the disk the directory", path, errno);
     }

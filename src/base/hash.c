@@ -1,4 +1,5 @@
-/* 64-bit hash for digests and fingerprints; not for security. SPDX-License-Identifier: Apache-2.0 */
+/* 64-bit hash for digests and fingerprints; not for security.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "qep/base.h"
 
 /* Odd constants with well spread bits (from the digits of the golden ratio and of sqrt 3). */

@@ -7,7 +7,8 @@
 /* Windows editors put this in front of UTF-8 text; no JSON parser wants it. */
 static const char byte_order_mark[] = "\xEF\xBB\xBF";
 
-qep_status qep_json_parse(const char *text, int64_t bytes, const char *source, qep_status st, qep_json **out)
+qep_status qep_json_parse(const char *text, int64_t bytes, const char *source, qep_status st,
+                          qep_json **out)
 {
     *out = NULL;
     QEP_REQUIRE(bytes >= 0);
@@ -18,7 +19,9 @@ qep_status qep_json_parse(const char *text, int64_t bytes, const char *source, q
     }
     json_error_t err;
     json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &err);
-    if (!j) return qep_fail(st, "%s: line %d, column %d: %s", source, err.line, err.column, err.text);
+    if (!j) {
+        return qep_fail(st, "%s: line %d, column %d: %s", source, err.line, err.column, err.text);
+    }
     *out = qep_json_wrap(j);
     return QEP_OK;
 }

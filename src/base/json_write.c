@@ -9,7 +9,8 @@
 static qep_json *made(json_t *j)
 {
     if (!j) {
-        fprintf(stderr, "qep_mpi: rank %d: out of memory while building JSON\n", qep_message_rank());
+        fprintf(stderr, "qep_mpi: rank %d: out of memory while building JSON\n",
+                qep_message_rank());
         qep_end_job(qep_status_exit_code(QEP_E_RESOURCE));
     }
     return qep_json_wrap(j);
@@ -67,7 +68,7 @@ qep_json *qep_json_copy(const qep_json *j)
 void qep_json_set(qep_json *object, const char *key, qep_json *value)
 {
     if (json_object_set_new(qep_json_raw(object), key, qep_json_raw(value)) != 0) {
-        QEP_BUG("JSON member \"%s\" cannot be set: no object, no value or a key that is not UTF-8", key);
+        QEP_BUG("JSON member \"%s\" cannot be set: no object, no value or a key not in UTF-8", key);
     }
 }
 
@@ -86,7 +87,8 @@ void qep_json_append(qep_json *array, qep_json *value)
 char *qep_json_text(const qep_json *j, bool pretty)
 {
     /* 17 significant digits bring every double back exactly */
-    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(17) | (pretty ? JSON_INDENT(2) : JSON_COMPACT);
+    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(17);
+    flags |= pretty ? JSON_INDENT(2) : JSON_COMPACT;
     char *text = json_dumps(qep_json_raw_const(j), flags);
     if (!text) QEP_BUG("a JSON value has no text: it is NULL or contains itself");
     char *copy = qep_strdup("base.json", text);

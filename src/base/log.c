@@ -26,7 +26,8 @@ qep_status qep_log_file(const char *path)
     FILE *f = fopen(path, "a");
     if (!f) {
         char why[128];
-        return qep_fail(QEP_E_IO, "cannot open the log file %s: %s", path, qep_errno_text(errno, why, sizeof why));
+        return qep_fail(QEP_E_IO, "cannot open the log file %s: %s", path,
+                        qep_errno_text(errno, why, sizeof why));
     }
     setvbuf(f, NULL, _IOLBF, BUFSIZ);
     pthread_mutex_lock(&log_lock);
@@ -80,7 +81,8 @@ static void time_stamp(char *buf, size_t cap)
 {
     time_t now = time(NULL);
     struct tm tm;
-    if (!localtime_r(&now, &tm) || strftime(buf, cap, "%Y-%m-%d %H:%M:%S  ", &tm) == 0) buf[0] = '\0';
+    bool ok = localtime_r(&now, &tm) && strftime(buf, cap, "%Y-%m-%d %H:%M:%S  ", &tm) > 0;
+    if (!ok) buf[0] = '\0';
 }
 
 void qep_log(qep_log_level level, const char *fmt, ...)

@@ -1,5 +1,6 @@
-/* Conversions of arrays to and from f32. Sources and destinations may lie at any byte (tensors in files do),
- * so elements are moved by memcpy; the compiler turns that into vector loads. SPDX-License-Identifier: Apache-2.0 */
+/* Conversions of arrays to and from f32. Sources and destinations may lie at any byte (tensors in
+ * files do), so elements are moved by memcpy; the compiler turns that into vector loads.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "half_priv.h"
 
 #ifdef __F16C__
@@ -45,7 +46,8 @@ static void f16_from_f32(char *dst, const float *src, int64_t n)
     int64_t i = 0;
 #ifdef __F16C__
     for (; i + 8 <= n; i += 8) {
-        __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(src + i),
+                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         memcpy(dst + 2 * i, &h, sizeof h);
     }
 #endif

@@ -1,5 +1,6 @@
-/* f16 and bf16 scalars in integer arithmetic: round to nearest even, NaNs quieted with the top of their
- * payload, exactly like the conversion instructions of the CPU. SPDX-License-Identifier: Apache-2.0 */
+/* f16 and bf16 scalars in integer arithmetic: round to nearest even, NaNs quieted with the top of
+ * their payload, exactly like the conversion instructions of the CPU.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "half_priv.h"
 
 #include <math.h>
@@ -46,9 +47,9 @@ uint16_t qep_f32_to_f16(float v)
     uint32_t half;
     if (magnitude > 0x7F800000u) {
         half = 0x7E00u | ((magnitude >> 13) & 0x3FFu);
-    } else if (magnitude >= 0x477FF000u) { /* 65520 = 65504 + half a step and everything above: Inf */
+    } else if (magnitude >= 0x477FF000u) { /* 65520 = 65504 + half a step and above: Inf */
         half = 0x7C00u;
-    } else if (magnitude >= 0x38800000u) { /* 2^-14, normal; a carry of the mantissa raises the exponent */
+    } else if (magnitude >= 0x38800000u) { /* 2^-14: normal; a carry raises the exponent */
         half = shift_round_even(magnitude - (112u << 23), 13);
     } else if (magnitude > 0x33000000u) { /* above 2^-25: subnormal, in units of 2^-24 */
         uint32_t mantissa = (magnitude & 0x7FFFFFu) | 0x800000u;
