@@ -62,7 +62,7 @@ static int cut(qep_st_layout *l, int64_t shard_bytes)
     for (int64_t i = 0; i < l->n; i++) {
         qep_st_tensor *t = &l->tensors[i];
 
-        if (used > 0 && t->bytes > shard_bytes - used) {
+        if (used > 0 && t->bytes > 0 && t->bytes > shard_bytes - used) {
             shard++;
             used = 0;
         }
