@@ -1,0 +1,47 @@
+/* Private to nn: exp that the compiler vectorizes. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_NN_PRIV_H
+#define QEP_NN_PRIV_H
+
+#include <string.h>
+
+#include "qep/nn.h"
+
+/* Loops with exp are compiled twice, for AVX-512 and for the build's own target, and the loader picks one. Both do
+ * the same operations in the same order (fused where written, sums in fixed lanes), so both give the same bits.
+ * Sanitizers start after the loader's choice and would crash in it. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(QEP_DEBUG)
+#define QEP_FOR_EACH_CPU __attribute__((target_clones("avx512f", "default")))
+#else
+#define QEP_FOR_EACH_CPU
+#endif
+
+/* Lanes of sums: the loop's order of additions, whatever the width of the vectors. */
+#define QEP_LANES 16
+
+/* exp(x) for x <= 0, relative error below 2e-7; 0 below ln 2^-126; NaN stays NaN.
+ * exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2: n comes from adding 1.5 * 2^23, which leaves it in the
+ * low bits; ln 2 is split so that n * hi is exact. exp(r) = 1 + r + r^2 q(r) with q of degree 4 fitted for the least
+ * largest relative error (3.1e-9). */
+static inline __attribute__((always_inline)) float qep_exp_neg(float x)
+{
+    const float lowest = -87.33654F, shift = 12582912.0F;
+    float c = x < lowest ? lowest : x;
+    float s = __builtin_fmaf(c, 1.44269504F, shift);
+    float n = s - shift;
+    float r = __builtin_fmaf(n, -0.693359375F, c);
+    r = __builtin_fmaf(n, 2.12194440e-4F, r);
+    float q = __builtin_fmaf(1.38144556e-3F, r, 8.36878549e-3F);
+    q = __builtin_fmaf(q, r, 4.16683964e-2F);
+    q = __builtin_fmaf(q, r, 1.66665196e-1F);
+    q = __builtin_fmaf(q, r, 4.99999940e-1F);
+    float p = __builtin_fmaf(q, r * r, r) + 1.0F;
+    uint32_t bits;
+    memcpy(&bits, &s, sizeof bits);
+    bits = (bits + 127U) << 23; /* the 1.5 * 2^23 leaves at the top */
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return x < lowest ? 0.0F : p * scale;
+}
+
+#endif
