@@ -1,0 +1,90 @@
+/* Final norm and output head, once per node.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model_priv.h"
+
+struct qep_head {
+    qep_comm *comm;         /* borrowed */
+    const qep_model *model; /* borrowed */
+    qep_compute compute;
+    bool with_q;
+    qep_window *window[2]; /* by stream */
+    qep_weight lm_head[2]; /* [vocab, hidden] */
+    float *norm;           /* [hidden], behind the full-precision head */
+};
+
+static qep_head *create_all(qep_comm *c, const qep_model *m, qep_compute compute, bool with_q)
+{
+    static const char *const names[2] = {"model.head", "model.head.q"};
+    const qep_arch *a = &m->arch;
+    const int64_t weight = qep_weight_bytes(a->vocab, a->hidden, compute);
+    const int64_t bytes[2] = {weight + a->hidden * (int64_t)sizeof(float), weight};
+    qep_head *h = qep_alloc("model.head", 1, sizeof *h);
+    *h = (qep_head){.comm = c, .model = m, .compute = compute, .with_q = with_q};
+    for (int s = 0; s < 1 + with_q; s++) {
+        h->window[s] = qep_window_create_all(c, names[s], bytes[s]);
+        h->lm_head[s] = (qep_weight){.window = h->window[s],
+                                     .rows = a->vocab,
+                                     .cols = a->hidden,
+                                     .type = qep_compute_dtype(compute)};
+    }
+    h->norm = (float *)(void *)((char *)qep_window_data(h->window[QEP_STREAM_FP]) + weight);
+    return h;
+}
+
+/* My share of the node's reading. */
+static qep_status load_part(qep_head *h)
+{
+    const qep_model *m = h->model;
+    int64_t row0, n;
+    qep_partition(m->arch.vocab, qep_node_size(h->comm), qep_node_rank(h->comm), &row0, &n);
+    QEP_TRY(qep_weight_load(m->files, m->lm_head, &h->lm_head[QEP_STREAM_FP],
+                            h->with_q ? &h->lm_head[QEP_STREAM_Q] : NULL, row0, n));
+    if (qep_node_rank(h->comm) != 0) return QEP_OK;
+    return qep_st_read_rows_f32(m->files, m->final_norm, 0, m->arch.hidden, h->norm);
+}
+
+qep_status qep_head_load_all(qep_comm *c, const qep_model *m, qep_compute compute, bool with_q,
+                             qep_head **out)
+{
+    qep_head *h = create_all(c, m, compute, with_q);
+    qep_status st = qep_agree_all(c, load_part(h));
+    for (int s = 0; s < 1 + with_q; s++) qep_window_sync_all(h->window[s]);
+    if (st != QEP_OK) qep_head_destroy_all(&h);
+    *out = h;
+    return st;
+}
+
+void qep_head_destroy_all(qep_head **head)
+{
+    qep_head *h = *head;
+    if (!h) return;
+    for (int s = 0; s < 2; s++) qep_window_destroy_all(&h->window[s]);
+    qep_free(h);
+    *head = NULL;
+}
+
+void qep_head_put_rows(qep_head *h, int64_t row0, int64_t n, const float *values)
+{
+    QEP_REQUIRE(h->with_q);
+    qep_weight_put(&h->lm_head[QEP_STREAM_Q], row0, n, values);
+}
+
+void qep_head_share_all(qep_head *h, const int64_t *begin, const int64_t *count)
+{
+    QEP_REQUIRE(h->with_q);
+    qep_weight_share_all(h->comm, &h->lm_head[QEP_STREAM_Q], begin, count);
+}
+
+void qep_head_norm(const qep_head *h, const float *x, int64_t T, float *out)
+{
+    qep_rmsnorm(out, x, h->norm, T, h->model->arch.hidden, h->model->arch.eps);
+}
+
+void qep_head_logits(const qep_head *h, qep_stream s, const float *a, int64_t T, float *logits,
+                     qep_work *w)
+{
+    QEP_REQUIRE(T <= w->max_tokens && w->compute == h->compute);
+    const void *x = qep_work_input(w, a, T * h->model->arch.hidden);
+    qep_weight_product(&h->lm_head[s == QEP_STREAM_Q && h->with_q ? QEP_STREAM_Q : QEP_STREAM_FP],
+                       x, T, logits);
+}

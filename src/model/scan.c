@@ -1,0 +1,53 @@
+/* Reads every weight once before the work starts: a NaN found after hours is a lost night.
+ * All float tensors form one sequence of chunks that does not depend on the number of ranks; each
+ * rank takes a contiguous part of the bytes, so the fault reported (that of the lowest rank) is the
+ * first in file order.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model_priv.h"
+
+static const int64_t chunk_bytes = INT64_C(4) << 20;
+
+static bool scanned(const qep_st_tensor *t)
+{
+    return qep_dtype_is_float(t->dtype) && t->rank > 0 && t->bytes > 0;
+}
+
+static int64_t chunk_rows(const qep_st_tensor *t)
+{
+    return qep_max_i64(chunk_bytes / (t->bytes / t->shape[0]), 1);
+}
+
+/* Chunks of t that begin in [begin, end), counted in bytes from the tensor's start. */
+static qep_status scan_part(const qep_model *m, const qep_st_tensor *t, int64_t begin, int64_t end,
+                            float *buffer)
+{
+    const int64_t row_bytes = t->bytes / t->shape[0], rows = chunk_rows(t);
+    int64_t row = qep_ceil_div(qep_ceil_div(qep_max_i64(begin, 0), row_bytes), rows) * rows;
+    for (; row < t->shape[0] && row * row_bytes < end; row += rows)
+        QEP_TRY(
+            qep_st_read_rows_f32(m->files, t, row, qep_min_i64(rows, t->shape[0] - row), buffer));
+    return QEP_OK;
+}
+
+qep_status qep_model_scan_all(qep_comm *c, const qep_model *m)
+{
+    int64_t total = 0, elements = 0, begin, count, at = 0;
+    for (int64_t i = 0; i < qep_st_count(m->files); i++) {
+        const qep_st_tensor *t = qep_st_at(m->files, i);
+        if (!scanned(t)) continue;
+        total += t->bytes;
+        const int64_t row = t->bytes / t->shape[0] / qep_dtype_size(t->dtype);
+        elements = qep_max_i64(elements, row * qep_min_i64(chunk_rows(t), t->shape[0]));
+    }
+    qep_partition(total, qep_size(c), qep_rank(c), &begin, &count);
+    float *buffer = qep_alloc("model.scan", elements, sizeof *buffer);
+    qep_status st = QEP_OK;
+    for (int64_t i = 0; i < qep_st_count(m->files) && st == QEP_OK; i++) {
+        const qep_st_tensor *t = qep_st_at(m->files, i);
+        if (!scanned(t)) continue;
+        st = scan_part(m, t, begin - at, begin + count - at, buffer);
+        at += t->bytes;
+    }
+    qep_free(buffer);
+    return qep_agree_all(c, st);
+}

@@ -1,0 +1,80 @@
+/* Scratch for pushing one sequence through a block.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model_priv.h"
+
+/* Weights come from memory once per tile; 512 products with each are enough to hide that. */
+enum { TILE_TOKENS = 512 };
+
+typedef struct work_sizes {
+    int64_t y, rounded, attention, rope, token_sums; /* elements */
+} work_sizes;
+
+int64_t qep_work_tile(int g, int64_t T)
+{
+    if (g == 0 || T == 0) return T;
+    return qep_ceil_div(T, qep_ceil_div(T, TILE_TOKENS));
+}
+
+static work_sizes sizes_of(const qep_arch *a, qep_compute compute, int64_t max_tokens)
+{
+    work_sizes n = {.rope = max_tokens * (a->rope.dim / 2),
+                    .token_sums = 2 * max_tokens,
+                    .attention = qep_attention_scratch(max_tokens, a->head_dim)};
+    for (int g = 0; g < QEP_N_GROUPS; g++) {
+        const int64_t tokens = g == 0 ? max_tokens : qep_min_i64(max_tokens, TILE_TOKENS);
+        int64_t rows = 0;
+        for (int i = 0; i < a->group_count[g]; i++) rows += a->linears[a->group_first[g] + i].rows;
+        n.y = qep_max_i64(n.y, 2 * tokens * rows);
+        if (compute == QEP_COMPUTE_BF16)
+            n.rounded = qep_max_i64(n.rounded, tokens * qep_group_cols(a, g));
+    }
+    return n;
+}
+
+int64_t qep_work_bytes(const qep_arch *a, qep_compute compute, int64_t max_tokens)
+{
+    const work_sizes n = sizes_of(a, compute, max_tokens);
+    return (n.y + n.attention + 2 * n.rope) * (int64_t)sizeof(float) +
+           n.rounded * (int64_t)sizeof(uint16_t) + n.token_sums * (int64_t)sizeof(double);
+}
+
+qep_work *qep_work_create(const qep_arch *a, qep_compute compute, int64_t max_tokens)
+{
+    static const char name[] = "model.work";
+    QEP_REQUIRE(max_tokens > 0);
+    const work_sizes n = sizes_of(a, compute, max_tokens);
+    qep_work *w = qep_alloc(name, 1, sizeof *w);
+    *w = (qep_work){.compute = compute, .max_tokens = max_tokens};
+    w->y = qep_alloc(name, n.y, sizeof *w->y);
+    w->rounded = qep_alloc(name, n.rounded, sizeof *w->rounded);
+    w->attention = qep_alloc(name, n.attention, sizeof *w->attention);
+    w->rope_cos = qep_alloc(name, n.rope, sizeof *w->rope_cos);
+    w->rope_sin = qep_alloc(name, n.rope, sizeof *w->rope_sin);
+    w->token_sums = qep_alloc(name, n.token_sums, sizeof *w->token_sums);
+    qep_rope_table(&a->rope, 0, max_tokens, w->rope_cos, w->rope_sin);
+    return w;
+}
+
+void qep_work_destroy(qep_work **work)
+{
+    qep_work *w = *work;
+    if (!w) return;
+    qep_free(w->y);
+    qep_free(w->rounded);
+    qep_free(w->attention);
+    qep_free(w->rope_cos);
+    qep_free(w->rope_sin);
+    qep_free(w->token_sums);
+    qep_free(w);
+    *work = NULL;
+}
+
+const void *qep_work_input(qep_work *w, const float *x, int64_t n)
+{
+    enum { SPAN = 1 << 14 };
+    if (w->compute == QEP_COMPUTE_F32) return x;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i += SPAN)
+        qep_from_f32(w->rounded + i, QEP_BF16, x + i, qep_min_i64(SPAN, n - i));
+    return w->rounded;
+}

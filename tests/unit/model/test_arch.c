@@ -1,0 +1,236 @@
+/* config.json -> architecture record: both spellings of RoPE and dtype, defaults, and everything that is refused.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "qep_test.h"
+#include "qep/model.h"
+
+static const char base_text[] =
+    "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_act\": \"silu\","
+    " \"hidden_size\": 64, \"intermediate_size\": 112, \"num_hidden_layers\": 3, \"num_attention_heads\": 4,"
+    " \"num_key_value_heads\": 2, \"head_dim\": 16, \"vocab_size\": 160, \"max_position_embeddings\": 128,"
+    " \"rms_norm_eps\": 1e-05, \"tie_word_embeddings\": false, \"attention_bias\": false, \"mlp_bias\": false,"
+    " \"dtype\": \"bfloat16\", \"rope_parameters\": {\"rope_theta\": 10000.0, \"rope_type\": \"default\"}}";
+
+static qep_json *parse(const char *text)
+{
+    qep_json *j = NULL;
+    assert_ok(qep_json_parse(text, (int64_t)strlen(text), "test", QEP_E_INPUT, &j));
+    return j;
+}
+
+/* The base configuration without the key `without` and with the members of `edit` put in. */
+static qep_json *edited(const char *without, const char *edit)
+{
+    qep_json *config = parse(base_text), *changes = parse(edit), *value;
+    const char *key;
+    if (without) qep_json_remove(config, without);
+    for (void *it = qep_json_next(changes, NULL, &key, &value); it; it = qep_json_next(changes, it, &key, &value))
+        qep_json_set(config, key, qep_json_copy(value));
+    qep_json_free(&changes);
+    return config;
+}
+
+static qep_arch arch_of(const char *without, const char *edit)
+{
+    qep_arch a;
+    qep_json *config = edited(without, edit);
+    assert_ok(qep_arch_parse(config, "dir/config.json", &a));
+    qep_json_free(&config);
+    return a;
+}
+
+static void test_base(void **state)
+{
+    (void)state;
+    const qep_arch a = arch_of(NULL, "{}");
+    assert_string_equal(a.family, "llama");
+    assert_int_equal(a.hidden, 64);
+    assert_int_equal(a.inter, 112);
+    assert_int_equal(a.n_blocks, 3);
+    assert_int_equal(a.n_heads, 4);
+    assert_int_equal(a.n_kv_heads, 2);
+    assert_int_equal(a.head_dim, 16);
+    assert_int_equal(a.vocab, 160);
+    assert_int_equal(a.max_position, 128);
+    assert_true(a.eps == 1e-5);
+    assert_false(a.tied || a.attention_bias || a.mlp_bias);
+    assert_int_equal(a.dtype, QEP_BF16);
+    assert_int_equal(a.rope.type, QEP_ROPE_DEFAULT);
+    assert_int_equal(a.rope.dim, 16);
+    assert_true(a.rope.theta == 1e4);
+}
+
+static void test_linears(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int group;
+        int64_t rows, cols;
+        bool bias;
+    } want[QEP_N_ROLES] = {
+        {"self_attn.q_proj", 0, 96, 64, true}, {"self_attn.k_proj", 0, 48, 64, true},
+        {"self_attn.v_proj", 0, 48, 64, true}, {"self_attn.o_proj", 1, 64, 96, true},
+        {"mlp.gate_proj", 2, 112, 64, false},  {"mlp.up_proj", 2, 112, 64, false},
+        {"mlp.down_proj", 3, 64, 112, false},
+    };
+    static const int first[] = {0, 3, 4, 6}, count[] = {3, 1, 2, 1};
+    const qep_arch a = arch_of(NULL, "{\"head_dim\": 24, \"attention_bias\": true}");
+    for (int r = 0; r < QEP_N_ROLES; r++) {
+        assert_string_equal(a.linears[r].name, want[r].name);
+        assert_int_equal(a.linears[r].group, want[r].group);
+        assert_int_equal(a.linears[r].rows, want[r].rows);
+        assert_int_equal(a.linears[r].cols, want[r].cols);
+        assert_int_equal(a.linears[r].bias, want[r].bias);
+    }
+    for (int g = 0; g < QEP_N_GROUPS; g++) {
+        assert_int_equal(a.group_first[g], first[g]);
+        assert_int_equal(a.group_count[g], count[g]);
+        assert_int_equal(qep_group_cols(&a, g), want[first[g]].cols);
+    }
+    assert_int_equal(qep_group_act_cols(&a, 0), 96);
+    assert_int_equal(qep_group_act_cols(&a, 1), 0);
+    assert_int_equal(qep_group_act_cols(&a, 2), 112);
+    assert_int_equal(qep_group_act_cols(&a, 3), 0);
+    assert_true(arch_of(NULL, "{\"mlp_bias\": true}").linears[QEP_ROLE_DOWN].bias);
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    assert_int_equal(arch_of("head_dim", "{}").head_dim, 16);
+    assert_int_equal(arch_of(NULL, "{\"head_dim\": null}").head_dim, 16);
+    assert_int_equal(arch_of("num_key_value_heads", "{}").n_kv_heads, 4);
+    assert_int_equal(arch_of("max_position_embeddings", "{}").max_position, 2048);
+    assert_true(arch_of("rms_norm_eps", "{}").eps == 1e-6);
+    assert_false(arch_of("tie_word_embeddings", "{}").tied);
+    assert_true(arch_of(NULL, "{\"tie_word_embeddings\": true}").tied);
+    assert_true(arch_of("rope_parameters", "{}").rope.theta == 1e4);
+    assert_int_equal(arch_of("dtype", "{}").dtype, QEP_DTYPE_COUNT);
+    assert_int_equal(arch_of("dtype", "{\"torch_dtype\": \"float16\"}").dtype, QEP_F16);
+    assert_int_equal(arch_of(NULL, "{\"dtype\": \"torch.float32\"}").dtype, QEP_F32);
+    assert_int_equal(arch_of("model_type", "{}").hidden, 64);
+    assert_int_equal(arch_of("architectures", "{}").hidden, 64);
+    assert_int_equal(arch_of("hidden_act", "{\"quantization_config\": null, \"sliding_window\": null}").hidden, 64);
+    assert_int_equal(arch_of(NULL, "{\"sliding_window\": 4096, \"use_sliding_window\": false}").hidden, 64);
+    assert_int_equal(arch_of(NULL, "{\"unknown_key\": {\"a\": [1]}, \"pretraining_tp\": 1}").hidden, 64);
+}
+
+static void test_rope(void **state)
+{
+    (void)state;
+    qep_rope r = arch_of("rope_parameters", "{\"rope_theta\": 5e5, \"rope_scaling\": null}").rope;
+    assert_int_equal(r.type, QEP_ROPE_DEFAULT);
+    assert_true(r.theta == 5e5);
+    r = arch_of("rope_parameters", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}").rope;
+    assert_int_equal(r.type, QEP_ROPE_LINEAR);
+    assert_true(r.factor == 2.0 && r.theta == 1e4);
+    static const char llama3[] = "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
+                                 "\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 32%s}";
+    char inner[256], text[512];
+    snprintf(inner, sizeof inner, llama3, "");
+    snprintf(text, sizeof text, "{\"rope_theta\": 5e5, \"rope_scaling\": %s}", inner);
+    const qep_rope old = arch_of("rope_parameters", text).rope;
+    snprintf(inner, sizeof inner, llama3, ", \"rope_theta\": 5e5");
+    snprintf(text, sizeof text, "{\"rope_theta\": 123.0, \"rope_parameters\": %s}", inner);
+    const qep_rope new = arch_of(NULL, text).rope;
+    assert_memory_equal(&old, &new, sizeof old);
+    assert_int_equal(new.type, QEP_ROPE_LLAMA3);
+    assert_true(new.theta == 5e5 && new.factor == 8.0 && new.low_freq_factor == 1.0 && new.high_freq_factor == 4.0);
+    assert_int_equal(new.original_max_position, 32);
+}
+
+/* What is put into (or taken out of) the base configuration, and a part of the message. */
+static const struct {
+    const char *without, *edit, *message;
+} bad[] = {
+    {NULL, "{\"model_type\": \"gemma2\"}", "model_type \"gemma2\""},
+    {NULL, "{\"model_type\": \"llama4\", \"architectures\": null}", "\"llama4\""},
+    {NULL, "{\"architectures\": [\"LlamaForSequenceClassification\"]}", "LlamaForSequenceClassification"},
+    {NULL, "{\"architectures\": \"LlamaForCausalLM\"}", "\"architectures\" must be a list"},
+    {"model_type", "{\"architectures\": []}", "not supported"},
+    {NULL, "{\"model_type\": 3}", "\"model_type\" must be a string"},
+    {NULL, "{\"text_config\": {}}", "multimodal"},
+    {NULL, "{\"quantization_config\": {\"quant_method\": \"gptq\"}}", "quantized already"},
+    {NULL, "{\"hidden_act\": \"gelu\"}", "only silu"},
+    {NULL, "{\"sliding_window\": 4096}", "sliding_window"},
+    {NULL, "{\"layer_types\": [\"full_attention\", \"sliding_attention\"]}", "entry 1"},
+    {NULL, "{\"layer_types\": [3]}", "entry 0"},
+    {NULL, "{\"dtype\": \"float8_e4m3fn\"}", "float8_e4m3fn"},
+    {"dtype", "{\"torch_dtype\": 16}", "\"torch_dtype\" must be a string"},
+    {"hidden_size", "{}", "\"hidden_size\" is missing"},
+    {"intermediate_size", "{}", "\"intermediate_size\" is missing"},
+    {"num_hidden_layers", "{}", "\"num_hidden_layers\" is missing"},
+    {"num_attention_heads", "{}", "\"num_attention_heads\" is missing"},
+    {"vocab_size", "{}", "\"vocab_size\" is missing"},
+    {NULL, "{\"hidden_size\": 0}", "\"hidden_size\" is 0"},
+    {NULL, "{\"hidden_size\": -64}", "\"hidden_size\" is -64"},
+    {NULL, "{\"hidden_size\": 64.0}", "whole number"},
+    {NULL, "{\"hidden_size\": \"64\"}", "whole number"},
+    {NULL, "{\"hidden_size\": 9000000000000}", "must lie in"},
+    {NULL, "{\"num_key_value_heads\": 3}", "multiple of num_key_value_heads"},
+    {NULL, "{\"num_key_value_heads\": 8}", "multiple of num_key_value_heads"},
+    {"head_dim", "{\"hidden_size\": 66}", "without \"head_dim\""},
+    {NULL, "{\"head_dim\": 15}", "must be even"},
+    {NULL, "{\"rms_norm_eps\": 0}", "greater than 0"},
+    {NULL, "{\"rms_norm_eps\": \"1e-5\"}", "must be a number"},
+    {NULL, "{\"tie_word_embeddings\": 1}", "true or false"},
+    {NULL, "{\"attention_bias\": \"no\"}", "true or false"},
+    {NULL, "{\"partial_rotary_factor\": 0.5}", "partial_rotary_factor"},
+    {NULL, "{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}", "rope_parameters.partial_rotary_factor"},
+    {NULL, "{\"rope_parameters\": 7}", "\"rope_parameters\" must be an object"},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4.0}}", "\"yarn\""},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"linear\"}}", "rope_parameters.factor\" is missing"},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 0}}", "greater than 0"},
+    {NULL, "{\"rope_parameters\": {\"rope_theta\": -1}}", "rope_parameters.rope_theta"},
+    {NULL, "{\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e4}}}", "layer to layer"},
+    {"rope_parameters", "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}}", "rope_scaling.type"},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, "
+           "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}", "greater than low_freq_factor"},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+           "\"high_freq_factor\": 4}}", "original_max_position_embeddings\" is missing"},
+};
+
+static void test_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        qep_arch a;
+        qep_json *config = edited(bad[i].without, bad[i].edit);
+        print_message("# %s %s\n", bad[i].without ? bad[i].without : "", bad[i].edit);
+        assert_fails(qep_arch_parse(config, "dir/config.json", &a), QEP_E_INPUT, bad[i].message);
+        assert_non_null(strstr(qep_error_text(), "dir/config.json"));
+        qep_json_free(&config);
+    }
+    qep_arch a;
+    qep_json *list = parse("[1]");
+    assert_fails(qep_arch_parse(list, "dir/config.json", &a), QEP_E_INPUT, "must be a JSON object");
+    qep_json_free(&list);
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    const qep_arch a = arch_of(NULL, "{\"attention_bias\": true}");
+    int64_t fp, q;
+    qep_block_bytes(&a, QEP_COMPUTE_F32, &fp, &q);
+    const int64_t weights = 64 * 64 + 2 * 32 * 64 + 64 * 64 + 3 * 112 * 64;
+    assert_int_equal(q, 4 * weights);
+    assert_int_equal(fp, 4 * (weights + 2 * 64 + 64 + 32 + 32 + 64));
+    qep_block_bytes(&a, QEP_COMPUTE_BF16, &fp, &q);
+    assert_int_equal(q, 2 * weights);
+    const int64_t before = qep_mem_now();
+    qep_work *w = qep_work_create(&a, QEP_COMPUTE_BF16, 100);
+    assert_true(qep_mem_now() - before >= qep_work_bytes(&a, QEP_COMPUTE_BF16, 100));
+    qep_work_destroy(&w);
+    assert_null(w);
+    assert_int_equal(qep_mem_now(), before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_base),  cmocka_unit_test(test_linears), cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_rope),  cmocka_unit_test(test_refused), cmocka_unit_test(test_sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
