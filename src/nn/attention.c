@@ -15,28 +15,11 @@ int64_t qep_attention_scratch(int64_t T, int64_t D)
     return qep_linalg_threads() * qep_min_i64(QUERIES, T) * qep_round_up(T, QEP_LANES);
 }
 
-static inline float largest(const float *s, int64_t n)
-{
-    float lane[QEP_LANES], top = s[0];
-    for (int64_t j = 0; j < QEP_LANES; j++)
-        lane[j] = s[0];
-    int64_t i = 0;
-    for (; i + QEP_LANES <= n; i += QEP_LANES) {
-        for (int64_t j = 0; j < QEP_LANES; j++)
-            lane[j] = s[i + j] > lane[j] ? s[i + j] : lane[j];
-    }
-    for (int64_t j = 0; i < n; i++, j++)
-        lane[j] = s[i] > lane[j] ? s[i] : lane[j];
-    for (int64_t j = 0; j < QEP_LANES; j++)
-        top = lane[j] > top ? lane[j] : top;
-    return top;
-}
-
 /* s[i] = exp(s[i] - max) over n visible keys, 0 for the masked ones up to `keys`; returns 1 / sum. */
 QEP_FOR_EACH_CPU
 static float softmax_row(float *restrict s, int64_t n, int64_t keys)
 {
-    const float top = largest(s, n);
+    const float top = qep_largest(s, n);
     float lane[QEP_LANES] = {0};
     int64_t i = 0;
     for (; i + QEP_LANES <= n; i += QEP_LANES) {

@@ -4,69 +4,93 @@
 
 #include "nn_priv.h"
 
-/* Index of the first largest entry. V >= 1. */
-static int64_t first_largest(const float *x, int64_t V)
+/* Logits worked on at a time, so that exp and the f64 sums are two simple loops in L1. */
+#define PART 1024
+
+/* Index of the first entry equal to top, the row's largest; 0 when there is none (NaN). */
+static int64_t first_equal(const float *x, int64_t V, float top)
 {
-    int64_t best = 0;
-    for (int64_t i = 1; i < V; i++) {
-        if (x[i] > x[best]) best = i;
+    int64_t i = 0;
+    for (; i + QEP_LANES <= V; i += QEP_LANES) {
+        int32_t hits = 0; /* no way out inside: whole vectors are compared */
+        for (int64_t j = 0; j < QEP_LANES; j++)
+            hits += x[i + j] == top;
+        if (hits != 0) break;
     }
-    return best;
+    for (; i < V; i++) {
+        if (x[i] == top) return i;
+    }
+    return 0;
 }
 
-static double sum_lanes(const double *lane)
+/* e[i] = exp(x[i] - top), top >= every x[i] */
+QEP_FOR_EACH_CPU
+static void exp_part(float *restrict e, const float *restrict x, int64_t n, float top)
 {
-    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        e[i] = qep_exp_neg(x[i] - top);
+}
+
+/* sum_i e[i] */
+static double sum_part(const float *restrict e, int64_t n)
+{
+    double lane[QEP_LANES] = {0}, sum = 0;
+    int64_t i = 0;
+    for (; i + QEP_LANES <= n; i += QEP_LANES) {
+        for (int64_t j = 0; j < QEP_LANES; j++)
+            lane[j] += (double)e[i + j];
+    }
+    for (int64_t j = 0; i < n; i++, j++)
+        lane[j] += (double)e[i];
     for (int64_t j = 0; j < QEP_LANES; j++)
         sum += lane[j];
     return sum;
 }
 
-/* sum_i exp(x[i] - top), top >= every x[i] */
-QEP_FOR_EACH_CPU
-static double sum_exp(const float *x, int64_t n, float top)
+/* sum_i e[i] * (p[i] - q[i]) */
+static double difference_part(const float *restrict e, const float *restrict p, const float *restrict q, int64_t n)
 {
-    double lane[QEP_LANES] = {0};
+    double lane[QEP_LANES] = {0}, sum = 0;
     int64_t i = 0;
     for (; i + QEP_LANES <= n; i += QEP_LANES) {
         for (int64_t j = 0; j < QEP_LANES; j++)
-            lane[j] += (double)qep_exp_neg(x[i + j] - top);
+            lane[j] += (double)e[i + j] * ((double)p[i + j] - (double)q[i + j]);
     }
     for (int64_t j = 0; i < n; i++, j++)
-        lane[j] += (double)qep_exp_neg(x[i] - top);
-    return sum_lanes(lane);
+        lane[j] += (double)e[i] * ((double)p[i] - (double)q[i]);
+    for (int64_t j = 0; j < QEP_LANES; j++)
+        sum += lane[j];
+    return sum;
 }
 
-/* sum_i exp(p[i] - top) * (p[i] - q[i]) */
-QEP_FOR_EACH_CPU
-static double sum_exp_difference(const float *p, const float *q, int64_t n, float top)
+/* sum_i exp(p[i] - top) and, when q is given, *difference = sum_i exp(p[i] - top) * (p[i] - q[i]) */
+static double sum_exp(const float *p, const float *q, int64_t V, float top, double *difference)
 {
-    double lane[QEP_LANES] = {0};
-    int64_t i = 0;
-    for (; i + QEP_LANES <= n; i += QEP_LANES) {
-        for (int64_t j = 0; j < QEP_LANES; j++)
-            lane[j] += (double)qep_exp_neg(p[i + j] - top) * ((double)p[i + j] - (double)q[i + j]);
+    float e[PART];
+    double sum = 0;
+    if (q != NULL) *difference = 0;
+    for (int64_t i = 0; i < V; i += PART) {
+        int64_t n = qep_min_i64(PART, V - i);
+        exp_part(e, p + i, n, top);
+        sum += sum_part(e, n);
+        if (q != NULL) *difference += difference_part(e, p + i, q + i, n);
     }
-    for (int64_t j = 0; i < n; i++, j++)
-        lane[j] += (double)qep_exp_neg(p[i] - top) * ((double)p[i] - (double)q[i]);
-    return sum_lanes(lane);
+    return sum;
 }
 
 double qep_nll_row(const float *logits, int64_t V, int64_t target)
 {
     QEP_REQUIRE(V > 0 && target >= 0 && target < V);
-    float top = logits[first_largest(logits, V)];
-    return log(sum_exp(logits, V, top)) + ((double)top - (double)logits[target]);
+    float top = qep_largest(logits, V);
+    return log(sum_exp(logits, NULL, V, top, NULL)) + ((double)top - (double)logits[target]);
 }
 
 double qep_kl_row(const float *p, const float *q, int64_t V, bool *same_top)
 {
     QEP_REQUIRE(V > 0);
-    int64_t best_p = first_largest(p, V), best_q = first_largest(q, V);
-    float top_p = p[best_p], top_q = q[best_q];
-    double sum_p = sum_exp(p, V, top_p), sum_q = sum_exp(q, V, top_q);
-    *same_top = best_p == best_q;
+    float top_p = qep_largest(p, V), top_q = qep_largest(q, V);
+    double difference, sum_p = sum_exp(p, q, V, top_p, &difference), sum_q = sum_exp(q, NULL, V, top_q, NULL);
+    *same_top = first_equal(p, V, top_p) == first_equal(q, V, top_q);
     /* sum_i P_i (log P_i - log Q_i) = sum_i P_i (p_i - q_i) - (logsumexp p - logsumexp q) */
-    double mean = sum_exp_difference(p, q, V, top_p) / sum_p;
-    return mean - ((double)top_p - (double)top_q) - (log(sum_p) - log(sum_q));
+    return difference / sum_p - ((double)top_p - (double)top_q) - (log(sum_p) - log(sum_q));
 }

@@ -19,6 +19,24 @@
 /* Lanes of sums: the loop's order of additions, whatever the width of the vectors. */
 #define QEP_LANES 16
 
+/* Largest of n >= 1 numbers; NaN when the first is NaN, other NaN are passed over. */
+static inline float qep_largest(const float *x, int64_t n)
+{
+    float lane[QEP_LANES], top = x[0];
+    for (int64_t j = 0; j < QEP_LANES; j++)
+        lane[j] = x[0];
+    int64_t i = 0;
+    for (; i + QEP_LANES <= n; i += QEP_LANES) {
+        for (int64_t j = 0; j < QEP_LANES; j++)
+            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    }
+    for (int64_t j = 0; i < n; i++, j++)
+        lane[j] = x[i] > lane[j] ? x[i] : lane[j];
+    for (int64_t j = 0; j < QEP_LANES; j++)
+        top = lane[j] > top ? lane[j] : top;
+    return top;
+}
+
 /* exp(x) for x <= 0, relative error below 2e-7; 0 below ln 2^-126; NaN stays NaN.
  * exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2: n comes from adding 1.5 * 2^23, which leaves it in the
  * low bits; ln 2 is split so that n * hi is exact. exp(r) = 1 + r + r^2 q(r) with q of degree 4 fitted for the least
