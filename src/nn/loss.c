@@ -11,11 +11,11 @@
 static int64_t first_equal(const float *x, int64_t V, float top)
 {
     int64_t i = 0;
-    for (; i + QEP_LANES <= V; i += QEP_LANES) {
-        int32_t hits = 0; /* no way out inside: whole vectors are compared */
-        for (int64_t j = 0; j < QEP_LANES; j++)
-            hits += x[i + j] == top;
-        if (hits != 0) break;
+    for (; i + QEP_VEC <= V; i += QEP_VEC) {
+        qep_i32_vec hit = QEP_VEC_AT(x + i) == top;
+        int64_t any[QEP_VEC / 2];
+        memcpy(any, &hit, sizeof any);
+        if ((any[0] | any[1] | any[2] | any[3]) != 0) break;
     }
     for (; i < V; i++) {
         if (x[i] == top) return i;

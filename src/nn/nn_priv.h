@@ -19,21 +19,33 @@
 /* Lanes of sums: the loop's order of additions, whatever the width of the vectors. */
 #define QEP_LANES 16
 
-/* Largest of n >= 1 numbers; NaN when the first is NaN, other NaN are passed over. */
+/* Vectors for comparisons, which the compiler leaves scalar because of NaN; read at any address. */
+#define QEP_VEC 8
+typedef float qep_f32_vec __attribute__((vector_size(4 * QEP_VEC), aligned(4), may_alias));
+typedef int32_t qep_i32_vec __attribute__((vector_size(4 * QEP_VEC)));
+#define QEP_VEC_AT(p) (*(const qep_f32_vec *)(p))
+/* a > b ? a : b in each place; a macro because a function would change its interface with the CPU. */
+#define QEP_VEC_MAX(a, b)                                                               \
+    (qep_f32_vec)((((a) > (b)) & (qep_i32_vec)(a)) | (~((a) > (b)) & (qep_i32_vec)(b)))
+
+/* Largest of n >= 1 numbers; with a NaN among them it may be any of them. */
 static inline float qep_largest(const float *x, int64_t n)
 {
-    float lane[QEP_LANES], top = x[0];
-    for (int64_t j = 0; j < QEP_LANES; j++)
-        lane[j] = x[0];
+    float top = x[0];
     int64_t i = 0;
-    for (; i + QEP_LANES <= n; i += QEP_LANES) {
-        for (int64_t j = 0; j < QEP_LANES; j++)
-            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    if (n >= 2 * QEP_VEC) {
+        qep_f32_vec even = QEP_VEC_AT(x), odd = QEP_VEC_AT(x + QEP_VEC);
+        for (i = 2 * QEP_VEC; i + 2 * QEP_VEC <= n; i += 2 * QEP_VEC) {
+            even = QEP_VEC_MAX(QEP_VEC_AT(x + i), even);
+            odd = QEP_VEC_MAX(QEP_VEC_AT(x + i + QEP_VEC), odd);
+        }
+        for (int j = 0; j < QEP_VEC; j++) {
+            float lane = odd[j] > even[j] ? odd[j] : even[j];
+            top = lane > top ? lane : top;
+        }
     }
-    for (int64_t j = 0; i < n; i++, j++)
-        lane[j] = x[i] > lane[j] ? x[i] : lane[j];
-    for (int64_t j = 0; j < QEP_LANES; j++)
-        top = lane[j] > top ? lane[j] : top;
+    for (; i < n; i++)
+        top = x[i] > top ? x[i] : top;
     return top;
 }
 

@@ -339,6 +339,36 @@ static void bits_do_not_depend_on_threads(void **state)
     qep_free(x), qep_free(w), qep_free(x16), qep_free(w16), qep_free(one), qep_free(many);
 }
 
+/* OpenBLAS alone would use the caller's OpenMP threads here, and its factorizations would change with them. */
+static void single_thread_blocks_keep_their_bits(void **state)
+{
+    (void)state;
+    enum { N = 700 };
+    qep_rng r;
+    qep_rng_seed(&r, 9);
+    double *b = random_f64(&r, (int64_t)N * N), *h = qep_alloc("test", (int64_t)N * N, sizeof *h);
+    double *l[3], *x[3];
+    for (int threads = 1; threads <= 3; threads++) {
+        qep_linalg_start(threads);
+        double *a = l[threads - 1] = qep_alloc("test", (int64_t)N * N, sizeof *a);
+        double *s = x[threads - 1] = qep_alloc("test", (int64_t)N * N, sizeof *s);
+        qep_gemm_f64(true, N, N, N, 1, b, N, b, N, 0, h, N);
+        for (int i = 0; i < N; i++)
+            h[i * N + i] += N;
+        memcpy(a, h, sizeof(double) * N * N);
+        assert_int_equal(qep_cholesky_f64(N, a, N), 0);
+        memcpy(s, b, sizeof(double) * N * N);
+        qep_trsm_right_f64(true, true, N, N, a, N, s, N);
+        assert_int_equal(omp_get_max_threads(), threads);
+        assert_memory_equal(l[0], a, sizeof(double) * N * N);
+        assert_memory_equal(x[0], s, sizeof(double) * N * N);
+    }
+    qep_linalg_start(2);
+    for (int i = 0; i < 3; i++)
+        qep_free(l[i]), qep_free(x[i]);
+    qep_free(b), qep_free(h);
+}
+
 /* More shapes than a lane remembers: old ones are dropped and built again. */
 static void many_shapes_in_a_row(void **state)
 {
@@ -394,6 +424,7 @@ int main(void)
         cmocka_unit_test(cholesky_factors),
         cmocka_unit_test(cholesky_names_the_bad_minor),
         cmocka_unit_test(bits_do_not_depend_on_threads),
+        cmocka_unit_test(single_thread_blocks_keep_their_bits),
         cmocka_unit_test(many_shapes_in_a_row),
         cmocka_unit_test(bf16_bits_do_not_depend_on_the_split),
         cmocka_unit_test(describes_itself),
