@@ -48,7 +48,7 @@ typedef struct qep_config {
     qep_named_file *evaluation; int64_t n_evaluation; /* [evaluation] data = name:file, ... */
     int64_t evaluation_length;              /* 0: as calibration */
     int64_t evaluation_tokens;              /* limit per set, 0: all */
-    char *checkpoint_path;                  /* default <output>/checkpoint.h5 */
+    char *checkpoint_path;                  /* with its .h5; default <output>/checkpoint.h5 */
     int64_t checkpoint_every, checkpoint_keep; /* every 0: never */
     const char *compute;                    /* bf16 | f32 */
     int64_t threads;                        /* 0: OMP_NUM_THREADS, else cores / ranks of the node */
@@ -70,6 +70,9 @@ void qep_config_destroy(qep_config **c);
 /* Effective settings of a module (full name "model.layers.3.mlp.down_proj"): defaults, then every matching override in file order.
  * Pointers inside are borrowed from c. Correction is "none" when the name is excluded. */
 void qep_config_linear(const qep_config *c, const char *module, qep_linear_config *out);
+/* Once the names of the linears are known: every override matches one of them (a glob that matches none is a slip), and overlapping
+ * overrides give no impossible combination. QEP_E_CONFIG. */
+QEP_MUST_CHECK qep_status qep_config_check_modules(const qep_config *c, const char *const *modules, int64_t n);
 /* The complete effective configuration as INI text, usable as input again (absolute paths). qep_free. */
 char *qep_config_dump(const qep_config *c);
 /* Only the keys that the result depends on (not: threads, walltime, paths of output and checkpoint, log level, evaluation of ranks ...), one "section.key = value" a line,
@@ -81,7 +84,7 @@ char *qep_config_reference(void);
 char *qep_config_help(void);
 /* True when the glob (with * and ?) matches all of name. */
 bool qep_glob(const char *pattern, const char *name);
-/* "H:MM:SS", "MM:SS" or seconds. */
+/* "H:MM:SS", "MM:SS" or seconds. QEP_E_CONFIG. */
 QEP_MUST_CHECK qep_status qep_parse_duration(const char *text, double *seconds);
 
 #endif

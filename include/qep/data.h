@@ -34,15 +34,22 @@ typedef struct qep_seq {
     int64_t row, first, length; /* tokens [first, first + length) of row */
 } qep_seq;
 
+/* My share of the sequences of one kind: a contiguous run, balanced by tokens (each kind by itself, because calibration and
+ * evaluation are separate phases of the work). */
+typedef struct qep_corpus_part {
+    int64_t begin, count;      /* into seqs */
+    int64_t token_begin;       /* tokens of this kind before my run */
+    int64_t tokens;            /* of my run */
+    int64_t total_tokens;      /* of the kind, all ranks */
+} qep_corpus_part;
+
 typedef struct qep_corpus {
     qep_seq *seqs; int64_t n;            /* calibration first, then evaluation set by set; equal on all ranks */
     int64_t n_calibration;
-    int64_t calibration_tokens, tokens;  /* sums */
+    int64_t calibration_tokens, tokens;  /* sums over all ranks; tokens: both kinds */
     int64_t max_length;
-    int64_t begin, count;                /* my contiguous slice, balanced by tokens */
-    int64_t token_begin;                 /* tokens before my slice */
-    int64_t my_tokens;
-    int32_t **ids;                       /* [count] -> my sequences' ids */
+    qep_corpus_part part[2];             /* by qep_seq_kind */
+    int32_t **ids;                       /* [part[0].count + part[1].count] -> my sequences' ids, calibration first */
     uint64_t digest[2];                  /* over all ids and kinds, independent of the split */
     int64_t n_sets; char **set_names;    /* evaluation sets */
 } qep_corpus;
@@ -54,7 +61,7 @@ typedef struct qep_corpus {
  * Collective. */
 QEP_MUST_CHECK qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab, bool need_calibration, qep_corpus **out);
 void qep_corpus_destroy(qep_corpus **corpus);
-/* Slice of rank r (for tests and the plan): sequences are dealt as contiguous runs whose token counts are as even as possible. */
-void qep_corpus_slice(const qep_corpus *corpus, int64_t ranks, int64_t rank, int64_t *begin, int64_t *count);
+/* The share of rank `rank` of `ranks` (for tests and the plan): runs whose token counts are as even as possible. */
+void qep_corpus_share(const qep_corpus *corpus, qep_seq_kind kind, int64_t ranks, int64_t rank, qep_corpus_part *out);
 
 #endif

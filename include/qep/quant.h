@@ -32,7 +32,7 @@ int64_t qep_n_groups(const qep_qspec *s, int64_t cols); /* G >= 1 */
 /* Scale and zero of n weights w (stride 1). Asymmetric: G-asym with 0 always in the range (methods.md 2.0); scale is
  * rounded to f16 (qep_f16_scale) before anything is derived from it. weight: NULL or n non-negative importances (clip
  * = hessian). clip = mse: shrink p = 1 - i/100, i = 0..79, error sum |q - w|^2.4, strict best, p = 1 first; clip = hessian: same
- * candidates, error sum weight * (q - w)^2. All-zero weights: scale of [-1, 1]. */
+ * candidates, error sum weight * (q - w)^2 (weight NULL: as mse). All-zero weights: scale of [-1, 1]. */
 void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int64_t n, float *scale, int *zero);
 /* clamp(rint(w / scale) + zero, 0, 2^bits - 1), half to even; the one rounding used everywhere. */
 int qep_grid_code(int bits, float w, float scale, int zero);

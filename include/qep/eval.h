@@ -1,0 +1,32 @@
+/* eval: figures of a model on token sequences: negative log-likelihood, KL divergence, agreement, error growth.
+ * Sums over sequences are made in the order of the sequences, so they do not depend on the number of ranks.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_EVAL_H
+#define QEP_EVAL_H
+
+#include "qep/data.h"
+#include "qep/model.h"
+
+/* Of one sequence; every token but the first is predicted. */
+typedef struct qep_eval_figures {
+    double predicted;        /* number of predictions */
+    double nll_fp, nll_q;    /* sums, nats; nll_q and below only with a quantized stream */
+    double kl;               /* sum of KL(full || quantized), nats */
+    double same_top;         /* predictions with the same most likely token */
+} qep_eval_figures;
+
+enum { QEP_EVAL_CHUNK = 64 }; /* tokens per block of logits */
+int64_t qep_eval_bytes(const qep_arch *a, bool with_q); /* scratch, "eval.logits" */
+
+/* One sequence through final norm, head and loss. x_fp [T, hidden]; x_q or NULL. Local. */
+void qep_eval_sequence(const qep_head *h, const qep_arch *a, const int32_t *ids, int64_t T, const float *x_fp, const float *x_q,
+                       qep_work *w, float *logits, qep_eval_figures *out);
+
+/* One value per sequence of the corpus, known to its owner (mine: my calibration sequences, then my evaluation sequences), summed in order of the sequences over those of a kind and set
+ * (set < 0: all sets). Same bits on every rank and for every number of ranks. Collective. */
+double qep_eval_ordered_sum_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, int set);
+
+/* Squared Frobenius norms over one sequence: sum (a - b)^2 and sum a^2 of n entries, f64, fixed order. */
+void qep_eval_distance(const float *a, const float *b, int64_t n, double *diff, double *ref);
+
+#endif

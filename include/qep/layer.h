@@ -1,0 +1,62 @@
+/* layer: one linear group from its statistics to codes, figures, output rows and the quantized stream's weights.
+ * Rows of W are independent once the factor exists: strips of QEP_STRIP rows of all members, stacked, are dealt to the ranks as
+ * contiguous runs; every rank reads, corrects, quantizes and writes its own strips. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_LAYER_H
+#define QEP_LAYER_H
+
+#include "qep/export.h"
+#include "qep/solve.h"
+
+/* Needs of a linear's settings. */
+bool qep_layer_needs_h(const qep_linear_config *s);
+bool qep_layer_needs_c(const qep_linear_config *s);
+/* Translation of the configuration into the quantizer's settings; zero_min from qep_export_zero_min. */
+qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min);
+
+typedef struct qep_layer_member {
+    int64_t index;               /* number of the linear in the export request and in the digest */
+    const char *module;          /* borrowed: full name */
+    const qep_st_tensor *weight; /* [rows, cols] */
+    int64_t rows, cols;
+    qep_linear_config cfg;       /* effective settings; method none: skipped */
+    qep_qspec spec;
+} qep_layer_member;
+
+/* What is recorded of a member (one line of modules.csv). Equal on all ranks. */
+typedef struct qep_layer_record {
+    double alpha, correction_damping, damping; /* used; NAN where there is none */
+    int attempts;                /* of the factor that needed most */
+    bool fallback;               /* a ladder had to raise its damping */
+    int64_t n_dead;              /* input channels without signal */
+    double before_minus_after;   /* per token: J(round(W)) - J(Q), J(V) = |W X - V Xq|^2; NAN without C */
+    double max_scale;
+    double seconds;
+} qep_layer_record;
+
+/* Who takes the values of the quantized rows: the block's or the head's quantized weights. */
+typedef struct qep_layer_sink {
+    void *ctx;
+    void (*put)(void *ctx, int member, int64_t row0, int64_t n, const float *values);            /* local */
+    void (*share_all)(void *ctx, int member, const int64_t *begin, const int64_t *count);        /* collective; arrays [P] */
+} qep_layer_sink;
+
+typedef struct qep_layer_job {
+    qep_comm *comm;
+    const qep_st_set *files;
+    qep_export *output;
+    qep_window *stream;          /* at least qep_layer_stream_bytes */
+    qep_layer_sink sink;
+    qep_dmat *H, *C;             /* NULL when no member needs them. H: dead channels are given their diagonal; C may be overwritten */
+    bool repair;                 /* run.on_failure = repair */
+    uint64_t *digest;            /* [2], this rank's sums are added to */
+    double *seconds_correct, *seconds_quantize, *seconds_write; /* added to */
+} qep_layer_job;
+
+/* All members have the same cols and share H and C. QEP_E_NUMERIC when a factor fails for good; I/O errors. Collective. */
+QEP_MUST_CHECK qep_status qep_layer_quantize_all(const qep_layer_job *job, const qep_layer_member *members, int n, qep_layer_record *records);
+
+/* Window size that a linear of `cols` columns needs, and scratch per rank for `rows` stacked rows over P ranks. */
+int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols);
+int64_t qep_layer_rows_bytes(const qep_qspec *spec, int64_t stacked_strips, int64_t cols, int64_t ranks, bool with_c);
+
+#endif

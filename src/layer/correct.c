@@ -1,0 +1,33 @@
+/* The target of the quantizer: the weights, or QEP's corrected weights.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "layer_priv.h"
+
+#include <string.h>
+
+/* W C of my rows, needed by the figures and destroyed with C by the correction. */
+static void keep_wc_all(qep_set *s)
+{
+    s->wc = qep_alloc("layer.figures", s->count * QEP_STRIP * s->cols, sizeof *s->wc);
+    qep_rows_times_f32_all(s->job->C, s->count, s->w, s->wc, s->job->stream);
+}
+
+qep_status qep_set_correct_all(qep_set *s)
+{
+    const qep_layer_job *j = s->job;
+    const qep_linear_config *cfg = &s->lead->cfg;
+    memcpy(s->target, s->w, (size_t)(s->count * QEP_STRIP * s->cols) * sizeof *s->w);
+    if (j->C) keep_wc_all(s);
+    if (!qep_layer_needs_c(cfg)) return QEP_OK;
+    qep_ladder ladder = {.damping = cfg->correction_damping, .repair = j->repair};
+    qep_dmat *L = NULL;
+    QEP_TRY(qep_factor_all(j->H, &ladder, &L));
+    s->correction_damping = ladder.damping;
+    s->attempts = ladder.attempts;
+    s->fallback = ladder.attempts > 1;
+    double *alpha = qep_alloc("layer.rows", s->count, sizeof *alpha);
+    for (int64_t i = 0; i < s->count; i++) alpha[i] = cfg->alpha;
+    qep_correct_rows_all(j->C, L, s->total_rows, s->count, alpha, s->w, s->target, j->stream);
+    qep_free(alpha);
+    qep_dmat_destroy_all(&L);
+    return QEP_OK;
+}

@@ -1,0 +1,96 @@
+/* A linear group, set by set: members with equal settings are handled together.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "layer_priv.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_MEMBERS = 16 };
+
+static bool same_settings(const qep_layer_member *a, const qep_layer_member *b)
+{
+    const qep_linear_config *x = &a->cfg, *y = &b->cfg;
+    return a->spec.method == b->spec.method && a->spec.bits == b->spec.bits && a->spec.group_size == b->spec.group_size &&
+           a->spec.symmetric == b->spec.symmetric && a->spec.act_order == b->spec.act_order &&
+           a->spec.static_groups == b->spec.static_groups && a->spec.clip == b->spec.clip &&
+           a->spec.block_size == b->spec.block_size && a->spec.zero_min == b->spec.zero_min && x->damping == y->damping &&
+           qep_layer_needs_c(x) == qep_layer_needs_c(y) && x->alpha == y->alpha &&
+           x->correction_damping == y->correction_damping;
+}
+
+static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
+{
+    const qep_layer_job *j = s->job;
+    qep_set_open(s);
+    double t0 = qep_now_s();
+    qep_status st;
+    QEP_GO(st, qep_agree_all(j->comm, qep_set_read(s)));
+    QEP_GO(st, qep_set_correct_all(s));
+    double t1 = qep_now_s();
+    QEP_GO(st, qep_set_quantize_all(s));
+    qep_set_figures_all(s, records);
+    double t2 = qep_now_s();
+    QEP_GO(st, qep_set_write_all(s));
+    double t3 = qep_now_s();
+    *j->seconds_correct += t1 - t0;
+    *j->seconds_quantize += t2 - t1;
+    *j->seconds_write += t3 - t2;
+    for (int m = 0; m < s->n_members; m++) {
+        if (!s->in[m]) continue;
+        qep_layer_record *r = &records[m];
+        bool corrected = qep_layer_needs_c(&s->lead->cfg);
+        r->alpha = corrected ? s->lead->cfg.alpha : (double)NAN;
+        r->correction_damping = corrected ? s->correction_damping : (double)NAN;
+        r->damping = s->lead->spec.method == QEP_METHOD_GPTQ ? s->damping : (double)NAN;
+        r->attempts = s->attempts;
+        r->fallback = s->fallback;
+        r->n_dead = s->n_dead;
+        r->seconds = (t3 - t0) * (double)s->members[m].rows / (double)s->total_rows;
+    }
+done:
+    qep_set_close(s);
+    return st;
+}
+
+/* Runs the set that `lead` belongs to; C is copied when a later set needs it too. */
+static qep_status run_set_all(const qep_layer_job *job, const qep_layer_member *members, int n, int lead, bool *done,
+                              const uint8_t *dead, int64_t n_dead, qep_layer_record *records)
+{
+    bool in[MAX_MEMBERS] = {false}, more = false;
+    for (int m = lead; m < n; m++) {
+        if (done[m]) continue;
+        in[m] = same_settings(&members[lead], &members[m]);
+        done[m] = in[m];
+        if (!in[m]) more = true;
+    }
+    qep_layer_job own = *job;
+    qep_dmat *copy = NULL;
+    if (more && job->C) {
+        copy = qep_dmat_create_all(job->comm, "stats.C.copy", qep_dmat_n(job->C), qep_dmat_block(job->C), qep_dmat_n_owners(job->C));
+        qep_dmat_copy(copy, job->C);
+        own.C = copy;
+    }
+    qep_set s = {.job = &own, .members = members, .in = in, .n_members = n, .lead = &members[lead], .dead = dead, .n_dead = n_dead};
+    qep_status st = quantize_set_all(&s, records);
+    qep_dmat_destroy_all(&copy);
+    return st;
+}
+
+qep_status qep_layer_quantize_all(const qep_layer_job *job, const qep_layer_member *members, int n, qep_layer_record *records)
+{
+    QEP_REQUIRE(n > 0 && n <= MAX_MEMBERS);
+    bool done[MAX_MEMBERS];
+    uint8_t *dead = NULL;
+    int64_t n_dead = 0;
+    qep_status st = QEP_OK;
+    for (int m = 0; m < n; m++) done[m] = members[m].spec.method == QEP_METHOD_NONE;
+    if (job->H) {
+        double mean;
+        dead = qep_alloc("layer.dead", members[0].cols, 1);
+        qep_dead_all(job->H, dead, &n_dead, &mean);
+    }
+    for (int m = 0; m < n && st == QEP_OK; m++)
+        if (!done[m]) st = run_set_all(job, members, n, m, done, dead, n_dead, records);
+    qep_free(dead);
+    return st;
+}

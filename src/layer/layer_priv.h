@@ -1,0 +1,57 @@
+/* One set: the members of a group that share their settings and are handled together.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_LAYER_PRIV_H
+#define QEP_LAYER_PRIV_H
+
+#include "qep/layer.h"
+
+typedef struct qep_strip {
+    int member;       /* index into the job's members */
+    int64_t row0, n;  /* rows [row0, row0 + n) of the member, n <= QEP_STRIP */
+} qep_strip;
+
+typedef struct qep_set {
+    const qep_layer_job *job;
+    const qep_layer_member *members; /* all of the job */
+    const bool *in;                  /* [n_members] member of this set */
+    int n_members;
+    const qep_layer_member *lead;    /* first member: its settings are those of the set */
+    int64_t cols, groups;
+    int64_t total_strips, total_rows;
+    int64_t first, count;            /* my strips of the stacked ones */
+    qep_strip *strips;               /* [count] */
+    const uint8_t *dead;             /* [cols] or NULL */
+    int64_t n_dead;
+    float *w;                        /* [count * QEP_STRIP, cols]: rows as stored, dead channels 0, padding rows 0 */
+    float *target;                   /* the same, corrected */
+    float *wc;                       /* W C, for the figures; NULL without C */
+    uint8_t *codes, *zeros;          /* [count * QEP_STRIP, cols], [.., groups] */
+    float *scales;                   /* [count * QEP_STRIP, groups] */
+    int32_t *g_idx;                  /* [cols] */
+    double damping, correction_damping; /* used */
+    int attempts;
+    bool fallback;
+} qep_set;
+
+/* Which strips are mine, and memory for them. */
+void qep_set_open(qep_set *s);
+void qep_set_close(qep_set *s);
+/* Strip number `i` of the stacked ones. */
+qep_strip qep_set_strip(const qep_set *s, int64_t i);
+/* Reads my rows. Local. */
+QEP_MUST_CHECK qep_status qep_set_read(qep_set *s);
+/* target from w: QEP's correction when the settings ask for it, else the weights. Collective. */
+QEP_MUST_CHECK qep_status qep_set_correct_all(qep_set *s);
+/* codes, scales, zeros from target. Collective. */
+QEP_MUST_CHECK qep_status qep_set_quantize_all(qep_set *s);
+/* records[]: before_minus_after and max_scale of the set's members. Collective. */
+void qep_set_figures_all(qep_set *s, qep_layer_record *records);
+/* My rows into the output files, the digest and the sink; then shares every member's rows. Collective. */
+QEP_MUST_CHECK qep_status qep_set_write_all(qep_set *s);
+
+static inline float *qep_set_row(const qep_set *s, float *rows, int64_t strip)
+{
+    return rows + strip * QEP_STRIP * s->cols;
+}
+
+#endif

@@ -1,0 +1,81 @@
+/* Codes of my strips: round to nearest, or GPTQ with the factor streaming by in blocks of rows.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "layer_priv.h"
+
+static qep_qstrip strip_result(const qep_set *s, int64_t i)
+{
+    return (qep_qstrip){.codes = s->codes + i * QEP_STRIP * s->cols,
+                        .scales = s->scales + i * QEP_STRIP * s->groups,
+                        .zeros = s->zeros + i * QEP_STRIP * s->groups};
+}
+
+static void quantize_rtn(qep_set *s)
+{
+    const qep_qspec *q = &s->lead->spec;
+    int64_t per = q->group_size < 0 ? s->cols : q->group_size;
+    for (int64_t c = 0; c < s->cols; c++) s->g_idx[c] = (int32_t)(c / per);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < s->count; i++) {
+        qep_qstrip out = strip_result(s, i);
+        qep_rtn_strip(q, qep_set_row(s, s->target, i), NULL, s->cols, &out);
+    }
+}
+
+static void run_steps_all(qep_set *s, const qep_dmat *Lr, qep_gptq **g)
+{
+    const qep_qspec *q = &s->lead->spec;
+    qep_window *win = s->job->stream;
+    for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
+        int64_t row0, n;
+        qep_gptq_step_rows(q, s->cols, step, &row0, &n);
+        int64_t ld = qep_round_up(s->cols - row0, QEP_GPTQ_PAD);
+        qep_window_sync_all(win); /* nobody reads the previous block any more */
+        qep_dmat_fetch_rows_all(Lr, row0, n, true, QEP_F32, win, 0, ld);
+        const float *r = qep_window_data(win);
+#pragma omp parallel for schedule(dynamic)
+        for (int64_t i = 0; i < s->count; i++) qep_gptq_step(g[i], step, r, ld);
+    }
+    qep_window_sync_all(win);
+}
+
+static qep_status quantize_gptq_all(qep_set *s)
+{
+    const qep_qspec *q = &s->lead->spec;
+    qep_status st = QEP_OK;
+    qep_dmat *Lr = NULL;
+    double *diag = qep_alloc("layer.order", s->cols, sizeof *diag);
+    int32_t *perm = qep_alloc("layer.order", s->cols, sizeof *perm);
+    float *rdiag = qep_alloc("layer.order", s->cols, sizeof *rdiag);
+    qep_gptq **g = qep_alloc("layer.order", s->count, sizeof *g);
+    qep_ladder ladder = {.damping = s->lead->cfg.damping, .repair = s->job->repair};
+    qep_dmat_diag_all(s->job->H, diag);
+    qep_processing_order(diag, s->cols, q->act_order, perm);
+    QEP_GO(st, qep_factor_r_all(s->job->H, perm, &ladder, &Lr, rdiag));
+    s->damping = ladder.damping;
+    if (ladder.attempts > s->attempts) s->attempts = ladder.attempts;
+    s->fallback = s->fallback || ladder.attempts > 1;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < s->count; i++)
+        g[i] = qep_gptq_create(q, qep_set_row(s, s->target, i), s->cols, perm, rdiag);
+    run_steps_all(s, Lr, g);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < s->count; i++) {
+        qep_qstrip out = strip_result(s, i);
+        qep_gptq_finish(g[i], &out, i == 0 ? s->g_idx : NULL, NULL);
+        qep_gptq_destroy(&g[i]);
+    }
+done:
+    qep_dmat_destroy_all(&Lr);
+    qep_free(g);
+    qep_free(rdiag);
+    qep_free(perm);
+    qep_free(diag);
+    return st;
+}
+
+qep_status qep_set_quantize_all(qep_set *s)
+{
+    if (s->lead->spec.method == QEP_METHOD_GPTQ) return quantize_gptq_all(s);
+    quantize_rtn(s);
+    return QEP_OK;
+}

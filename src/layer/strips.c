@@ -1,0 +1,87 @@
+/* Strips of a set: who owns which rows, reading them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "layer_priv.h"
+
+#include <string.h>
+
+qep_strip qep_set_strip(const qep_set *s, int64_t i)
+{
+    for (int m = 0; m < s->n_members; m++) {
+        if (!s->in[m]) continue;
+        int64_t n = qep_ceil_div(s->members[m].rows, QEP_STRIP);
+        if (i < n) {
+            int64_t row0 = i * QEP_STRIP;
+            return (qep_strip){m, row0, qep_min_i64(QEP_STRIP, s->members[m].rows - row0)};
+        }
+        i -= n;
+    }
+    QEP_BUG("strip beyond the set");
+}
+
+void qep_set_open(qep_set *s)
+{
+    const qep_layer_job *j = s->job;
+    s->cols = s->lead->cols;
+    s->groups = qep_n_groups(&s->lead->spec, s->cols);
+    for (int m = 0; m < s->n_members; m++)
+        if (s->in[m]) {
+            s->total_rows += s->members[m].rows;
+            s->total_strips += qep_ceil_div(s->members[m].rows, QEP_STRIP);
+        }
+    qep_partition(s->total_strips, qep_size(j->comm), qep_rank(j->comm), &s->first, &s->count);
+    int64_t rows = s->count * QEP_STRIP;
+    s->strips = qep_alloc("layer.rows", s->count, sizeof *s->strips);
+    for (int64_t i = 0; i < s->count; i++) s->strips[i] = qep_set_strip(s, s->first + i);
+    s->w = qep_alloc("layer.rows", rows * s->cols, sizeof *s->w);
+    s->target = qep_alloc("layer.rows", rows * s->cols, sizeof *s->target);
+    s->codes = qep_alloc("layer.rows", rows * s->cols, 1);
+    s->zeros = qep_alloc("layer.rows", rows * s->groups, 1);
+    s->scales = qep_alloc("layer.rows", rows * s->groups, sizeof *s->scales);
+    s->g_idx = qep_alloc("layer.rows", s->cols, sizeof *s->g_idx);
+}
+
+void qep_set_close(qep_set *s)
+{
+    qep_free(s->strips);
+    qep_free(s->w);
+    qep_free(s->target);
+    qep_free(s->wc);
+    qep_free(s->codes);
+    qep_free(s->zeros);
+    qep_free(s->scales);
+    qep_free(s->g_idx);
+}
+
+qep_status qep_set_read(qep_set *s)
+{
+    for (int64_t i = 0; i < s->count; i++) {
+        const qep_strip *t = &s->strips[i];
+        float *rows = qep_set_row(s, s->w, i);
+        QEP_TRY(qep_st_read_rows_f32(s->job->files, s->members[t->member].weight, t->row0, t->n, rows));
+        if (s->n_dead == 0) continue;
+        for (int64_t r = 0; r < t->n; r++)
+            for (int64_t c = 0; c < s->cols; c++)
+                if (s->dead[c]) rows[r * s->cols + c] = 0;
+    }
+    return QEP_OK;
+}
+
+int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols)
+{
+    int64_t bytes = qep_stream_bytes(cols);
+    if (spec->method != QEP_METHOD_GPTQ) return bytes;
+    for (int64_t step = 0; step < qep_gptq_n_steps(spec, cols); step++) {
+        int64_t row0, n;
+        qep_gptq_step_rows(spec, cols, step, &row0, &n);
+        bytes = qep_max_i64(bytes, n * qep_round_up(cols - row0, QEP_GPTQ_PAD) * (int64_t)sizeof(float));
+    }
+    return bytes;
+}
+
+int64_t qep_layer_rows_bytes(const qep_qspec *spec, int64_t stacked_strips, int64_t cols, int64_t ranks, bool with_c)
+{
+    int64_t mine = qep_ceil_div(stacked_strips, ranks) * QEP_STRIP;
+    int64_t groups = qep_n_groups(spec, cols);
+    int64_t base = mine * (cols * 9 + groups * 5);            /* w, target, codes, zeros, scales */
+    return base + (with_c ? mine * cols * 4 * 3 : 0);         /* wc; the figures' D and D H */
+}

@@ -1,0 +1,59 @@
+/* My strips into the output files, the digest and the quantized stream.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "layer_priv.h"
+
+static qep_status write_strip(const qep_set *s, int64_t i, float *values)
+{
+    const qep_layer_job *j = s->job;
+    const qep_strip *t = &s->strips[i];
+    const qep_layer_member *m = &s->members[t->member];
+    const uint8_t *codes = s->codes + i * QEP_STRIP * s->cols;
+    const uint8_t *zeros = s->zeros + i * QEP_STRIP * s->groups;
+    const float *scales = s->scales + i * QEP_STRIP * s->groups;
+    QEP_TRY(qep_export_put_rows(j->output, m->index, t->row0, t->n, codes, scales, zeros, s->g_idx));
+    for (int64_t r = 0; r < t->n; r++)
+        qep_digest_row(j->digest, m->index, t->row0 + r, codes + r * s->cols, scales + r * s->groups,
+                       zeros + r * s->groups, s->g_idx, s->cols, s->groups);
+    qep_export_values(j->output, m->index, t->n, codes, scales, zeros, s->g_idx, values);
+    j->sink.put(j->sink.ctx, t->member, t->row0, t->n, values);
+    return QEP_OK;
+}
+
+/* Rows of member m that each rank has: a rank's strips of one member are consecutive. */
+static void rows_of_ranks(const qep_set *s, int m, int64_t *begin, int64_t *count)
+{
+    int ranks = qep_size(s->job->comm);
+    for (int r = 0; r < ranks; r++) {
+        int64_t first, n;
+        begin[r] = count[r] = 0;
+        qep_partition(s->total_strips, ranks, r, &first, &n);
+        for (int64_t i = first; i < first + n; i++) {
+            qep_strip t = qep_set_strip(s, i);
+            if (t.member != m) continue;
+            if (count[r] == 0) begin[r] = t.row0;
+            count[r] += t.n;
+        }
+    }
+}
+
+qep_status qep_set_write_all(qep_set *s)
+{
+    const qep_layer_job *j = s->job;
+    qep_status st = QEP_OK;
+    float *values = qep_alloc("layer.rows", QEP_STRIP * s->cols, sizeof *values);
+    for (int64_t i = 0; i < s->count && st == QEP_OK; i++) st = write_strip(s, i, values);
+    qep_free(values);
+    st = qep_agree_all(j->comm, st);
+    if (st != QEP_OK) return st;
+    int ranks = qep_size(j->comm);
+    int64_t *begin = qep_alloc("layer.rows", ranks, sizeof *begin);
+    int64_t *count = qep_alloc("layer.rows", ranks, sizeof *count);
+    for (int m = 0; m < s->n_members; m++) {
+        if (!s->in[m]) continue;
+        rows_of_ranks(s, m, begin, count);
+        j->sink.share_all(j->sink.ctx, m, begin, count);
+    }
+    qep_free(count);
+    qep_free(begin);
+    return QEP_OK;
+}

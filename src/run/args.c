@@ -1,0 +1,107 @@
+/* Command line, --help, --version.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <string.h>
+
+/* The value of option argv[*i]: "--name=value" or the next argument; NULL when there is none. */
+static const char *option_value(int argc, char **argv, int *i)
+{
+    const char *eq = strchr(argv[*i], '=');
+    if (eq) return eq + 1;
+    if (*i + 1 >= argc) return NULL;
+    return argv[++*i];
+}
+
+static bool is_option(const char *arg, const char *name)
+{
+    size_t n = strlen(name);
+    return strncmp(arg, name, n) == 0 && (arg[n] == '\0' || arg[n] == '=');
+}
+
+static qep_status parse_restart(const char *v, qep_restart *out)
+{
+    static const char *const names[] = {"auto", "yes", "no"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(v, names[i]) == 0) {
+            *out = (qep_restart)i;
+            return QEP_OK;
+        }
+    return qep_fail(QEP_E_CONFIG, "--restart %s: use auto, yes or no", v);
+}
+
+static qep_status add_set(qep_args *a, const char *text)
+{
+    if (a->n_sets == (int)(sizeof a->sets / sizeof a->sets[0]))
+        return qep_fail(QEP_E_CONFIG, "more than %d --set options; put the settings into the file", a->n_sets);
+    a->sets[a->n_sets++] = text;
+    return QEP_OK;
+}
+
+static qep_status parse_option(int argc, char **argv, int *i, qep_args *out)
+{
+    const char *arg = argv[*i];
+    if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+        out->help = true;
+    } else if (strcmp(arg, "--version") == 0) {
+        out->version = true;
+    } else if (strcmp(arg, "--dry-run") == 0) {
+        out->dry_run = true;
+    } else if (is_option(arg, "--set") || is_option(arg, "--restart") || is_option(arg, "--check") || is_option(arg, "--walltime")) {
+        const char *v = option_value(argc, argv, i);
+        if (!v || !*v) return qep_fail(QEP_E_CONFIG, "%s needs a value; see qep_mpi --help", arg);
+        if (is_option(arg, "--restart")) return parse_restart(v, &out->restart);
+        if (is_option(arg, "--set")) return add_set(out, v);
+        if (is_option(arg, "--check")) {
+            out->check = v;
+            return QEP_OK;
+        }
+        return add_set(out, qep_strf("args", "run.walltime=%s", v)); /* lives as long as the program */
+    } else {
+        return qep_fail(QEP_E_CONFIG, "unknown option %s; see qep_mpi --help", arg);
+    }
+    return QEP_OK;
+}
+
+qep_status qep_args_parse(int argc, char **argv, qep_args *out)
+{
+    *out = (qep_args){0};
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-' && argv[i][1] != '\0') {
+            QEP_TRY(parse_option(argc, argv, &i, out));
+        } else if (out->config) {
+            return qep_fail(QEP_E_CONFIG, "two configuration files: %s and %s; give one, change keys with --set", out->config, argv[i]);
+        } else {
+            out->config = argv[i];
+        }
+    }
+    if (!out->config && !out->check && !out->help && !out->version)
+        return qep_fail(QEP_E_CONFIG, "no configuration file; usage: mpirun -np P qep_mpi config.ini (qep_mpi --help tells more)");
+    return QEP_OK;
+}
+
+void qep_print_version(void)
+{
+    printf("qep_mpi %s (%s)\n%s\n%s\n%s\n%s\n", qep_version, qep_build_id, qep_par_library(), qep_dmat_library(),
+           qep_store_library(), qep_linalg_describe());
+}
+
+void qep_print_help(void)
+{
+    char *keys = qep_config_help();
+    printf("qep_mpi %s: quantizes large language models with quantization error propagation, on any number of ranks\n\n"
+           "usage: mpirun -np P qep_mpi config.ini [options]\n\n"
+           "  --set section.key=value  change a key of the file (repeatable; wins over the file)\n"
+           "  --restart auto|yes|no    continue from the checkpoint if there is one (auto), demand one (yes), start anew (no)\n"
+           "  --walltime H:MM:SS       stop cleanly (exit code 75) before this time is over\n"
+           "  --dry-run                check everything, print the plan (work, memory, disk, time), touch nothing\n"
+           "  --check DIR              read a finished output back and verify it\n"
+           "  --version, --help\n\n"
+           "keys of the configuration file (default):\n%s\n"
+           "exit codes: 0 done, 1 usage or configuration, 2 input, 3 memory or disk, 4 numerical failure, 5 I/O,\n"
+           "  6 checkpoint of another run, 70 internal error, 75 stopped cleanly: submit the same command again\n"
+           "signals: USR1 checkpoint and stop, USR2 checkpoint and go on, TERM/INT stop at once; a file STOP in the output\n"
+           "  directory acts like USR1\n",
+           qep_version, keys);
+    qep_free(keys);
+}

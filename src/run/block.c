@@ -1,0 +1,179 @@
+/* One decoder block: load, then group by group {taps, statistics, quantize, run both streams}, then the evaluation
+ * sequences, which need nothing kept between groups. SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <string.h>
+
+typedef struct group_ctx {
+    qep_run *r;
+    int g;
+} group_ctx;
+
+static float *stream_at(const qep_run *r, float *x, int64_t i)
+{
+    return x ? x + r->seq_offset[i] * r->model->arch.hidden : NULL;
+}
+
+/* FFN activations that are not kept are computed again, from the norm on, into the buffers for one sequence. */
+static bool recomputed(const qep_run *r, int g)
+{
+    return g == 3 && !r->keep_act;
+}
+
+/* act of sequence i that groups 0 and 2 fill and groups 1 and 3 read. */
+static float *act_at(const qep_run *r, float *act, int g, int64_t i)
+{
+    int64_t cols = g < 2 ? qep_group_act_cols(&r->model->arch, 0) : qep_group_act_cols(&r->model->arch, 2);
+    return act + r->seq_offset[i] * cols;
+}
+
+/* Input of group g for my calibration sequence i in both streams. */
+static void group_input(qep_run *r, int g, int64_t i, const float **in_fp, const float **in_q)
+{
+    int64_t T = r->seq_tokens[i];
+    bool again = recomputed(r, g);
+    if (g == 0 || g == 2 || again) {
+        qep_block_norm(r->block, again ? 2 : g, stream_at(r, r->x_fp, i), T, r->in_fp);
+        qep_block_norm(r->block, again ? 2 : g, stream_at(r, r->x_q, i), T, r->in_q);
+        *in_fp = r->in_fp;
+        *in_q = r->in_q;
+        if (!again) return;
+        qep_block_advance(r->block, 2, T, r->in_fp, r->in_q, NULL, NULL, r->one_fp, r->one_q, NULL, r->work);
+        *in_fp = r->one_fp;
+        *in_q = r->one_q;
+        return;
+    }
+    *in_fp = act_at(r, r->act_fp, g, i);
+    *in_q = act_at(r, r->act_q, g, i);
+}
+
+static int64_t tap_tokens(void *ctx, int64_t i)
+{
+    return ((group_ctx *)ctx)->r->seq_tokens[i];
+}
+
+static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
+{
+    group_ctx *c = ctx;
+    const float *fp, *q;
+    group_input(c->r, c->g, i, &fp, &q);
+    int64_t n = c->r->seq_tokens[i] * qep_group_cols(&c->r->model->arch, c->g);
+    memcpy(xq, q, (size_t)n * sizeof *xq);
+    if (!delta) return;
+#pragma omp parallel for
+    for (int64_t k = 0; k < n; k++) delta[k] = fp[k] - q[k];
+}
+
+static void sink_put(void *ctx, int member, int64_t row0, int64_t n, const float *values)
+{
+    group_ctx *c = ctx;
+    qep_block_put_rows(c->r->block, (qep_role)(c->r->model->arch.group_first[c->g] + member), row0, n, values);
+}
+
+static void sink_share_all(void *ctx, int member, const int64_t *begin, const int64_t *count)
+{
+    group_ctx *c = ctx;
+    qep_block_share_all(c->r->block, (qep_role)(c->r->model->arch.group_first[c->g] + member), begin, count);
+}
+
+/* Pushes my calibration sequences through the linears of group g; per sequence error sums into diff, ref [members][n_mine]. */
+static void advance_calibration(qep_run *r, int g, double *diff, double *ref)
+{
+    int n = r->model->arch.group_count[g];
+    for (int64_t i = 0; i < r->n_calibration; i++) {
+        qep_out_error err[QEP_MAX_MEMBERS] = {{0}};
+        const float *fp, *q;
+        float *act_fp = NULL, *act_q = NULL;
+        if (g == 2 && !r->keep_act) { /* the results would not be kept; the error sums still want one pass */
+            act_fp = r->one_fp;
+            act_q = r->one_q;
+        } else if (g == 0 || g == 2) {
+            act_fp = act_at(r, r->act_fp, g, i);
+            act_q = act_at(r, r->act_q, g, i);
+        }
+        group_input(r, g, i, &fp, &q);
+        qep_block_advance(r->block, g, r->seq_tokens[i], fp, q, stream_at(r, r->x_fp, i), stream_at(r, r->x_q, i), act_fp, act_q,
+                          err, r->work);
+        for (int m = 0; m < n; m++) {
+            diff[m * r->n_mine + i] = err[m].diff;
+            ref[m * r->n_mine + i] = err[m].ref;
+        }
+    }
+}
+
+static qep_status run_group_all(qep_run *r, int64_t b, int g)
+{
+    group_ctx ctx = {r, g};
+    const qep_arch *a = &r->model->arch;
+    int n = a->group_count[g];
+    int64_t members[QEP_MAX_MEMBERS];
+    for (int i = 0; i < n; i++) members[i] = qep_run_linear_index(r, b, a->group_first[g] + i);
+    qep_tap_source taps = {&ctx, r->n_calibration, r->corpus->max_length, tap_tokens, tap_get};
+    qep_layer_sink sink = {&ctx, sink_put, sink_share_all};
+    if (r->quantizes) QEP_TRY(qep_run_group_all(r, members, n, &taps, &sink));
+    double t0 = qep_now_s();
+    double *diff = qep_alloc("run.errors", n * r->n_mine, sizeof *diff);
+    double *ref = qep_alloc("run.errors", n * r->n_mine, sizeof *ref);
+    double sum_diff[QEP_MAX_MEMBERS], sum_ref[QEP_MAX_MEMBERS];
+    if (r->quantizes) advance_calibration(r, g, diff, ref);
+    r->seconds[QEP_PHASE_FORWARD] += qep_now_s() - t0;
+    for (int m = 0; m < n; m++) {
+        sum_diff[m] = qep_eval_ordered_sum_all(r->comm, r->corpus, diff + m * r->n_mine, QEP_SEQ_CALIBRATION, -1);
+        sum_ref[m] = qep_eval_ordered_sum_all(r->comm, r->corpus, ref + m * r->n_mine, QEP_SEQ_CALIBRATION, -1);
+    }
+    qep_free(ref);
+    qep_free(diff);
+    if (r->quantizes) qep_run_record_errors_all(r, members, n, sum_diff, sum_ref);
+    return QEP_OK;
+}
+
+/* A whole block on my evaluation sequences. */
+static void advance_evaluation(qep_run *r)
+{
+    for (int64_t i = r->n_calibration; i < r->n_mine; i++) {
+        float *x_fp = stream_at(r, r->x_fp, i), *x_q = stream_at(r, r->x_q, i);
+        int64_t T = r->seq_tokens[i];
+        for (int g = 0; g < QEP_N_GROUPS; g += 2) {
+            qep_block_norm(r->block, g, x_fp, T, r->in_fp);
+            if (x_q) qep_block_norm(r->block, g, x_q, T, r->in_q);
+            qep_block_advance(r->block, g, T, r->in_fp, r->in_q, NULL, NULL, r->one_fp, r->one_q, NULL, r->work);
+            qep_block_advance(r->block, g + 1, T, r->one_fp, r->one_q, x_fp, x_q, NULL, NULL, NULL, r->work);
+        }
+    }
+}
+
+/* Distance of the two streams after block b, summed over the sequences of each kind. */
+static void measure_growth_all(qep_run *r, int64_t b)
+{
+    int64_t d = r->model->arch.hidden;
+    double *diff = qep_alloc("run.errors", r->n_mine, sizeof *diff);
+    double *ref = qep_alloc("run.errors", r->n_mine, sizeof *ref);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < r->n_mine; i++)
+        qep_eval_distance(stream_at(r, r->x_fp, i), stream_at(r, r->x_q, i), r->seq_tokens[i] * d, &diff[i], &ref[i]);
+    for (int kind = 0; kind < 2; kind++) {
+        double *out = r->growth + (b * 2 + kind) * 2;
+        out[0] = qep_eval_ordered_sum_all(r->comm, r->corpus, diff, (qep_seq_kind)kind, -1);
+        out[1] = qep_eval_ordered_sum_all(r->comm, r->corpus, ref, (qep_seq_kind)kind, -1);
+    }
+    qep_free(ref);
+    qep_free(diff);
+}
+
+qep_status qep_run_block_all(qep_run *r, int64_t b)
+{
+    double t0 = qep_now_s();
+    QEP_TRY(qep_block_load_all(r->block, b));
+    r->seconds[QEP_PHASE_LOAD] += qep_now_s() - t0;
+    for (int g = 0; g < QEP_N_GROUPS; g++) {
+        qep_status st = run_group_all(r, b, g);
+        if (st != QEP_OK) return qep_context(st, "block %lld", (long long)b);
+        if (qep_stop_poll_all(r->comm, &r->stop, false) == QEP_STOP_NOW)
+            return qep_fail(QEP_E_STOPPED, "stopped in block %lld: %s", (long long)b, qep_stop_reason());
+    }
+    t0 = qep_now_s();
+    advance_evaluation(r);
+    if (r->quantizes) measure_growth_all(r, b);
+    r->seconds[QEP_PHASE_FORWARD] += qep_now_s() - t0;
+    return QEP_OK;
+}

@@ -1,0 +1,140 @@
+/* Saving and resuming: both residual streams as global arrays of tokens, and the progress as text. The output's .partial files are
+ * durable before a checkpoint that counts on them is sealed. SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <string.h>
+
+static const char *const kind_names[2] = {"calibration", "evaluation"};
+
+/* One stream of one kind of sequences: where my rows lie. */
+typedef struct slab {
+    char name[32];
+    int64_t rows, row0, n;
+    float *data;
+} slab;
+
+/* Up to four slabs; empty kinds and absent streams are left out. */
+static int list_slabs(const qep_run *r, slab *out)
+{
+    int n = 0;
+    int64_t d = r->model->arch.hidden;
+    for (int kind = 0; kind < 2; kind++) {
+        const qep_corpus_part *p = &r->corpus->part[kind];
+        int64_t first = kind == 0 ? 0 : r->seq_offset[r->n_calibration];
+        if (p->total_tokens == 0) continue;
+        for (int s = 0; s < 2; s++) {
+            float *x = s == 0 ? r->x_fp : r->x_q;
+            if (!x) continue;
+            slab *b = &out[n++];
+            snprintf(b->name, sizeof b->name, "%s.%s", kind_names[kind], s == 0 ? "fp" : "q");
+            b->rows = p->total_tokens;
+            b->row0 = p->token_begin;
+            b->n = p->tokens;
+            b->data = x + first * d;
+        }
+    }
+    return n;
+}
+
+static qep_status put_all(qep_run *r, qep_store *s, const uint64_t digest[2])
+{
+    slab slabs[4];
+    int n = list_slabs(r, slabs);
+    char *state = qep_run_state_text(r, digest);
+    qep_status st;
+    QEP_GO(st, qep_store_put_text_all(s, "identity", "what the result depends on", r->identity));
+    QEP_GO(st, qep_store_put_text_all(s, "state", "progress and records, JSON", state));
+    for (int i = 0; i < n; i++)
+        QEP_GO(st, qep_store_put_all(s, slabs[i].name, "residual stream, one row per token", "1", QEP_F32, slabs[i].rows,
+                                     r->model->arch.hidden, slabs[i].row0, slabs[i].n, slabs[i].data));
+done:
+    qep_free(state);
+    return st;
+}
+
+qep_status qep_run_save_all(qep_run *r)
+{
+    double t0 = qep_now_s();
+    qep_store *s = NULL;
+    uint64_t digest[2];
+    qep_status st = QEP_OK;
+    qep_run_total_digest_all(r, digest);
+    if (r->output) QEP_GO(st, qep_agree_all(r->comm, qep_export_sync(r->output)));
+    QEP_GO(st, qep_run_write_csv_all(r));
+    QEP_GO(st, qep_store_create_all(r->comm, r->checkpoint, &s));
+    QEP_GO(st, put_all(r, s, digest));
+    st = qep_store_seal_all(&s, (int)r->cfg->checkpoint_keep);
+done:
+    qep_store_close_all(&s);
+    r->seconds[QEP_PHASE_CHECKPOINT] += qep_now_s() - t0;
+    if (st == QEP_OK) qep_debug("checkpoint after block %lld", (long long)r->next_block - 1);
+    return st;
+}
+
+/* Reads one file. *differs: it is sound but belongs to another run. */
+static qep_status load_all(qep_run *r, const char *path, bool *differs)
+{
+    slab slabs[4];
+    int n = list_slabs(r, slabs);
+    qep_store *s = NULL;
+    char *identity = NULL, *state = NULL;
+    qep_status st;
+    QEP_GO(st, qep_store_open_all(r->comm, path, &s));
+    QEP_GO(st, qep_store_get_text_all(s, "identity", &identity));
+    st = qep_run_identity_compare(r, identity);
+    *differs = st != QEP_OK;
+    if (*differs) goto done;
+    QEP_GO(st, qep_store_get_text_all(s, "state", &state));
+    for (int i = 0; i < n; i++)
+        QEP_GO(st, qep_store_get_all(s, slabs[i].name, QEP_F32, slabs[i].rows, r->model->arch.hidden, slabs[i].row0, slabs[i].n,
+                                     slabs[i].data));
+    st = qep_run_state_parse(r, state);
+done:
+    qep_free(state);
+    qep_free(identity);
+    qep_store_close_all(&s);
+    return st;
+}
+
+static bool exists_all(qep_comm *c, const char *path)
+{
+    return qep_any_all(c, qep_rank(c) == 0 && qep_file_exists(path));
+}
+
+/* The newest generation that is sound; an older one when the newest is damaged. */
+static qep_status load_newest_all(qep_run *r, const char *prev, bool have, bool have_prev, bool *resumed)
+{
+    bool differs = false;
+    qep_status st = QEP_OK;
+    if (have) {
+        st = load_all(r, r->checkpoint, &differs);
+        *resumed = st == QEP_OK;
+        if (*resumed || differs) return st;
+        qep_warn("checkpoint %s cannot be used: %s", r->checkpoint, qep_error_text());
+    }
+    if (have_prev) {
+        st = load_all(r, prev, &differs);
+        *resumed = st == QEP_OK;
+        if (*resumed) qep_warn("going on from the previous checkpoint %s", prev);
+        if (*resumed || differs) return st;
+    }
+    if (st != QEP_OK)
+        qep_context(st, "no usable checkpoint; start anew with --restart no (discards it)");
+    return st == QEP_E_IO ? qep_fail(QEP_E_CHECKPOINT, "%s", qep_error_text()) : st;
+}
+
+qep_status qep_run_resume_all(qep_run *r, bool *resumed)
+{
+    *resumed = false;
+    char *prev = qep_strf("run.checkpoint", "%s.prev", r->checkpoint);
+    bool have = exists_all(r->comm, r->checkpoint), have_prev = exists_all(r->comm, prev);
+    qep_status st = QEP_OK;
+    if (r->args.restart == QEP_RESTART_NO)
+        st = qep_store_remove_all(r->comm, r->checkpoint);
+    else if (have || have_prev)
+        st = load_newest_all(r, prev, have, have_prev, resumed);
+    else if (r->args.restart == QEP_RESTART_YES)
+        st = qep_fail(QEP_E_CHECKPOINT, "--restart yes, but there is no checkpoint %s", r->checkpoint);
+    qep_free(prev);
+    return st;
+}

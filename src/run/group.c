@@ -1,0 +1,54 @@
+/* A linear group: statistics from its taps, then correction, quantization and output of its members.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+static qep_status statistics_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, qep_dmat **H, qep_dmat **C)
+{
+    bool want_h = false, want_c = false;
+    for (int i = 0; i < n; i++) {
+        want_h = want_h || qep_layer_needs_h(&r->linear_cfg[members[i]]);
+        want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
+    }
+    if (!want_h) return QEP_OK;
+    double t0 = qep_now_s();
+    int64_t d = r->linears[members[0]].cols, block = r->cfg->solver_block;
+    qep_stats_plan plan = {.d = d,
+                           .compute = r->compute,
+                           .total_tokens = r->corpus->calibration_tokens,
+                           .want_c = want_c,
+                           .panel = QEP_STATS_TILE,
+                           .block = block,
+                           .n_owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid)};
+    qep_status st = qep_stats_all(r->comm, &plan, taps, H, C);
+    r->seconds[QEP_PHASE_STATISTICS] += qep_now_s() - t0;
+    return st;
+}
+
+qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink)
+{
+    qep_layer_member list[QEP_MAX_MEMBERS];
+    qep_layer_record records[QEP_MAX_MEMBERS] = {{0}};
+    bool any = false;
+    QEP_REQUIRE(n <= QEP_MAX_MEMBERS);
+    for (int i = 0; i < n; i++) {
+        const qep_export_linear *l = &r->linears[members[i]];
+        list[i] = (qep_layer_member){members[i], l->module, l->weight, l->rows, l->cols, r->linear_cfg[members[i]], l->spec};
+        any = any || l->quantized;
+    }
+    if (!any) return QEP_OK;
+    qep_dmat *H = NULL, *C = NULL;
+    qep_status st;
+    QEP_GO(st, statistics_all(r, members, n, taps, &H, &C));
+    qep_layer_job job = {.comm = r->comm, .files = r->model->files, .output = r->output, .stream = r->stream, .sink = *sink,
+                         .H = H, .C = C, .repair = r->cfg->on_failure[0] == 'r', .digest = r->digest,
+                         .seconds_correct = &r->seconds[QEP_PHASE_CORRECTION],
+                         .seconds_quantize = &r->seconds[QEP_PHASE_QUANTIZE],
+                         .seconds_write = &r->seconds[QEP_PHASE_WRITE]};
+    QEP_GO(st, qep_layer_quantize_all(&job, list, n, records));
+    for (int i = 0; i < n; i++) r->records[members[i]].layer = records[i];
+done:
+    qep_dmat_destroy_all(&C);
+    qep_dmat_destroy_all(&H);
+    if (st != QEP_OK) qep_context(st, "%s", list[0].module);
+    return st;
+}

@@ -1,0 +1,103 @@
+/* The list of linears with their effective settings, and the plan of the output made from it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <string.h>
+
+int64_t qep_run_linear_index(const qep_run *r, int64_t block, int role)
+{
+    (void)r;
+    return block * QEP_N_ROLES + role;
+}
+
+static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_tensor *weight, const qep_st_tensor *bias,
+                       int64_t rows, int64_t cols, int zero_min)
+{
+    qep_export_linear *l = &r->linears[i];
+    qep_linear_config *cfg = &r->linear_cfg[i];
+    qep_config_linear(r->cfg, module, cfg);
+    l->module = qep_strdup("run.linears", module);
+    l->weight = weight;
+    l->bias = bias;
+    l->rows = rows;
+    l->cols = cols;
+    l->spec = qep_layer_spec(cfg, zero_min);
+    if (l->spec.group_size == cols) l->spec.group_size = -1; /* one group per row */
+    l->quantized = l->spec.method != QEP_METHOD_NONE;
+    if (l->quantized) r->quantizes = true;
+}
+
+static void list_linears(qep_run *r)
+{
+    const qep_model *m = r->model;
+    int zero_min = qep_export_zero_min(r->cfg->format);
+    r->n_linears = m->arch.n_blocks * QEP_N_ROLES + (r->cfg->lm_head ? 1 : 0);
+    r->linears = qep_alloc("run.linears", r->n_linears, sizeof *r->linears);
+    r->linear_cfg = qep_alloc("run.linears", r->n_linears, sizeof *r->linear_cfg);
+    r->records = qep_alloc("run.linears", r->n_linears, sizeof *r->records);
+    for (int64_t b = 0; b < m->arch.n_blocks; b++)
+        for (int role = 0; role < QEP_N_ROLES; role++) {
+            char name[256];
+            const qep_linear_shape *s = &m->arch.linears[role];
+            qep_model_linear_name(m, b, (qep_role)role, name, sizeof name);
+            set_linear(r, qep_run_linear_index(r, b, role), name, qep_model_linear_tensor(m, b, (qep_role)role, "weight"),
+                       s->bias ? qep_model_linear_tensor(m, b, (qep_role)role, "bias") : NULL, s->rows, s->cols, zero_min);
+        }
+    if (r->cfg->lm_head)
+        set_linear(r, r->n_linears - 1, "lm_head", m->lm_head, NULL, m->arch.vocab, m->arch.hidden, zero_min);
+}
+
+/* An override whose pattern matches nothing is a mistake of the user. */
+static qep_status check_overrides(const qep_run *r)
+{
+    for (int64_t o = 0; o < r->cfg->n_overrides; o++) {
+        const qep_override *v = &r->cfg->overrides[o];
+        bool hit = false;
+        for (int64_t i = 0; i < r->n_linears && !hit; i++) hit = qep_glob(v->match, r->linears[i].module);
+        if (!hit)
+            return qep_fail(QEP_E_CONFIG, "%s:%d: [override %s] match = %s fits no linear of the model (names look like %s)",
+                            r->cfg->source, v->line, v->name, v->match, r->linears[0].module);
+    }
+    return QEP_OK;
+}
+
+/* Provenance for quantization_config.meta. */
+static char *meta_text(const qep_run *r)
+{
+    qep_json *m = qep_json_new_object();
+    const qep_linear_config *l = &r->cfg->linear;
+    qep_json_set(m, "quantizer", qep_json_new_string("qep_mpi"));
+    qep_json_set(m, "version", qep_json_new_string(qep_version));
+    qep_json_set(m, "method", qep_json_new_string(l->method));
+    qep_json_set(m, "correction", qep_json_new_string(l->correction));
+    qep_json_set(m, "alpha", qep_json_new_real(l->alpha));
+    qep_json_set(m, "correction_damping", qep_json_new_real(l->correction_damping));
+    char *text = qep_json_text(m, false);
+    qep_json_free(&m);
+    return text;
+}
+
+qep_status qep_run_list_linears_all(qep_run *r)
+{
+    list_linears(r);
+    QEP_TRY(check_overrides(r));
+    if (!r->quantizes) return QEP_OK;
+    char *meta = meta_text(r);
+    const qep_arch *a = &r->model->arch;
+    bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
+    qep_export_request rq = {.format = r->cfg->format,
+                             .source_dir = r->cfg->model_path,
+                             .config_text = r->model->config_text,
+                             .files = r->model->files,
+                             .linears = r->linears,
+                             .n_linears = r->n_linears,
+                             .tied_head_quantized = head && a->tied,
+                             .output_dir = r->cfg->output_path,
+                             .shard_bytes = r->cfg->shard_size,
+                             .dense_dtype = a->dtype,
+                             .meta_json = meta,
+                             .damping = r->cfg->linear.damping};
+    qep_status st = qep_export_plan(&rq, &r->output);
+    qep_free(meta);
+    return st;
+}

@@ -1,0 +1,114 @@
+/* From the configuration file to a model, tokens and buffers sizes; and back.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* The file's text from root, parsed by every rank. */
+static qep_status read_config_all(qep_run *r)
+{
+    char *text = NULL;
+    int64_t bytes = 0;
+    qep_status st = QEP_OK;
+    if (qep_rank(r->comm) == 0)
+        st = qep_file_read(r->args.config, 16 << 20, QEP_E_CONFIG, &text, &bytes);
+    st = qep_agree_all(r->comm, st);
+    if (st == QEP_OK) {
+        qep_bcast_text_all(r->comm, 0, &text, &bytes);
+        st = qep_agree_all(r->comm, qep_config_parse(text, r->args.config, r->args.sets, r->args.n_sets, &r->cfg));
+    }
+    qep_free(text);
+    return st;
+}
+
+static qep_log_level level_of(const char *name)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0) return (qep_log_level)i;
+    return QEP_LOG_INFO;
+}
+
+/* Lengths and offsets of my sequences in the streams. */
+static void index_sequences(qep_run *r)
+{
+    const qep_corpus *c = r->corpus;
+    r->n_calibration = c->part[QEP_SEQ_CALIBRATION].count;
+    r->n_mine = r->n_calibration + c->part[QEP_SEQ_EVALUATION].count;
+    r->seq_tokens = qep_alloc("run.sequences", r->n_mine + 1, sizeof *r->seq_tokens);
+    r->seq_offset = qep_alloc("run.sequences", r->n_mine + 1, sizeof *r->seq_offset);
+    int64_t at = 0;
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; i < c->part[k].count; i++) {
+            r->seq_tokens[at] = c->seqs[c->part[k].begin + i].length;
+            r->seq_offset[at + 1] = r->seq_offset[at] + r->seq_tokens[at];
+            at++;
+        }
+}
+
+static bool needs_calibration(const qep_run *r)
+{
+    for (int64_t i = 0; i < r->n_linears; i++)
+        if (qep_layer_needs_h(&r->linear_cfg[i])) return true;
+    return false;
+}
+
+/* The longest sequence must be one that the model was made for. */
+static void warn_of_length(const qep_run *r)
+{
+    if (r->corpus->max_length > r->model->arch.max_position)
+        qep_warn("sequences of %lld tokens are longer than the model's max_position_embeddings = %lld",
+                 (long long)r->corpus->max_length, (long long)r->model->arch.max_position);
+}
+
+qep_status qep_run_open_all(qep_run *r)
+{
+    double t0 = qep_now_s();
+    QEP_TRY(read_config_all(r));
+    r->compute = strcmp(r->cfg->compute, "f32") == 0 ? QEP_COMPUTE_F32 : QEP_COMPUTE_BF16;
+    r->threads = qep_run_threads(r->comm, r->cfg->threads);
+    qep_linalg_start(r->threads);
+    qep_log_start(qep_rank(r->comm) == 0, level_of(r->cfg->log_level));
+    qep_info("qep_mpi %s on %d ranks, %d nodes, %d threads per rank", qep_version, qep_size(r->comm), qep_n_nodes(r->comm), r->threads);
+    qep_info("%s", qep_linalg_describe());
+    if (qep_linalg_warning()) qep_warn("%s", qep_linalg_warning());
+    QEP_TRY(qep_model_open_all(r->comm, r->cfg->model_path, &r->model));
+    QEP_TRY(qep_run_list_linears_all(r));
+    QEP_TRY(qep_corpus_open_all(r->comm, r->cfg, r->model->arch.vocab, needs_calibration(r), &r->corpus));
+    index_sequences(r);
+    warn_of_length(r);
+    r->growth = qep_alloc("run.records", r->model->arch.n_blocks * 4, sizeof *r->growth);
+    r->figures = qep_alloc("run.records", r->corpus->n_sets, sizeof *r->figures);
+    r->checkpoint = qep_strf("run.checkpoint", "%s.h5", r->cfg->checkpoint_path);
+    r->identity = qep_run_identity_text(r);
+    r->stop = (qep_stop){.start_s = r->start_s, .walltime_s = r->cfg->walltime_s,
+                         .stop_file = qep_path_join(r->cfg->output_path, "STOP")};
+    r->seconds[QEP_PHASE_OPEN] += qep_now_s() - t0;
+    return QEP_OK;
+}
+
+void qep_run_close_all(qep_run *r)
+{
+    qep_window_destroy_all(&r->stream);
+    qep_block_destroy_all(&r->block);
+    qep_work_destroy(&r->work);
+    float *const buffers[] = {r->x_fp, r->x_q, r->act_fp, r->act_q, r->in_fp, r->in_q, r->one_fp, r->one_q};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) qep_free(buffers[i]);
+    qep_export_destroy(&r->output);
+    for (int64_t i = 0; r->linears && i < r->n_linears; i++) qep_free(r->linears[i].module);
+    qep_free(r->linears);
+    qep_free(r->linear_cfg);
+    qep_free(r->records);
+    qep_free(r->growth);
+    qep_free(r->figures);
+    qep_free(r->seq_tokens);
+    qep_free(r->seq_offset);
+    qep_free(r->checkpoint);
+    qep_free(r->identity);
+    qep_free(r->stop.stop_file);
+    qep_corpus_destroy(&r->corpus);
+    qep_model_close(&r->model);
+    qep_config_destroy(&r->cfg);
+    if (r->lock_fd > 0) close(r->lock_fd);
+}

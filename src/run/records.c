@@ -1,0 +1,101 @@
+/* What is known of each linear: figures, the line in the log, modules.csv.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const double unknown = (double)NAN;
+
+/* error_after is measured in the forward pass. error_before follows from it by the statistics; without C it is known only when
+ * the method itself is plain rounding. */
+static void set_errors(qep_run *r, int64_t i, double diff, double ref)
+{
+    qep_record *rec = &r->records[i];
+    const qep_export_linear *l = &r->linears[i];
+    double tokens = (double)r->corpus->calibration_tokens;
+    bool plain = l->spec.method == QEP_METHOD_RTN && l->spec.clip == QEP_CLIP_NONE && !qep_layer_needs_c(&r->linear_cfg[i]);
+    rec->error_after = ref > 0 ? diff / ref : unknown;
+    rec->error_before = plain ? rec->error_after : unknown;
+    if (!isnan(rec->layer.before_minus_after) && ref > 0)
+        rec->error_before = (diff + rec->layer.before_minus_after * tokens) / ref;
+    rec->done = true;
+}
+
+static void log_record(const qep_run *r, int64_t i)
+{
+    const qep_record *rec = &r->records[i];
+    const qep_export_linear *l = &r->linears[i];
+    char before[32] = "-", after[32] = "-";
+    if (!isnan(rec->error_before)) snprintf(before, sizeof before, "%.3e", rec->error_before);
+    if (!isnan(rec->error_after)) snprintf(after, sizeof after, "%.3e", rec->error_after);
+    qep_info("  %-36s %s %d bit [%lld x %lld]  error %s -> %s  %.2f s%s", l->module, r->linear_cfg[i].method, l->spec.bits,
+             (long long)l->rows, (long long)l->cols, before, after, rec->layer.seconds,
+             rec->layer.fallback ? "  (damping raised)" : "");
+    if (rec->layer.fallback)
+        qep_warn("%s: a factor failed; damping raised to %g after %d attempts", l->module,
+                 isnan(rec->layer.damping) ? rec->layer.correction_damping : rec->layer.damping, rec->layer.attempts);
+    if (rec->layer.n_dead > 0)
+        qep_debug("%s: %lld input channels carry no signal; their weights are set to 0", l->module, (long long)rec->layer.n_dead);
+}
+
+void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, const double *diff, const double *ref)
+{
+    for (int m = 0; m < n; m++) {
+        if (!r->linears[members[m]].quantized) continue;
+        set_errors(r, members[m], diff[m], ref[m]);
+        log_record(r, members[m]);
+    }
+}
+
+/* A number, or an empty field when it is not known. */
+static void put_number(FILE *f, const char *format, double v)
+{
+    fputc(',', f);
+    if (isfinite(v)) fprintf(f, format, v);
+}
+
+static void put_line(FILE *f, const qep_run *r, int64_t i)
+{
+    const qep_record *rec = &r->records[i];
+    const qep_export_linear *l = &r->linears[i];
+    const qep_linear_config *c = &r->linear_cfg[i];
+    bool q = qep_layer_needs_c(c);
+    fprintf(f, "%s,%s%s,%d,%lld,%lld,%lld,%lld", l->module, q ? "qep+" : "", c->method, l->spec.bits, (long long)l->spec.group_size,
+            (long long)l->rows, (long long)l->cols, (long long)r->corpus->calibration_tokens);
+    put_number(f, "%g", rec->layer.alpha);
+    put_number(f, "%g", rec->layer.correction_damping);
+    put_number(f, "%g", rec->layer.damping);
+    fprintf(f, ",%d", rec->layer.attempts);
+    put_number(f, "%.9g", rec->error_before);
+    put_number(f, "%.9g", rec->error_after);
+    put_number(f, "%.9g", rec->layer.max_scale);
+    put_number(f, "%.3f", rec->layer.seconds);
+    fprintf(f, ",%d\n", rec->layer.fallback);
+}
+
+/* The whole table anew: small, and never half a line on disk. */
+static qep_status write_csv(const qep_run *r)
+{
+    char *text = NULL, *path = qep_path_join(r->cfg->output_path, "modules.csv");
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    if (!f) {
+        qep_free(path);
+        return qep_fail(QEP_E_RESOURCE, "no memory for modules.csv");
+    }
+    fprintf(f, "module,method,bits,group_size,rows,cols,tokens,alpha,correction_damping,damping,attempts,error_before,"
+               "error_after,max_scale,seconds,fallback\n");
+    for (int64_t i = 0; i < r->n_linears; i++)
+        if (r->records[i].done) put_line(f, r, i);
+    fclose(f);
+    qep_status st = qep_file_write(path, text, (int64_t)size);
+    free(text);
+    qep_free(path);
+    return st;
+}
+
+qep_status qep_run_write_csv_all(qep_run *r)
+{
+    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? write_csv(r) : QEP_OK);
+}

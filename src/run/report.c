@@ -1,0 +1,181 @@
+/* summary.json and qep_mpi.ini of a finished run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* {"min","mean","max"} over ranks of one phase. */
+static qep_json *spread_all(qep_comm *c, double mine)
+{
+    double lo = mine, hi = mine, sum = mine;
+    qep_min_f64_all(c, &lo, 1);
+    qep_max_f64_all(c, &hi, 1);
+    qep_sum_f64_all(c, &sum, 1);
+    qep_json *o = qep_json_new_object();
+    qep_json_set(o, "min", qep_json_new_real(lo));
+    qep_json_set(o, "mean", qep_json_new_real(sum / qep_size(c)));
+    qep_json_set(o, "max", qep_json_new_real(hi));
+    return o;
+}
+
+static qep_json *seconds_json_all(qep_run *r)
+{
+    qep_json *o = qep_json_new_object();
+    for (int p = 0; p < QEP_N_PHASES; p++) qep_json_set(o, qep_phase_name((qep_phase)p), spread_all(r->comm, r->seconds[p]));
+    qep_json_set(o, "total", spread_all(r->comm, r->seconds_before + qep_now_s() - r->start_s));
+    return o;
+}
+
+static qep_json *evaluation_json(const qep_run *r)
+{
+    qep_json *o = qep_json_new_object();
+    for (int64_t s = 0; s < r->corpus->n_sets; s++) {
+        const qep_eval_figures *f = &r->figures[s];
+        qep_json *e = qep_json_new_object();
+        qep_json_set(e, "tokens", qep_json_new_int((int64_t)f->predicted));
+        qep_json_set(e, "perplexity_original", qep_json_new_real(exp(f->nll_fp / f->predicted)));
+        if (r->quantizes) {
+            qep_json_set(e, "perplexity_quantized", qep_json_new_real(exp(f->nll_q / f->predicted)));
+            qep_json_set(e, "kl_divergence", qep_json_new_real(f->kl / f->predicted));
+            qep_json_set(e, "top1_agreement", qep_json_new_real(f->same_top / f->predicted));
+        }
+        qep_json_set(o, r->corpus->set_names[s], e);
+    }
+    return o;
+}
+
+/* Relative squared distance of the residual streams after each block. */
+static qep_json *growth_json(const qep_run *r)
+{
+    static const char *const kinds[2] = {"calibration", "evaluation"};
+    qep_json *o = qep_json_new_object(), *blocks = qep_json_new_array();
+    for (int64_t b = 0; b < r->model->arch.n_blocks; b++) qep_json_append(blocks, qep_json_new_int(b));
+    qep_json_set(o, "blocks", blocks);
+    for (int k = 0; k < 2; k++) {
+        if (r->corpus->part[k].total_tokens == 0) continue;
+        qep_json *v = qep_json_new_array();
+        for (int64_t b = 0; b < r->model->arch.n_blocks; b++) {
+            const double *g = r->growth + (b * 2 + k) * 2;
+            qep_json_append(v, qep_json_new_real(g[0] / g[1]));
+        }
+        qep_json_set(o, kinds[k], v);
+    }
+    return o;
+}
+
+static qep_json *command_json(const qep_run *r)
+{
+    char *text = qep_strf("run.report", "qep_mpi %s", r->args.config);
+    for (int i = 0; i < r->args.n_sets; i++) {
+        char *longer = qep_strf("run.report", "%s --set %s", text, r->args.sets[i]);
+        qep_free(text);
+        text = longer;
+    }
+    qep_json *o = qep_json_new_string(text);
+    qep_free(text);
+    return o;
+}
+
+static qep_json *identity_json(const qep_run *r)
+{
+    char text[20];
+    snprintf(text, sizeof text, "%016" PRIx64, qep_hash64(r->identity, strlen(r->identity), 0));
+    return qep_json_new_string(text);
+}
+
+static qep_json *summary_all(qep_run *r)
+{
+    qep_json *o = qep_json_new_object();
+    int64_t peak = qep_mem_peak(), modules = 0;
+    uint64_t digest[2];
+    char hex[40];
+    qep_max_i64_all(r->comm, &peak, 1);
+    qep_run_total_digest_all(r, digest);
+    snprintf(hex, sizeof hex, "%016" PRIx64 "%016" PRIx64, digest[0], digest[1]);
+    for (int64_t i = 0; i < r->n_linears; i++) modules += r->records[i].done;
+    qep_json_set(o, "version", qep_json_new_string(qep_version));
+    qep_json_set(o, "build", qep_json_new_string(qep_build_id));
+    qep_json_set(o, "command", command_json(r));
+    qep_json_set(o, "config", qep_json_new_string(r->cfg->source));
+    qep_json_set(o, "identity", identity_json(r));
+    qep_json_set(o, "ranks", qep_json_new_int(qep_size(r->comm)));
+    qep_json_set(o, "nodes", qep_json_new_int(qep_n_nodes(r->comm)));
+    qep_json_set(o, "threads", qep_json_new_int(r->threads));
+    qep_json_set(o, "seconds", seconds_json_all(r));
+    qep_json_set(o, "peak_bytes", qep_json_new_int(peak));
+    if (r->output) qep_json_set(o, "bits_per_weight", qep_json_new_real(qep_export_bits_per_weight(r->output)));
+    qep_json_set(o, "modules", qep_json_new_int(modules));
+    qep_json_set(o, "evaluation", evaluation_json(r));
+    if (r->quantizes) {
+        qep_json_set(o, "error_growth", growth_json(r));
+        qep_json_set(o, "digest", qep_json_new_string(hex));
+    }
+    return o;
+}
+
+static void log_figures(const qep_run *r)
+{
+    for (int64_t s = 0; s < r->corpus->n_sets; s++) {
+        const qep_eval_figures *f = &r->figures[s];
+        double n = f->predicted;
+        if (r->quantizes)
+            qep_info("%s: perplexity %.4f -> %.4f, KL %.5f, same top token %.2f %% (%lld predictions)", r->corpus->set_names[s],
+                     exp(f->nll_fp / n), exp(f->nll_q / n), f->kl / n, 100 * f->same_top / n, (long long)n);
+        else
+            qep_info("%s: perplexity %.4f (%lld predictions)", r->corpus->set_names[s], exp(f->nll_fp / n), (long long)n);
+    }
+}
+
+static qep_status write_files(const qep_run *r, const char *summary)
+{
+    char *path = qep_path_join(r->cfg->output_path, "qep_mpi.ini"), *ini = qep_config_dump(r->cfg);
+    qep_status st = qep_file_write(path, ini, (int64_t)strlen(ini));
+    qep_free(path);
+    qep_free(ini);
+    if (st != QEP_OK) return st;
+    path = qep_path_join(r->cfg->output_path, "summary.json");
+    st = qep_file_write(path, summary, (int64_t)strlen(summary));
+    qep_free(path);
+    return st;
+}
+
+qep_status qep_run_report_all(qep_run *r)
+{
+    qep_json *o = summary_all(r);
+    char *text = qep_json_text(o, true);
+    bool root = qep_rank(r->comm) == 0;
+    qep_status st = qep_agree_all(r->comm, root ? write_files(r, text) : QEP_OK);
+    if (st == QEP_OK) {
+        log_figures(r);
+        if (r->quantizes) qep_info("digest %s", qep_json_string(qep_json_get(o, "digest")));
+    }
+    qep_free(text);
+    qep_json_free(&o);
+    return st;
+}
+
+/* summary.json of this very run is there, and so is config.json: the work was done by an earlier job. */
+static bool finished(const qep_run *r)
+{
+    char *path = qep_path_join(r->cfg->output_path, "summary.json");
+    char *model = qep_path_join(r->cfg->output_path, "config.json");
+    qep_json *o = NULL, *mine = identity_json(r);
+    bool same = false;
+    if (qep_file_exists(path) && (!r->quantizes || qep_file_exists(model)) && qep_json_load(path, QEP_E_INPUT, &o) == QEP_OK) {
+        const char *saved = qep_json_string(qep_json_get(o, "identity"));
+        same = saved && strcmp(saved, qep_json_string(mine)) == 0;
+    }
+    qep_error_clear();
+    qep_json_free(&o);
+    qep_json_free(&mine);
+    qep_free(model);
+    qep_free(path);
+    return same;
+}
+
+bool qep_run_finished_all(qep_run *r)
+{
+    return qep_any_all(r->comm, qep_rank(r->comm) == 0 && finished(r));
+}

@@ -1,0 +1,154 @@
+/* A run as a walk: open, plan, resume, blocks, head, publish, report.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Two jobs on one output would destroy each other: the second is refused. Held until the process ends. */
+static qep_status lock_output(qep_run *r)
+{
+    char *path = qep_path_join(r->cfg->output_path, "qep_mpi.lock");
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    qep_status st = QEP_OK;
+    r->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (r->lock_fd < 0)
+        st = qep_fail(QEP_E_IO, "%s: cannot be created: %s", path, strerror(errno));
+    else if (fcntl(r->lock_fd, F_SETLK, &lock) != 0 && (errno == EACCES || errno == EAGAIN))
+        st = qep_fail(QEP_E_CONFIG, "another job is working on %s; wait for it or choose another [output] path", r->cfg->output_path);
+    qep_free(path);
+    return st;
+}
+
+/* Makes the output directory ours: created, locked, with a log. */
+static qep_status take_output_all(qep_run *r)
+{
+    qep_status st = QEP_OK;
+    if (qep_rank(r->comm) == 0) {
+        char *log = qep_path_join(r->cfg->output_path, "qep_mpi.log"), *dir = qep_path_dir(r->checkpoint);
+        st = qep_dir_make(r->cfg->output_path);
+        if (st == QEP_OK) st = qep_dir_make(dir);
+        if (st == QEP_OK) st = lock_output(r);
+        if (st == QEP_OK) st = qep_log_file(log);
+        qep_free(dir);
+        qep_free(log);
+    }
+    return qep_agree_all(r->comm, st);
+}
+
+/* For tests of stopping and restarting on models that take no time: QEP_TEST_BLOCK_SLEEP=seconds after each block. */
+static void test_sleep(void)
+{
+    const char *text = getenv("QEP_TEST_BLOCK_SLEEP");
+    double s = text ? strtod(text, NULL) : 0;
+    struct timespec t = {(time_t)s, (long)((s - (double)(time_t)s) * 1e9)};
+    while (s > 0 && nanosleep(&t, &t) != 0 && errno == EINTR) continue;
+}
+
+static void log_progress(const qep_run *r, double block_s)
+{
+    char left[32], took[32];
+    int64_t n = r->model->arch.n_blocks, done = r->next_block;
+    double mean = r->block_seconds / (double)r->blocks_here;
+    qep_info("block %lld/%lld done in %s, %s left", (long long)done, (long long)n, qep_format_seconds(block_s, took, sizeof took),
+             qep_format_seconds(mean * (double)(n - done), left, sizeof left));
+}
+
+/* Saves when it is time or asked for; QEP_E_STOPPED when the run is to end here. */
+static qep_status after_block_all(qep_run *r)
+{
+    int64_t every = r->cfg->checkpoint_every;
+    qep_request rq = qep_stop_poll_all(r->comm, &r->stop, true);
+    bool last = r->next_block == r->model->arch.n_blocks;
+    if (rq == QEP_STOP_NOW)
+        return qep_fail(QEP_E_STOPPED, "stopped after block %lld: %s", (long long)r->next_block - 1, qep_stop_reason());
+    if (rq != QEP_GO_ON || (every > 0 && (r->next_block % every == 0 || last))) QEP_TRY(qep_run_save_all(r));
+    if (rq == QEP_CHECKPOINT_AND_STOP)
+        return qep_fail(QEP_E_STOPPED, "checkpoint written after block %lld, stopping: %s", (long long)r->next_block - 1,
+                        qep_stop_reason());
+    return QEP_OK;
+}
+
+static qep_status blocks_all(qep_run *r)
+{
+    while (r->next_block < r->model->arch.n_blocks) {
+        double t0 = qep_now_s();
+        QEP_TRY(qep_run_block_all(r, r->next_block));
+        r->next_block++;
+        test_sleep();
+        double s = qep_now_s() - t0;
+        qep_max_f64_all(r->comm, &s, 1);
+        r->block_seconds += s;
+        r->blocks_here++;
+        if (s > r->stop.longest_block_s) r->stop.longest_block_s = s;
+        log_progress(r, s);
+        QEP_TRY(after_block_all(r));
+    }
+    return QEP_OK;
+}
+
+/* Output files: made anew, or those that a checkpoint counts on. */
+static qep_status open_output_all(qep_run *r, bool resumed)
+{
+    if (!r->output) return QEP_OK;
+    QEP_TRY(qep_export_open_all(r->comm, r->output, resumed));
+    double t0 = qep_now_s();
+    if (!resumed) QEP_TRY(qep_export_copy_all(r->comm, r->output));
+    r->seconds[QEP_PHASE_WRITE] += qep_now_s() - t0;
+    return QEP_OK;
+}
+
+static qep_status finish_all(qep_run *r)
+{
+    QEP_TRY(qep_run_head_all(r));
+    double t0 = qep_now_s();
+    QEP_TRY(qep_run_write_csv_all(r));
+    if (r->output) QEP_TRY(qep_export_publish_all(r->comm, r->output));
+    r->seconds[QEP_PHASE_PUBLISH] += qep_now_s() - t0;
+    QEP_TRY(qep_run_report_all(r));
+    return qep_store_remove_all(r->comm, r->checkpoint);
+}
+
+static qep_status work_all(qep_run *r)
+{
+    bool resumed = false;
+    QEP_TRY(take_output_all(r));
+    QEP_TRY(qep_run_start_streams_all(r, true));
+    QEP_TRY(qep_run_resume_all(r, &resumed));
+    if (resumed) qep_info("resuming behind block %lld", (long long)r->next_block - 1);
+    QEP_TRY(open_output_all(r, resumed));
+    QEP_TRY(blocks_all(r));
+    return finish_all(r);
+}
+
+static qep_status run_opened_all(qep_run *r)
+{
+    QEP_TRY(qep_run_open_all(r));
+    if (r->args.restart != QEP_RESTART_NO && qep_run_finished_all(r)) {
+        qep_info("%s already holds the finished result of this very configuration; nothing to do (--restart no does it again)",
+                 r->cfg->output_path);
+        return QEP_OK;
+    }
+    if (r->output) QEP_TRY(qep_export_check_dir_all(r->comm, r->output, r->cfg->overwrite, false));
+    QEP_TRY(qep_run_plan_all(r));
+    QEP_TRY(qep_model_scan_all(r->comm, r->model));
+    if (r->args.dry_run) {
+        qep_info("dry run: nothing was written");
+        return QEP_OK;
+    }
+    return work_all(r);
+}
+
+qep_status qep_run_all(qep_comm *c, const qep_args *args)
+{
+    qep_run r = {.comm = c, .args = *args, .start_s = qep_now_s()};
+    qep_status st = run_opened_all(&r);
+    char took[32];
+    if (st == QEP_OK) qep_info("qep_mpi: finished normally in %s", qep_format_seconds(qep_now_s() - r.start_s, took, sizeof took));
+    qep_run_close_all(&r);
+    return st;
+}

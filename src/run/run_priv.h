@@ -1,0 +1,142 @@
+/* The state of a run and its phases. Every phase is collective; its status is equal on all ranks.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_RUN_PRIV_H
+#define QEP_RUN_PRIV_H
+
+#include "qep/data.h"
+#include "qep/eval.h"
+#include "qep/layer.h"
+#include "qep/store.h"
+
+/* --- command line (args.c) ----------------------------------------------------------- */
+
+typedef enum qep_restart { QEP_RESTART_AUTO, QEP_RESTART_YES, QEP_RESTART_NO } qep_restart;
+typedef struct qep_args {
+    const char *config;
+    const char *sets[64];
+    int n_sets;
+    qep_restart restart;
+    bool dry_run, version, help;
+    const char *check;
+} qep_args;
+QEP_MUST_CHECK qep_status qep_args_parse(int argc, char **argv, qep_args *out);
+void qep_print_help(void);
+void qep_print_version(void);
+
+/* --- timers (timers.c) ---------------------------------------------------------------- */
+
+typedef enum qep_phase {
+    QEP_PHASE_OPEN, QEP_PHASE_LOAD, QEP_PHASE_FORWARD, QEP_PHASE_STATISTICS, QEP_PHASE_CORRECTION, QEP_PHASE_QUANTIZE,
+    QEP_PHASE_WRITE, QEP_PHASE_CHECKPOINT, QEP_PHASE_EVALUATION, QEP_PHASE_PUBLISH, QEP_N_PHASES
+} qep_phase;
+const char *qep_phase_name(qep_phase p);
+
+/* --- stop requests (stop.c) ------------------------------------------------------------ */
+
+typedef struct qep_stop {
+    double start_s, walltime_s;   /* monotonic start; 0: no limit */
+    double longest_block_s;
+    char *stop_file;
+} qep_stop;
+typedef enum qep_request { QEP_GO_ON, QEP_CHECKPOINT_NOW, QEP_CHECKPOINT_AND_STOP, QEP_STOP_NOW } qep_request;
+void qep_stop_install(void); /* signal handlers */
+/* What the ranks agree to do. at_block_end: also looks at the STOP file and the wall time. Collective. */
+qep_request qep_stop_poll_all(qep_comm *c, const qep_stop *s, bool at_block_end);
+const char *qep_stop_reason(void); /* text for the log, of the last poll */
+
+/* --- records --------------------------------------------------------------------------- */
+
+typedef struct qep_record { /* one linear */
+    bool done;
+    qep_layer_record layer;
+    double error_before, error_after; /* relative; NAN when not known */
+} qep_record;
+
+/* --- the run ----------------------------------------------------------------------------- */
+
+typedef struct qep_run {
+    qep_comm *comm;
+    qep_args args;
+    qep_config *cfg;
+    qep_model *model;
+    qep_corpus *corpus;
+    qep_compute compute;
+    int threads;
+    bool quantizes;                 /* some linear is quantized: there is a second stream and an output */
+    bool keep_act;                  /* FFN activations are kept between gate_up and down */
+    qep_linear_config *linear_cfg;  /* [n_linears] effective settings */
+    qep_export_linear *linears;     /* [n_linears]: block by block in role order, lm_head last when it is a candidate */
+    int64_t n_linears;
+    qep_export *output;             /* NULL when nothing is quantized */
+    char *checkpoint;               /* path of the file */
+    char *identity;                 /* text: what the result depends on */
+    double expected_s;              /* the plan's estimate */
+
+    /* my sequences: calibration first, then evaluation */
+    int64_t n_mine, n_calibration;
+    int64_t *seq_tokens, *seq_offset; /* [n_mine]; offset in tokens into the streams */
+    float *x_fp, *x_q;              /* [my tokens, hidden] residual streams; x_q NULL without quantization */
+    float *act_fp, *act_q;          /* [my calibration tokens, act columns]: produced by groups 0 and 2 */
+    float *in_fp, *in_q;            /* [max tokens, widest group]: one sequence's group input */
+    float *one_fp, *one_q;          /* [max tokens, act columns]: one sequence's act (evaluation; recomputation) */
+    qep_block *block;
+    qep_work *work;
+    qep_window *stream;
+
+    /* progress, saved in checkpoints */
+    int64_t next_block;
+    uint64_t digest[2];             /* my rows' sums of this job; the checkpoint holds the total */
+    uint64_t digest_base[2];        /* total of earlier jobs (on every rank) */
+    qep_record *records;            /* [n_linears] */
+    double *growth;                 /* [n_blocks][2 kinds][2]: sum |x - xq|^2, sum |x|^2 */
+    qep_eval_figures *figures;      /* [n_sets] after evaluation */
+    double seconds[QEP_N_PHASES];   /* mine, this job */
+    double seconds_before;          /* wall seconds of earlier jobs */
+    double start_s;
+    double block_seconds;           /* of blocks done in this job */
+    int64_t blocks_here;
+    qep_stop stop;
+    int lock_fd;
+} qep_run;
+
+/* Reading configuration, model and tokens (open.c). Touches no file. */
+QEP_MUST_CHECK qep_status qep_run_open_all(qep_run *r);
+void qep_run_close_all(qep_run *r);
+int qep_run_threads(qep_comm *c, int64_t configured); /* threads.c */
+/* Linears, export plan (linears.c). */
+QEP_MUST_CHECK qep_status qep_run_list_linears_all(qep_run *r);
+int64_t qep_run_linear_index(const qep_run *r, int64_t block, int role);
+/* Memory, work and time (plan.c); logs it. QEP_E_RESOURCE when a node's memory cannot hold it. */
+QEP_MUST_CHECK qep_status qep_run_plan_all(qep_run *r);
+int64_t qep_run_planned_peak(const qep_run *r, int rank);
+/* Streams and buffers (streams.c). */
+QEP_MUST_CHECK qep_status qep_run_start_streams_all(qep_run *r, bool embed);
+/* One decoder block, all of it (block.c). QEP_E_STOPPED when asked to stop at once. */
+QEP_MUST_CHECK qep_status qep_run_block_all(qep_run *r, int64_t b);
+/* Final norm, lm_head, figures (head.c). */
+QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
+/* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears. */
+QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink);
+/* error_before / error_after of a member from its summed figures, and its log line (records.c). */
+void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, const double *diff, const double *ref);
+QEP_MUST_CHECK qep_status qep_run_write_csv_all(qep_run *r);
+/* Checkpoints (checkpoint.c). */
+QEP_MUST_CHECK qep_status qep_run_save_all(qep_run *r);
+/* Decides by --restart and what is on disk; sets next_block and streams. *resumed. QEP_E_CHECKPOINT when it does not match. */
+QEP_MUST_CHECK qep_status qep_run_resume_all(qep_run *r, bool *resumed);
+bool qep_run_finished_all(qep_run *r); /* an output of this very run is already complete */
+/* What the result depends on, and the comparison with a checkpoint's (identity.c): QEP_E_CHECKPOINT lists the differences. */
+char *qep_run_identity_text(const qep_run *r);
+QEP_MUST_CHECK qep_status qep_run_identity_compare(const qep_run *r, const char *saved);
+/* Progress saved as JSON text (state.c). */
+char *qep_run_state_text(const qep_run *r, const uint64_t digest[2]);
+QEP_MUST_CHECK qep_status qep_run_state_parse(qep_run *r, const char *text);
+void qep_run_total_digest_all(qep_run *r, uint64_t total[2]);
+/* summary.json, qep_mpi.ini (report.c). */
+QEP_MUST_CHECK qep_status qep_run_report_all(qep_run *r);
+/* --check DIR (check.c). */
+QEP_MUST_CHECK qep_status qep_run_check_all(qep_comm *c, const char *dir);
+/* The whole of it (run.c). */
+QEP_MUST_CHECK qep_status qep_run_all(qep_comm *c, const qep_args *args);
+
+#endif

@@ -1,0 +1,57 @@
+/* The residual streams of my sequences and the buffers to run one sequence at a time.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include <string.h>
+
+static int64_t widest_act(const qep_arch *a)
+{
+    return qep_max_i64(qep_group_act_cols(a, 0), qep_group_act_cols(a, 2));
+}
+
+/* Columns of the activations kept between two groups: attention outputs always, the FFN's when they fit. */
+static int64_t kept_act(const qep_run *r)
+{
+    const qep_arch *a = &r->model->arch;
+    return r->keep_act ? widest_act(a) : qep_group_act_cols(a, 0);
+}
+
+static void allocate(qep_run *r)
+{
+    const qep_arch *a = &r->model->arch;
+    int64_t tokens = r->seq_offset[r->n_mine], longest = r->corpus->max_length;
+    int64_t kept = r->seq_offset[r->n_calibration] * kept_act(r);
+    r->x_fp = qep_alloc("streams.fp", tokens * a->hidden, sizeof *r->x_fp);
+    r->in_fp = qep_alloc("run.sequence", longest * a->hidden, sizeof *r->in_fp);
+    r->one_fp = qep_alloc("run.sequence", longest * widest_act(a), sizeof *r->one_fp);
+    if (r->quantizes) {
+        r->x_q = qep_alloc("streams.q", tokens * a->hidden, sizeof *r->x_q);
+        r->act_fp = qep_alloc("streams.act", kept, sizeof *r->act_fp);
+        r->act_q = qep_alloc("streams.act", kept, sizeof *r->act_q);
+        r->in_q = qep_alloc("run.sequence", longest * a->hidden, sizeof *r->in_q);
+        r->one_q = qep_alloc("run.sequence", longest * widest_act(a), sizeof *r->one_q);
+    }
+    r->work = qep_work_create(a, r->compute, longest);
+    r->block = qep_block_create_all(r->comm, r->model, r->compute, r->quantizes);
+    int64_t bytes = 64;
+    for (int64_t i = 0; i < r->n_linears; i++)
+        if (r->linears[i].quantized)
+            bytes = qep_max_i64(bytes, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
+    r->stream = qep_window_create_all(r->comm, "solve.stream", bytes);
+}
+
+static qep_status embed(qep_run *r)
+{
+    int64_t d = r->model->arch.hidden;
+    for (int64_t i = 0; i < r->n_mine; i++)
+        QEP_TRY(qep_model_embed(r->model, r->corpus->ids[i], r->seq_tokens[i], r->x_fp + r->seq_offset[i] * d));
+    if (r->x_q) memcpy(r->x_q, r->x_fp, (size_t)(r->seq_offset[r->n_mine] * d) * sizeof *r->x_q);
+    return QEP_OK;
+}
+
+qep_status qep_run_start_streams_all(qep_run *r, bool with_embedding)
+{
+    allocate(r);
+    if (!with_embedding) return QEP_OK;
+    return qep_agree_all(r->comm, embed(r));
+}
