@@ -1,4 +1,4 @@
-/* The log: lines for people on stdout and, with time stamps, in a file. Only the root rank writes.
+/* The log: lines for people on stdout (errors on stderr) and, with time stamps, in a file. Only the root rank writes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base_priv.h"
 
@@ -96,7 +96,7 @@ void qep_log(qep_log_level level, const char *fmt, ...)
     char stamp[64];
     time_stamp(stamp, sizeof stamp);
     pthread_mutex_lock(&log_lock);
-    (void)write_lines(stdout, "", mark_of(level), text);
+    (void)write_lines(level == QEP_LOG_ERROR ? stderr : stdout, "", mark_of(level), text);
     if (log_stream && !write_lines(log_stream, stamp, mark_of(level), text)) {
         /* A full disk must not end a run of hours for the sake of its log. */
         char why[128];

@@ -2,9 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "run_priv.h"
 
-#include <stdio.h>
-
-/* One message for the user: to the log when it is a stop, to stderr when it is an error. Root only. */
+/* How it ended, for the user. Root only. */
 static void print_outcome(qep_status st)
 {
     if (st == QEP_E_STOPPED) {
@@ -12,8 +10,8 @@ static void print_outcome(qep_status st)
         qep_info("qep_mpi: stopped cleanly; submit the same command again to go on (exit code %d)", qep_status_exit_code(st));
         return;
     }
-    qep_log(QEP_LOG_ERROR, "%s (exit code %d)", qep_status_text(st), qep_status_exit_code(st));
-    fprintf(stderr, "qep_mpi: %s\n", qep_error_text());
+    qep_log(QEP_LOG_ERROR, "%s", qep_error_text());
+    qep_log(QEP_LOG_ERROR, "qep_mpi: %s (exit code %d)", qep_status_text(st), qep_status_exit_code(st));
     qep_debug("error raised at %s", qep_error_where());
 }
 
