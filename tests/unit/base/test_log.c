@@ -19,18 +19,18 @@ static char *content(const char *name)
     return text;
 }
 
-/* Calls write() with stdout going to the file "stdout"; returns what came there. */
-static char *stdout_of(void (*write_log)(void))
+/* Calls write_log() with descriptor fd going to a file; returns what came there. */
+static char *output_of(int fd, void (*write_log)(void))
 {
     char *path = path_of("stdout");
     fflush(stdout);
-    int keep = dup(STDOUT_FILENO);
+    int keep = dup(fd);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
-    assert_true(dup2(fileno(f), STDOUT_FILENO) >= 0);
+    assert_true(dup2(fileno(f), fd) >= 0);
     write_log();
     fflush(stdout);
-    assert_true(dup2(keep, STDOUT_FILENO) >= 0);
+    assert_true(dup2(keep, fd) >= 0);
     close(keep);
     fclose(f);
     qep_free(path);
@@ -49,12 +49,12 @@ static void some_lines(void)
 static void silent_until_started_and_on_other_ranks(void **state)
 {
     (void)state;
-    char *out = stdout_of(some_lines);
+    char *out = output_of(STDOUT_FILENO, some_lines);
     assert_string_equal(out, "");
     qep_free(out);
     qep_log_start(false, QEP_LOG_DEBUG);
     assert_ok(qep_log_file("/no such directory/log")); /* not its task: no error */
-    out = stdout_of(some_lines);
+    out = output_of(STDOUT_FILENO, some_lines);
     assert_string_equal(out, "");
     qep_free(out);
     qep_log_close();
@@ -65,15 +65,18 @@ static void levels_and_marks(void **state)
     (void)state;
     qep_log_start(true, QEP_LOG_INFO);
     assert_int_equal(qep_log_get_level(), QEP_LOG_INFO);
-    char *out = stdout_of(some_lines);
-    assert_string_equal(out, "block 1 of 2\nwarning: two\nwarning: lines\nerror: bad\n\n");
+    char *out = output_of(STDOUT_FILENO, some_lines);
+    assert_string_equal(out, "block 1 of 2\nwarning: two\nwarning: lines\n\n");
     qep_free(out);
     qep_log_start(true, QEP_LOG_ERROR);
-    out = stdout_of(some_lines);
+    out = output_of(STDOUT_FILENO, some_lines);
+    assert_string_equal(out, "");
+    qep_free(out);
+    out = output_of(STDERR_FILENO, some_lines);
     assert_string_equal(out, "error: bad\n");
     qep_free(out);
     qep_log_start(true, QEP_LOG_DEBUG);
-    out = stdout_of(some_lines);
+    out = output_of(STDOUT_FILENO, some_lines);
     assert_non_null(strstr(out, "debug: detail\n"));
     qep_free(out);
     qep_log_close();
@@ -94,7 +97,7 @@ static void file_has_stamps_and_is_appended(void **state)
     for (int pass = 0; pass < 2; pass++) {
         qep_log_start(true, QEP_LOG_INFO);
         assert_ok(qep_log_file(path));
-        qep_free(stdout_of(some_lines));
+        qep_free(output_of(STDOUT_FILENO, some_lines));
         qep_log_close();
     }
     char *text = content("log");
@@ -136,11 +139,11 @@ static void a_full_disk_does_not_end_the_run(void **state)
     }
     qep_log_start(true, QEP_LOG_INFO);
     assert_ok(qep_log_file("/dev/full"));
-    char *out = stdout_of(one_line);
+    char *out = output_of(STDOUT_FILENO, one_line);
     assert_non_null(strstr(out, "still here\n"));
     assert_non_null(strstr(out, "warning: cannot write the log file: No space left"));
     qep_free(out);
-    out = stdout_of(one_line);
+    out = output_of(STDOUT_FILENO, one_line);
     assert_string_equal(out, "still here\n");
     qep_free(out);
     qep_log_close();
