@@ -3,7 +3,8 @@
 
 enum { CHUNK = 256 };
 
-/* The bytes hashed are little-endian values, so the digest is the same on every machine that qep_hash64 is. */
+/* The bytes hashed are little-endian values, so the digest is the same on every machine that
+ * qep_hash64 is. */
 static uint64_t hash_scales(const float *scales, int64_t groups, uint64_t h)
 {
     uint16_t half[CHUNK];
@@ -15,7 +16,8 @@ static uint64_t hash_scales(const float *scales, int64_t groups, uint64_t h)
     return h;
 }
 
-void qep_digest_row(uint64_t sum[2], int64_t linear, int64_t row, const uint8_t *codes, const float *scales,
+void qep_digest_row(uint64_t sum[2], int64_t linear, int64_t row, const uint8_t *codes,
+                    const float *scales,
                     const uint8_t *zeros, const int32_t *g_idx, int64_t cols, int64_t groups)
 {
     for (int i = 0; i < 2; i++) {

@@ -1,6 +1,7 @@
-/* quant: GPTQ in R-form on a strip of rows: state, blocks, result. methods.md 2.2; LDLQ form of Frantar et al.
- * (arXiv 2210.17323) after Chee et al. (arXiv 2307.13304). The target never changes; what earlier blocks contribute is
- * kept in acc, one matrix product of fixed shape per block. SPDX-License-Identifier: Apache-2.0 */
+/* quant: GPTQ in R-form on a strip of rows: state, blocks, result. methods.md 2.2; LDLQ form of
+ * Frantar et al. (arXiv 2210.17323) after Chee et al. (arXiv 2307.13304). The target never
+ * changes; what earlier blocks contribute is kept in acc, one matrix product of fixed shape per
+ * block. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
 #include "qep/linalg.h"
@@ -21,22 +22,24 @@ int64_t qep_gptq_n_steps(const qep_qspec *s, int64_t cols)
     return qep_ceil_div(cols, s->block_size);
 }
 
-void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t *row0, int64_t *n_rows)
+void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t *row0,
+                        int64_t *n_rows)
 {
     int64_t c0 = step * s->block_size;
     int64_t end = qep_min_i64(c0 + s->block_size, cols);
     *row0 = c0;
     *n_rows = end - c0;
     if (!qep_groups_dynamic(s)) return;
-    int64_t last = (end - 1) / s->group_size * s->group_size; /* start of the last group that begins before end */
+    /* start of the last group that begins before end */
+    int64_t last = (end - 1) / s->group_size * s->group_size;
     if (last < c0) return;
     *n_rows = qep_max_i64(*n_rows, qep_min_i64(last + s->group_size, cols) - c0);
 }
 
 /* --- state --------------------------------------------------------------------------------- */
 
-/* Sizes of the state's arrays. ld: room for the padded columns of every step; an odd number of cache lines, so
- * that the rows of a block do not fall into the same cache sets. */
+/* Sizes of the state's arrays. ld: room for the padded columns of every step; an odd number of
+ * cache lines, so that the rows of a block do not fall into the same cache sets. */
 typedef struct sizes {
     int64_t cols, groups, block, ld, span;
 } sizes;
@@ -61,10 +64,10 @@ static sizes sizes_of(const qep_qspec *s, int64_t cols)
 int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols)
 {
     sizes z = sizes_of(s, cols);
-    int64_t floats = 2 * QEP_STRIP * z.ld + QEP_STRIP * z.span + 2 * cols + 4 * z.block * QEP_STRIP +
-                     2 * z.groups * QEP_STRIP;
-    return (int64_t)sizeof(qep_gptq) + floats * (int64_t)sizeof(float) + 2 * cols * (int64_t)sizeof(int32_t) +
-           cols * QEP_STRIP + QEP_STRIP * (int64_t)sizeof(double);
+    int64_t floats = QEP_STRIP * (2 * z.ld + z.span + 4 * z.block + 2 * z.groups) + 2 * cols;
+    int64_t ints = 2 * cols, bytes = cols * QEP_STRIP, doubles = QEP_STRIP;
+    return (int64_t)sizeof(qep_gptq) + floats * (int64_t)sizeof(float) +
+           ints * (int64_t)sizeof(int32_t) + doubles * (int64_t)sizeof(double) + bytes;
 }
 
 static float *new_floats(int64_t rows, int64_t cols)
@@ -93,7 +96,8 @@ static void allocate(qep_gptq *g)
     g->loss = qep_alloc(STRIPS, QEP_STRIP, sizeof(double));
 }
 
-qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols, const int32_t *perm, const float *rdiag)
+qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
+                          const int32_t *perm, const float *rdiag)
 {
     QEP_REQUIRE(cols >= 1 && s->block_size >= 1);
     sizes z = sizes_of(s, cols);
@@ -121,7 +125,8 @@ void qep_gptq_destroy(qep_gptq **g)
 {
     qep_gptq *p = *g;
     if (!p) return;
-    void *owned[] = {p->perm, p->group_of, p->rdiag, p->weight, p->target, p->acc, p->cond, p->target_p,
+    void *owned[] = {p->perm, p->group_of, p->rdiag, p->weight, p->target, p->acc, p->cond,
+                     p->target_p,
                      p->acc_p, p->err_p, p->err, p->scales, p->zeros, p->codes, p->loss, p};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) qep_free(owned[i]);
     *g = NULL;
@@ -157,19 +162,29 @@ void qep_gptq_step(qep_gptq *g, int64_t step, const float *r, int64_t ldr)
     qep_gptq_columns(g, c0, n, r, ldr);
     if (c0 + n < g->cols) {
         from_panel(g->err, g->block, g->err_p, n);
-        qep_gemm_f32(false, QEP_STRIP, width - n, n, 1.0f, g->err, g->block, r + n, ldr, 1.0f, g->acc + c0 + n, g->ld);
+        qep_gemm_f32(false, QEP_STRIP, width - n, n, 1.0f, g->err, g->block, r + n, ldr, 1.0f,
+                     g->acc + c0 + n, g->ld);
     }
     g->next_step++;
+}
+
+/* Codes panel -> [QEP_STRIP, cols] in original order, in tiles of columns that stay in the
+ * first-level cache. */
+static void codes_in_order(const qep_gptq *g, uint8_t *codes)
+{
+    for (int64_t j0 = 0; j0 < g->cols; j0 += 128) {
+        int64_t j1 = qep_min_i64(j0 + 128, g->cols);
+        for (int64_t i = 0; i < QEP_STRIP; i++)
+            for (int64_t j = j0; j < j1; j++)
+                codes[i * g->cols + g->perm[j]] = g->codes[j * QEP_STRIP + i];
+    }
 }
 
 void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double *loss)
 {
     QEP_REQUIRE(g->next_step == qep_gptq_n_steps(&g->spec, g->cols));
-    for (int64_t j = 0; j < g->cols; j++) {
-        int64_t c = g->perm[j];
-        for (int64_t i = 0; i < QEP_STRIP; i++) out->codes[i * g->cols + c] = g->codes[j * QEP_STRIP + i];
-        if (g_idx) g_idx[c] = g->group_of[j];
-    }
+    codes_in_order(g, out->codes);
+    for (int64_t j = 0; g_idx && j < g->cols; j++) g_idx[g->perm[j]] = g->group_of[j];
     for (int64_t k = 0; k < g->groups; k++)
         for (int64_t i = 0; i < QEP_STRIP; i++) {
             out->scales[i * g->groups + k] = g->scales[k * QEP_STRIP + i];

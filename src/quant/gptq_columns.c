@@ -1,5 +1,6 @@
-/* quant: the column loop of GPTQ inside one block, 64 rows at a time. The panel of a block of 128 columns fits in the
- * first-level cache; every inner loop runs over the QEP_STRIP rows. SPDX-License-Identifier: Apache-2.0 */
+/* quant: the column loop of GPTQ inside one block, 64 rows at a time. The panel of a block of
+ * 128 columns fits in the first-level cache; every inner loop runs over the QEP_STRIP rows.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
 typedef struct column {
@@ -28,12 +29,16 @@ static void quantize_column(column c, float r_jj, float max_code)
 }
 
 /* acc_k += err * r_k for n columns to the right; err stays in registers. */
-static void spread_error(float *restrict acc, const float *restrict err, const float *restrict r, int64_t n)
+static void spread_error(float *restrict acc, const float *restrict err, const float *restrict r,
+                         int64_t n)
 {
     float e[QEP_STRIP];
     for (int i = 0; i < QEP_STRIP; i++) e[i] = err[i];
     for (int64_t k = 0; k < n; k++)
-        for (int i = 0; i < QEP_STRIP; i++) acc[k * QEP_STRIP + i] = fmaf(e[i], r[k], acc[k * QEP_STRIP + i]);
+        for (int i = 0; i < QEP_STRIP; i++) {
+            float *a = &acc[k * QEP_STRIP + i];
+            *a = fmaf(e[i], r[k], *a);
+        }
 }
 
 void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const float *r, int64_t ldr)

@@ -1,13 +1,15 @@
-/* quant: where the grids of GPTQ come from. One group per row and static groups: from the target, before the loop.
- * Dynamic groups: when the block in which they start is reached, from the conditional weights given all earlier blocks.
- * The published codes read them from the updated weight matrix, which lacks the updates of the current block; here, in
- * R-form, the same weights are v = W* - D with D R[b:e, b:e] = -acc[b:e] (the columns that would make the loss of
+/* quant: where the grids of GPTQ come from. One group per row and static groups: from the
+ * target, before the loop. Dynamic groups: when the block in which they start is reached, from
+ * the conditional weights given all earlier blocks. The published codes read them from the
+ * updated weight matrix, which lacks the updates of the current block; here, in R-form, the same
+ * weights are v = W* - D with D R[b:e, b:e] = -acc[b:e] (the columns that would make the loss of
  * columns b .. e-1 zero). SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
 #include "qep/linalg.h"
 
-static void set_grid(struct qep_gptq *g, int64_t group, int64_t row, const float *w, const float *weight, int64_t n)
+static void set_grid(struct qep_gptq *g, int64_t group, int64_t row, const float *w,
+                     const float *weight, int64_t n)
 {
     float scale = 0.0f;
     int zero = 0;
@@ -29,7 +31,8 @@ void qep_gptq_grids_before(struct qep_gptq *g, const float *target)
 }
 
 /* cond[QEP_STRIP, n] = conditional weights of columns c0 .. c0+n-1. */
-static void conditional_weights(struct qep_gptq *g, int64_t c0, int64_t n, const float *r, int64_t ldr)
+static void conditional_weights(struct qep_gptq *g, int64_t c0, int64_t n, const float *r,
+                                int64_t ldr)
 {
     for (int64_t i = 0; i < QEP_STRIP; i++)
         for (int64_t k = 0; k < n; k++) g->cond[i * g->span + k] = -g->acc[i * g->ld + c0 + k];
@@ -39,7 +42,8 @@ static void conditional_weights(struct qep_gptq *g, int64_t c0, int64_t n, const
             g->cond[i * g->span + k] = g->target[i * g->ld + c0 + k] - g->cond[i * g->span + k];
 }
 
-void qep_gptq_grids_of_block(struct qep_gptq *g, int64_t c0, int64_t n, int64_t rows, const float *r, int64_t ldr)
+void qep_gptq_grids_of_block(struct qep_gptq *g, int64_t c0, int64_t n, int64_t rows,
+                             const float *r, int64_t ldr)
 {
     if (!qep_groups_dynamic(&g->spec)) return;
     int64_t width = g->spec.group_size;

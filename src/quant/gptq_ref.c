@@ -1,5 +1,6 @@
-/* quant: GPTQ in R-form written down directly, f64, one row after the other: the standard the fast strips are tested
- * against. Grids come from qep_grid_find, so they are f32 like the fast ones. SPDX-License-Identifier: Apache-2.0 */
+/* quant: GPTQ in R-form written down directly, f64, one row after the other: the standard the
+ * fast strips are tested against. Grids come from qep_grid_find, so they are f32 like the fast
+ * ones. SPDX-License-Identifier: Apache-2.0 */
 #include "quant_priv.h"
 
 /* One row. Arrays of cols elements, processing order. */
@@ -10,8 +11,8 @@ typedef struct ref_row {
     float *group_w, *group_weight; /* [cols] what the grid search sees */
 } ref_row;
 
-/* Conditional weights of columns c0 .. c1-1 given columns < c0: column by column, the value that makes
- * sum_{i<=j} (W*_i - v_i) R_ij zero. */
+/* Conditional weights of columns c0 .. c1-1 given columns < c0: column by column, the value that
+ * makes sum_{i<=j} (W*_i - v_i) R_ij zero. */
 static void ref_conditional(ref_row *w, int64_t c0, int64_t c1, int64_t cols, const double *R)
 {
     for (int64_t j = c0; j < c1; j++) {
@@ -23,8 +24,8 @@ static void ref_conditional(ref_row *w, int64_t c0, int64_t c1, int64_t cols, co
 }
 
 /* Grids of the groups that start in columns c0 .. c1-1 of this row. */
-static void ref_dynamic_grids(const qep_qspec *s, ref_row *w, int64_t c0, int64_t c1, int64_t cols, const double *R,
-                              float *scales, uint8_t *zeros)
+static void ref_dynamic_grids(const qep_qspec *s, ref_row *w, int64_t c0, int64_t c1, int64_t cols,
+                              const double *R, float *scales, uint8_t *zeros)
 {
     int64_t width = s->group_size;
     for (int64_t k = qep_ceil_div(c0, width); k * width < c1; k++) {
@@ -40,9 +41,10 @@ static void ref_dynamic_grids(const qep_qspec *s, ref_row *w, int64_t c0, int64_
     }
 }
 
-/* Grids taken from the target in original order. at[c] = processing position of original column c. */
-static void ref_grids_before(const qep_qspec *s, ref_row *w, int64_t cols, const double *R, const int32_t *at,
-                             float *scales, uint8_t *zeros)
+/* Grids taken from the target in original order. at[c] = processing position of original column
+ * c. */
+static void ref_grids_before(const qep_qspec *s, ref_row *w, int64_t cols, const double *R,
+                             const int32_t *at, float *scales, uint8_t *zeros)
 {
     int64_t width = qep_group_cols(s, cols);
     for (int64_t k = 0; k * width < cols; k++) {
@@ -65,7 +67,8 @@ static double ref_code(double w, double scale, double zero, double max_code)
     return c < max_code ? c : max_code;
 }
 
-static void ref_one_row(const qep_qspec *s, ref_row *w, int64_t cols, const double *R, const int32_t *perm,
+static void ref_one_row(const qep_qspec *s, ref_row *w, int64_t cols, const double *R,
+                        const int32_t *perm,
                         const int32_t *at, uint8_t *codes, float *scales, uint8_t *zeros)
 {
     int64_t width = qep_group_cols(s, cols);
@@ -73,7 +76,8 @@ static void ref_one_row(const qep_qspec *s, ref_row *w, int64_t cols, const doub
     if (!qep_groups_dynamic(s)) ref_grids_before(s, w, cols, R, at, scales, zeros);
     for (int64_t j = 0; j < cols; j++) {
         if (j % s->block_size == 0 && qep_groups_dynamic(s))
-            ref_dynamic_grids(s, w, j, qep_min_i64(j + s->block_size, cols), cols, R, scales, zeros);
+            ref_dynamic_grids(s, w, j, qep_min_i64(j + s->block_size, cols), cols, R, scales,
+                              zeros);
         double acc = 0.0;
         for (int64_t i = 0; i < j; i++) acc += (w->target[i] - w->q[i]) * R[i * cols + j];
         int64_t k = (s->static_groups ? perm[j] : j) / width;
@@ -84,7 +88,8 @@ static void ref_one_row(const qep_qspec *s, ref_row *w, int64_t cols, const doub
     }
 }
 
-void qep_gptq_ref(const qep_qspec *s, const double *target, int64_t rows, int64_t cols, const int32_t *perm,
+void qep_gptq_ref(const qep_qspec *s, const double *target, int64_t rows, int64_t cols,
+                  const int32_t *perm,
                   const double *R, uint8_t *codes, float *scales, uint8_t *zeros, int32_t *g_idx)
 {
     int64_t groups = qep_n_groups(s, cols), width = qep_group_cols(s, cols);
@@ -100,7 +105,8 @@ void qep_gptq_ref(const qep_qspec *s, const double *target, int64_t rows, int64_
         for (int64_t j = 0; j < cols; j++) work[j] = target[r * cols + order[j]];
         ref_row w = {.target = work, .q = work + cols, .cond = work + 2 * cols,
                      .group_w = group, .group_weight = group + cols};
-        ref_one_row(s, &w, cols, R, order, at, codes + r * cols, scales + r * groups, zeros + r * groups);
+        ref_one_row(s, &w, cols, R, order, at, codes + r * cols, scales + r * groups,
+                    zeros + r * groups);
     }
     qep_free(order);
     qep_free(group);

@@ -1,6 +1,6 @@
 /* quant: scale and zero point of a group of weights, and the search for the best clipping range.
- * Grids G-asym and G-sym of the GPTQ papers' codes (Frantar et al., arXiv 2210.17323); the search is their "mse" option.
- * SPDX-License-Identifier: Apache-2.0 */
+ * Grids G-asym and G-sym of the GPTQ papers' codes (Frantar et al., arXiv 2210.17323); the
+ * search is their "mse" option. SPDX-License-Identifier: Apache-2.0 */
 #include "quant_priv.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@
 enum {
     N_SHRINK = 80,    /* candidates p = 1 - i/100 */
     LANES = 16,       /* partial sums of an error: independent of the machine's vector length */
-    CHECK_EVERY = 128 /* weights between two looks whether a candidate has already lost */
+    CHECK_EVERY = 32  /* weights between two looks whether a candidate has already lost */
 };
 
 int64_t qep_n_groups(const qep_qspec *s, int64_t cols)
@@ -57,8 +57,8 @@ static void grid_of_range(const qep_qspec *s, range r, float *scale, float *zero
     }
     float z = rintf(-r.lo / *scale);
     if (z < (float)s->zero_min) {
-        /* The format has no such zero point: the smallest it has, and a scale that still reaches hi. lo is within
-         * half a step of 0 (zero_min = 1), so it stays inside. */
+        /* The format has no such zero point: the smallest it has, and a scale that still reaches
+         * hi. lo is within half a step of 0 (zero_min = 1), so it stays inside. */
         z = (float)s->zero_min;
         *scale = stored_scale(s, r.hi / (float)(max_code - s->zero_min));
     }
@@ -67,14 +67,16 @@ static void grid_of_range(const qep_qspec *s, range r, float *scale, float *zero
 
 /* --- error of a candidate ------------------------------------------------------------------- */
 
-/* a^2.4 for a >= 0, relative error below 4e-7; vectorizes, unlike powf. a = 2^e m with m in [1, 2):
- * m^2.4 by a polynomial of degree 6 in m - 3/2 (minimax, 2.2e-8), and 2^(12 e / 5) = 2^k 2^(f / 5) with 12 e = 5 k + f,
- * f in 0..4, by the polynomial through the five points. Results below 2^-126 (a < 1.6e-16) are 0; a < 2^53. */
+/* a^2.4 for a >= 0, relative error below 4e-7; vectorizes, unlike powf. a = 2^e m with m in [1,
+ * 2): m^2.4 by a polynomial of degree 6 in m - 3/2 (minimax, 2.2e-8), and 2^(12 e / 5) = 2^k
+ * 2^(f / 5) with 12 e = 5 k + f, f in 0..4, by the polynomial through the five points. Results
+ * below 2^-126 (a < 1.6e-16) are 0; a < 2^53. */
 static inline float pow_2_4(float a)
 {
     int32_t u;
     memcpy(&u, &a, sizeof u);
-    int32_t e12 = 12 * ((u >> 23) - 127) + 5 * 400; /* kept positive for the division: 400 whole powers */
+    /* kept positive for the division: 400 whole powers */
+    int32_t e12 = 12 * ((u >> 23) - 127) + 5 * 400;
     int32_t k = (e12 * 52429) >> 18;                /* e12 / 5, exact below 81920 */
     float f = (float)(e12 - 5 * k);
     k -= 400;
@@ -97,68 +99,84 @@ static inline float pow_2_4(float a)
     return p * q * two_k;
 }
 
+/* A grid on trial. per_step = 1 / scale: the trial multiplies where the coding divides. The two
+ * can differ only at a tie between two codes, and there both codes are equally far from the
+ * weight. lowest, highest: codes less zero. */
 typedef struct candidate {
-    float scale, zero, max_code;
+    float scale, zero;
+    float per_step, lowest, highest;
 } candidate;
 
-static inline float cand_distance(candidate c, float w)
+static candidate new_candidate(const qep_qspec *s, range r)
 {
-    float d = c.scale * (qep_code_f32(w, c.scale, c.zero, c.max_code) - c.zero) - w;
-    return fabsf(d);
+    candidate c = {0};
+    grid_of_range(s, r, &c.scale, &c.zero);
+    c.per_step = 1.0f / c.scale;
+    c.lowest = -c.zero;
+    c.highest = (float)qep_max_code(s->bits) - c.zero;
+    return c;
 }
 
-static float sum_lanes(const float *lane)
+/* |q - w| */
+static inline float distance(candidate c, float w)
 {
-    float t[LANES];
-    memcpy(t, lane, sizeof t);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) t[l] += t[l + half];
-    return t[0];
+    float q = rintf(w * c.per_step);
+    q = q > c.lowest ? q : c.lowest;
+    q = q < c.highest ? q : c.highest;
+    return fabsf(fmaf(c.scale, q, -w));
 }
 
-/* sum |q - w|^2.4, or any value >= limit as soon as the partial sum reaches limit: terms are not negative, so
- * rounded sums never fall and the comparison with limit comes out as for the whole sum. */
+static inline float sum_lanes(const float *lane)
+{
+    float t[8];
+    for (int l = 0; l < 8; l++) t[l] = lane[l] + lane[l + 8];
+    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+}
+
+/* sum |q - w|^2.4, or any value >= limit as soon as the partial sum reaches limit: terms are not
+ * negative, so rounded sums never fall and the comparison with limit comes out as for the whole
+ * sum. */
 static float error_power(candidate c, const float *w, int64_t n, float limit)
 {
     float lane[LANES] = {0};
     int64_t k = 0;
     for (; k + LANES <= n; k += LANES) {
         if (k % CHECK_EVERY == 0 && k > 0 && sum_lanes(lane) >= limit) return limit;
-        for (int l = 0; l < LANES; l++) lane[l] += pow_2_4(cand_distance(c, w[k + l]));
+        for (int l = 0; l < LANES; l++) lane[l] += pow_2_4(distance(c, w[k + l]));
     }
-    for (int l = 0; k + l < n; l++) lane[l] += pow_2_4(cand_distance(c, w[k + l]));
+    for (int l = 0; k + l < n; l++) lane[l] += pow_2_4(distance(c, w[k + l]));
     return sum_lanes(lane);
 }
 
 /* sum weight (q - w)^2; the same early end. */
-static float error_weighted(candidate c, const float *w, const float *weight, int64_t n, float limit)
+static float error_weighted(candidate c, const float *w, const float *weight, int64_t n,
+                            float limit)
 {
     float lane[LANES] = {0};
     int64_t k = 0;
     for (; k + LANES <= n; k += LANES) {
         if (k % CHECK_EVERY == 0 && k > 0 && sum_lanes(lane) >= limit) return limit;
         for (int l = 0; l < LANES; l++) {
-            float d = cand_distance(c, w[k + l]);
+            float d = distance(c, w[k + l]);
             lane[l] += weight[k + l] * d * d;
         }
     }
     for (int l = 0; k + l < n; l++) {
-        float d = cand_distance(c, w[k + l]);
+        float d = distance(c, w[k + l]);
         lane[l] += weight[k + l] * d * d;
     }
     return sum_lanes(lane);
 }
 
-void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int64_t n, float *scale, int *zero)
+void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int64_t n, float *scale,
+                   int *zero)
 {
     range r = find_range(s, w, n);
-    candidate best = {0.0f, 0.0f, (float)qep_max_code(s->bits)};
-    grid_of_range(s, r, &best.scale, &best.zero);
+    candidate best = new_candidate(s, r);
     float best_error = INFINITY;
     for (int i = 0; i < N_SHRINK && s->clip != QEP_CLIP_NONE; i++) {
         float p = (float)(1.0 - i / 100.0);
-        candidate c = best;
-        grid_of_range(s, (range){p * r.lo, p * r.hi}, &c.scale, &c.zero);
+        candidate c = new_candidate(s, (range){p * r.lo, p * r.hi});
         float error = s->clip == QEP_CLIP_HESSIAN && weight != NULL
                           ? error_weighted(c, w, weight, n, best_error)
                           : error_power(c, w, n, best_error);

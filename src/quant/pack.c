@@ -1,6 +1,6 @@
-/* quant: codes as a little-endian bit stream. Code k has bits [bits * k, bits * (k + 1)) of the stream; word w of
- * the stream holds its bits [32 w, 32 w + 32). For 2, 3, 4 and 8 bits this is the layout of GPTQ files.
- * SPDX-License-Identifier: Apache-2.0 */
+/* quant: codes as a little-endian bit stream. Code k has bits [bits * k, bits * (k + 1)) of the
+ * stream; word w of the stream holds its bits [32 w, 32 w + 32). For 2, 3, 4 and 8 bits this is
+ * the layout of GPTQ files. SPDX-License-Identifier: Apache-2.0 */
 #include "quant_priv.h"
 
 int64_t qep_packed_words(int64_t n, int bits)

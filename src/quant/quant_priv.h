@@ -13,8 +13,9 @@ static inline int qep_max_code(int bits)
     return (1 << bits) - 1;
 }
 
-/* clamp(rint(w / scale) + zero, 0, max_code) as an exact integer in f32. rintf rounds half to even in the default
- * rounding mode. The comparisons send NaN to 0, so that the conversion to an integer is always defined. */
+/* clamp(rint(w / scale) + zero, 0, max_code) as an exact integer in f32. rintf rounds half to
+ * even in the default rounding mode. The comparisons send NaN to 0, so that the conversion to an
+ * integer is always defined. */
 static inline float qep_code_f32(float w, float scale, float zero, float max_code)
 {
     float c = rintf(w / scale) + zero;
@@ -28,7 +29,8 @@ static inline int64_t qep_group_cols(const qep_qspec *s, int64_t cols)
     return s->group_size > 0 ? s->group_size : cols;
 }
 
-/* True when a group takes its grid inside the GPTQ loop, from columns that earlier blocks have changed. */
+/* True when a group takes its grid inside the GPTQ loop, from columns that earlier blocks have
+ * changed. */
 static inline bool qep_groups_dynamic(const qep_qspec *s)
 {
     return s->group_size > 0 && !s->static_groups;

@@ -5,10 +5,12 @@
 static void code_group(uint8_t *codes, const float *w, int64_t n, int bits, float scale, int zero)
 {
     float max_code = (float)qep_max_code(bits);
-    for (int64_t k = 0; k < n; k++) codes[k] = (uint8_t)(int)qep_code_f32(w[k], scale, (float)zero, max_code);
+    for (int64_t k = 0; k < n; k++)
+        codes[k] = (uint8_t)(int)qep_code_f32(w[k], scale, (float)zero, max_code);
 }
 
-void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int64_t cols, qep_qstrip *out)
+void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int64_t cols,
+                   qep_qstrip *out)
 {
     int64_t groups = qep_n_groups(s, cols), width = qep_group_cols(s, cols);
     for (int64_t r = 0; r < QEP_STRIP; r++) {

@@ -1,5 +1,5 @@
-/* Layers for the tests of quant: random rows and Hessians, the factor R, a naive GPTQ in U-form, goldens.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Layers for the tests of quant: random rows and Hessians, the factor R, a naive GPTQ in U-form,
+ * goldens. SPDX-License-Identifier: Apache-2.0 */
 #ifndef QUANT_FIXTURE_H
 #define QUANT_FIXTURE_H
 
@@ -68,7 +68,8 @@ static UNUSED double *permuted(const double *h, int64_t d, const int32_t *perm)
 {
     double *p = test_alloc(d * d, sizeof *p);
     for (int64_t i = 0; i < d; i++)
-        for (int64_t j = 0; j < d; j++) p[i * d + j] = perm ? h[perm[i] * d + perm[j]] : h[i * d + j];
+        for (int64_t j = 0; j < d; j++)
+            p[i * d + j] = perm ? h[perm[i] * d + perm[j]] : h[i * d + j];
     return p;
 }
 
@@ -85,8 +86,8 @@ static UNUSED result new_result(const qep_qspec *s, int64_t rows, int64_t cols)
     int64_t groups = qep_n_groups(s, cols);
     return (result){.rows = rows, .cols = cols, .groups = groups,
                     .codes = test_alloc(rows * cols, 1), .zeros = test_alloc(rows * groups, 1),
-                    .scales = test_alloc(rows * groups, sizeof(float)), .g_idx = test_alloc(cols, sizeof(int32_t)),
-                    .loss = test_alloc(rows, sizeof(double))};
+                    .scales = test_alloc(rows * groups, sizeof(float)), .g_idx = test_alloc(cols,
+                        sizeof(int32_t)), .loss = test_alloc(rows, sizeof(double))};
 }
 
 static UNUSED void free_result(result *x)
@@ -108,9 +109,11 @@ static UNUSED int64_t count_flips(const uint8_t *a, const uint8_t *b, int64_t n)
     return flips;
 }
 
-/* One strip (w [QEP_STRIP, cols], original order) through all steps; out has QEP_STRIP rows. The rows of R reach the
- * kernel as a streamed factor would: only the rows a step asks for, padded, everything else NaN. */
-static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, const int32_t *perm, const double *R, result *out)
+/* One strip (w [QEP_STRIP, cols], original order) through all steps; out has QEP_STRIP rows. The
+ * rows of R reach the kernel as a streamed factor would: only the rows a step asks for, padded,
+ * everything else NaN. */
+static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, const int32_t *perm,
+                             const double *R, result *out)
 {
     float *rdiag = test_alloc(cols, sizeof *rdiag);
     for (int64_t j = 0; j < cols; j++) rdiag[j] = (float)R[j * cols + j];
@@ -124,7 +127,8 @@ static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, c
         float *r = test_alloc(n * ld, sizeof *r);
         for (int64_t i = 0; i < n; i++)
             for (int64_t c = 0; c < ld; c++)
-                r[i * ld + c] = c >= width ? NAN : row0 + c < cols ? (float)R[(row0 + i) * cols + row0 + c] : 0.0f;
+                r[i * ld + c] = c >= width ? NAN : row0 + c < cols ? (float)R[(row0 + i) * cols +
+                    row0 + c] : 0.0f;
         qep_gptq_step(g, step, r, ld);
         qep_free(r);
     }
@@ -136,7 +140,8 @@ static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, c
 }
 
 /* Any number of rows, strip by strip; the last strip is padded with zero rows. */
-static UNUSED void run_rows(const qep_qspec *s, const float *w, int64_t rows, int64_t cols, const int32_t *perm, const double *R, result *out)
+static UNUSED void run_rows(const qep_qspec *s, const float *w, int64_t rows, int64_t cols,
+                            const int32_t *perm, const double *R, result *out)
 {
     float *strip = test_alloc(QEP_STRIP * cols, sizeof *strip);
     result part = new_result(s, QEP_STRIP, cols);
@@ -146,7 +151,8 @@ static UNUSED void run_rows(const qep_qspec *s, const float *w, int64_t rows, in
         memcpy(strip, w + r0 * cols, (size_t)(n * cols) * sizeof *strip);
         run_strip(s, strip, cols, perm, R, &part);
         memcpy(out->codes + r0 * cols, part.codes, (size_t)(n * cols));
-        memcpy(out->scales + r0 * out->groups, part.scales, (size_t)(n * out->groups) * sizeof(float));
+        memcpy(out->scales + r0 * out->groups, part.scales,
+               (size_t)(n * out->groups) * sizeof(float));
         memcpy(out->zeros + r0 * out->groups, part.zeros, (size_t)(n * out->groups));
         memcpy(out->loss + r0, part.loss, (size_t)n * sizeof(double));
         memcpy(out->g_idx, part.g_idx, (size_t)cols * sizeof(int32_t));

@@ -1,5 +1,6 @@
-/* RTN, GPTQ and packing against what the published implementations make of the golden layers (shared/golden/README.md).
- * Those keep f32 scales, hence exact_scales. SPDX-License-Identifier: Apache-2.0 */
+/* RTN, GPTQ and packing against what the published implementations make of the golden layers
+ * (shared/golden/README.md). Those keep f32 scales, hence exact_scales. SPDX-License-Identifier:
+ * Apache-2.0 */
 #include "quant_fixture.h"
 
 #include <glob.h>
@@ -47,7 +48,8 @@ static golden_case load_case(const char *name)
     int64_t w[2], x[2];
     snprintf(file, sizeof file, "case__%s.safetensors", name);
     qep_st_set *s = open_golden(file);
-    golden_case c = {.W = golden(s, "W", w), .X = golden(s, "X", x), .Xh = golden(s, "Xh", NULL), .H = golden(s, "H", NULL)};
+    golden_case c = {.W = golden(s, "W", w), .X = golden(s, "X", x), .Xh = golden(s, "Xh", NULL),
+                     .H = golden(s, "H", NULL)};
     c.n = w[0], c.d = w[1], c.m = x[1];
     qep_st_close(&s);
     return c;
@@ -144,16 +146,19 @@ typedef struct tally {
     int64_t flips, total;
 } tally;
 
-/* Rows the published G-sym treats in another way: with no negative weight it keeps lo = 0 (half our scale). */
+/* Rows the published G-sym treats in another way: with no negative weight it keeps lo = 0 (half
+ * our scale). */
 static bool comparable_row(const options *o, int64_t r)
 {
     return !o->spec.symmetric || r != 1;
 }
 
-static void compare(const char *file, const options *o, const golden_case *c, const result *x, const qep_st_set *s, tally *sum)
+static void compare(const char *file, const options *o, const golden_case *c, const result *x,
+                    const qep_st_set *s, tally *sum)
 {
     uint8_t *want = golden(s, "codes_f64", NULL);
-    float *scales = golden(s, "scales", NULL), *zeros = golden(s, "zeros", NULL), *q = golden(s, "Q", NULL);
+    float *scales = golden(s, "scales", NULL), *zeros = golden(s, "zeros", NULL), *q = golden(s,
+        "Q", NULL);
     int32_t *g_idx = golden(s, "g_idx", NULL);
     int64_t flips = 0, scale_differs = 0;
     bool loose = !strcmp(o->layer, "dup") || o->onecomp || (o->spec.symmetric && o->spec.clip);
@@ -161,13 +166,15 @@ static void compare(const char *file, const options *o, const golden_case *c, co
     for (int64_t r = 0; r < c->n; r++) {
         if (!comparable_row(o, r)) continue;
         for (int64_t g = r * x->groups; g < (r + 1) * x->groups; g++)
-            scale_differs += !(fabsf(x->scales[g] - scales[g]) <= 1e-5f * scales[g]) || (float)x->zeros[g] != zeros[g];
+            scale_differs += !(fabsf(x->scales[g] - scales[g]) <= 1e-5f * scales[g]) ||
+                             (float)x->zeros[g] != zeros[g];
         for (int64_t k = 0; k < c->d; k++)
             if (c->H[k * (c->d + 1)] != 0.0) flips += x->codes[r * c->d + k] != want[r * c->d + k];
     }
     double share = (double)flips / (double)(c->n * c->d);
     if (flips || scale_differs)
-        print_message("%s: %lld codes, %lld grids differ\n", file, (long long)flips, (long long)scale_differs);
+        print_message("%s: %lld codes, %lld grids differ\n", file, (long long)flips,
+                      (long long)scale_differs);
     assert_le_f(share, loose ? 0.01 : 0.0);
     if (!o->spec.symmetric) { /* the row left out would count */
         float *mine = test_alloc(c->n * c->d, sizeof *mine);
@@ -185,8 +192,8 @@ static void compare(const char *file, const options *o, const golden_case *c, co
     for (size_t i = 0; i < 5; i++) qep_free(owned[i]);
 }
 
-/* The published code takes per-row grids before it zeroes the weights of dead channels, groups after it. A dead
- * channel is decoupled from all others, so its weight matters for grids only. */
+/* The published code takes per-row grids before it zeroes the weights of dead channels, groups
+ * after it. A dead channel is decoupled from all others, so its weight matters for grids only. */
 static float *target_of(const golden_case *c, const options *o, const qep_st_set *s)
 {
     float *w = golden(s, "Wstar", NULL);
@@ -195,7 +202,8 @@ static float *target_of(const golden_case *c, const options *o, const qep_st_set
         memcpy(w, c->W, (size_t)(c->n * c->d) * sizeof *w);
     }
     for (int64_t k = 0; k < c->d; k++)
-        for (int64_t r = 0; o->spec.group_size > 0 && c->H[k * (c->d + 1)] == 0.0 && r < c->n; r++) w[r * c->d + k] = 0.0f;
+        for (int64_t r = 0; o->spec.group_size > 0 && c->H[k * (c->d + 1)] == 0.0 &&
+             r < c->n; r++) w[r * c->d + k] = 0.0f;
     return w;
 }
 
@@ -256,7 +264,8 @@ static void gptq_onecompression(void **state)
 {
     (void)state;
     tally t = {0};
-    assert_int_equal(for_files("gptq-onecomp__*", "mse", NULL, &t, check_gptq_file), 8); /* its search has 600 steps */
+    /* its search has 600 steps */
+    assert_int_equal(for_files("gptq-onecomp__*", "mse", NULL, &t, check_gptq_file), 8);
 }
 
 static void gptq_foem_tree(void **state)
@@ -270,7 +279,8 @@ static void gptq_static_groups(void **state)
 {
     (void)state;
     tally t = {0};
-    assert_int_equal(for_files("gptq-quarot__*", "_sym", NULL, &t, check_gptq_file), 8); /* sym is another grid there */
+    /* sym is another grid there */
+    assert_int_equal(for_files("gptq-quarot__*", "_sym", NULL, &t, check_gptq_file), 8);
 }
 
 /* --- RTN -------------------------------------------------------------------------------------- */
@@ -284,11 +294,13 @@ static void check_rtn_file(const char *file, tally *sum)
     qep_st_set *s = open_golden(file);
     golden_case c = load_case(strstr(file, "dead") ? "dead" : "tall");
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
-        qep_qspec q = {.bits = sets[i].bits, .group_size = sets[i].group, .symmetric = strstr(file, "G-sym"),
-                       .clip = strstr(file, "mse") ? QEP_CLIP_MSE : QEP_CLIP_NONE, .exact_scales = true};
+        qep_qspec q = {.bits = sets[i].bits, .group_size = sets[i].group,
+                       .symmetric = strstr(file, "G-sym"), .clip = strstr(file,
+                                      "mse") ? QEP_CLIP_MSE : QEP_CLIP_NONE, .exact_scales = true};
         options o = {.spec = q};
         char name[64];
-        snprintf(name, sizeof name, q.group_size > 0 ? "b%d_g%lld.codes" : "b%d_gpc.codes", q.bits, (long long)q.group_size);
+        snprintf(name, sizeof name, q.group_size > 0 ? "b%d_g%lld.codes" : "b%d_gpc.codes", q.bits,
+                 (long long)q.group_size);
         uint8_t *want = golden(s, name, NULL);
         strcpy(strchr(name, '.'), ".scales");
         float *scales = golden(s, name, NULL);
@@ -304,10 +316,12 @@ static void check_rtn_file(const char *file, tally *sum)
                 if (!comparable_row(&o, r0 + r)) continue;
                 flips += count_flips(x.codes + r * c.d, want + (r0 + r) * c.d, c.d);
                 for (int64_t g = 0; g < x.groups; g++)
-                    grids += !(fabsf(x.scales[r * x.groups + g] - scales[(r0 + r) * x.groups + g]) <= 1e-6f * x.scales[r * x.groups + g]);
+                    grids += !(fabsf(x.scales[r * x.groups + g] - scales[(r0 + r) * x.groups +
+                        g]) <= 1e-6f * x.scales[r * x.groups + g]);
             }
         }
-        if (flips || grids) print_message("%s %s: %lld codes, %lld grids differ\n", file, name, (long long)flips, (long long)grids);
+        if (flips || grids) print_message("%s %s: %lld codes, %lld grids differ\n", file, name,
+                                          (long long)flips, (long long)grids);
         assert_int_equal(grids, 0);
         assert_int_equal(flips, 0);
         free_result(&x);
@@ -334,7 +348,8 @@ static void check_pack_file(const char *file, tally *sum)
     int64_t shape[2], zshape[2];
     uint8_t *codes = golden(s, "codes", shape), *back = test_alloc(shape[0] * shape[1], 1);
     int32_t *zeros = golden(s, "zeros", zshape);
-    uint32_t *qweight = golden(s, "gptq_v2.qweight", NULL), *qzeros = golden(s, "gptq_v2.qzeros", NULL), *ct = golden(s, "ct.weight_packed", NULL);
+    uint32_t *qweight = golden(s, "gptq_v2.qweight", NULL), *qzeros = golden(s, "gptq_v2.qzeros",
+        NULL), *ct = golden(s, "ct.weight_packed", NULL);
     int64_t n = shape[0], d = shape[1], groups = zshape[1];
     int bits = atoi(strstr(file, "_b") + 2);
     uint32_t words[64];
@@ -351,7 +366,8 @@ static void check_pack_file(const char *file, tally *sum)
     for (int64_t g = 0; g < groups; g++) {
         for (int64_t r = 0; r < n; r++) zero[r] = (uint8_t)zeros[r * groups + g];
         qep_pack_bits(words, zero, 1, n, bits);
-        assert_memory_equal(words, qzeros + g * qep_packed_words(n, bits), (size_t)qep_packed_words(n, bits) * 4);
+        assert_memory_equal(words, qzeros + g * qep_packed_words(n, bits),
+                            (size_t)qep_packed_words(n, bits) * 4);
     }
     sum->files++;
     void *owned[] = {codes, back, zeros, qweight, qzeros, ct};
@@ -376,8 +392,12 @@ int main(void)
     else printf("# no golden vectors in %s: skipped\n", probe);
     qep_linalg_start(1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gptq_published), cmocka_unit_test(qep_gptq_published),  cmocka_unit_test(gptq_onecompression),
-        cmocka_unit_test(gptq_foem_tree), cmocka_unit_test(gptq_static_groups), cmocka_unit_test(rtn_published),
+        cmocka_unit_test(gptq_published),
+        cmocka_unit_test(qep_gptq_published),
+        cmocka_unit_test(gptq_onecompression),
+        cmocka_unit_test(gptq_foem_tree),
+        cmocka_unit_test(gptq_static_groups),
+        cmocka_unit_test(rtn_published),
         cmocka_unit_test(packed_files),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,14 +1,16 @@
-/* GPTQ strips: against the f64 reference and a naive U-form, exact identities, independence of rows, steps.
- * SPDX-License-Identifier: Apache-2.0 */
+/* GPTQ strips: against the f64 reference and a naive U-form, exact identities, independence of
+ * rows, steps. SPDX-License-Identifier: Apache-2.0 */
 #include "quant_fixture.h"
 
-/* GPTQ as published (U-form): U^T U = H^-1, here U = R^-1; the weight matrix is updated in place, in blocks.
- * w, codes: processing order. Groups of g columns (dynamic) or one per row (g = cols). */
-static void naive_u_form(const qep_qspec *s, const double *target, int64_t rows, int64_t cols, const double *R,
-                         uint8_t *codes, float *scales, uint8_t *zeros)
+/* GPTQ as published (U-form): U^T U = H^-1, here U = R^-1; the weight matrix is updated in
+ * place, in blocks. w, codes: processing order. Groups of g columns (dynamic) or one per row (g
+ * = cols). */
+static void naive_u_form(const qep_qspec *s, const double *target, int64_t rows, int64_t cols,
+                         const double *R, uint8_t *codes, float *scales, uint8_t *zeros)
 {
     int64_t width = s->group_size > 0 ? s->group_size : cols, groups = qep_n_groups(s, cols);
-    double *u = test_alloc(cols * cols, sizeof *u), *w = test_alloc(cols, sizeof *w), *e = test_alloc(cols, sizeof *e);
+    double *u = test_alloc(cols * cols, sizeof *u), *w = test_alloc(cols,
+        sizeof *w), *e = test_alloc(cols, sizeof *e);
     float *group = test_alloc(cols, sizeof *group);
     for (int64_t i = 0; i < cols; i++) u[i * cols + i] = 1.0;
     qep_trsm_right_f64(false, false, cols, cols, R, cols, u, cols);
@@ -16,7 +18,8 @@ static void naive_u_form(const qep_qspec *s, const double *target, int64_t rows,
         memcpy(w, target + r * cols, (size_t)cols * sizeof *w);
         for (int64_t b = 0; b < cols; b += s->block_size) {
             int64_t end = qep_min_i64(b + s->block_size, cols);
-            double *block = test_alloc(end - b, sizeof *block); /* the block's copy gets the in-block updates */
+            /* the block's copy gets the in-block updates */
+            double *block = test_alloc(end - b, sizeof *block);
             memcpy(block, w + b, (size_t)(end - b) * sizeof *w);
             for (int64_t j = b; j < end; j++) {
                 int64_t g = j / width;
@@ -54,7 +57,8 @@ typedef struct layer {
 
 static layer new_layer(qep_rng *rng, int64_t cols, bool act_order)
 {
-    layer l = {.cols = cols, .w = random_strip(rng, cols), .w64 = test_alloc(QEP_STRIP * cols, sizeof(double))};
+    layer l = {.cols = cols, .w = random_strip(rng, cols),
+               .w64 = test_alloc(QEP_STRIP * cols, sizeof(double))};
     for (int64_t i = 0; i < QEP_STRIP * cols; i++) l.w64[i] = (double)l.w[i];
     l.h = random_hessian(rng, cols, 2 * cols + 8);
     l.perm = act_order ? falling_order(l.h, cols) : NULL;
@@ -73,19 +77,23 @@ static void free_layer(layer *l)
 static void check_scales(const qep_qspec *s, const result *x)
 {
     for (int64_t i = 0; i < x->rows * x->groups; i++) {
-        assert_true(x->scales[i] > 0.0f && x->scales[i] == qep_f16_to_f32(qep_f32_to_f16(x->scales[i])));
+        assert_true(x->scales[i] > 0.0f &&
+                    x->scales[i] == qep_f16_to_f32(qep_f32_to_f16(x->scales[i])));
         assert_in_range(x->zeros[i], s->symmetric ? 1 : s->zero_min, (1 << s->bits) - 1);
     }
-    for (int64_t i = 0; i < x->rows * x->cols; i++) assert_in_range(x->codes[i], 0, (1 << s->bits) - 1);
+    for (int64_t i = 0; i < x->rows * x->cols; i++)
+        assert_in_range(x->codes[i], 0, (1 << s->bits) - 1);
 }
 
 static const int64_t columns[] = {1, 31, 32, 33, 127, 128, 129, 256, 320};
 static const struct {
     int64_t group, block;
-} shapes[] = {{-1, 128}, {128, 128}, {32, 128}, {64, 32}, {48, 32}, {32, 48}, {-1, 37}, {64, 128}, {128, 1}, {1, 16}, {40, 500}};
+} shapes[] = {{-1, 128}, {128, 128}, {32, 128}, {64, 32}, {48, 32}, {32, 48}, {-1, 37}, {64, 128},
+              {128, 1}, {1, 16}, {40, 500}};
 
-/* Every size, group, block; act-order, static groups, clip and grids change from case to case. The f32 loop may
- * decide a tie differently from f64, and such a row then goes its own way: few rows may. */
+/* Every size, group, block; act-order, static groups, clip and grids change from case to case.
+ * The f32 loop may decide a tie differently from f64, and such a row then goes its own way: few
+ * rows may. */
 static void fast_equals_reference(void **state)
 {
     (void)state;
@@ -95,14 +103,17 @@ static void fast_equals_reference(void **state)
     for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++)
         for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++, trial++) {
             int64_t cols = columns[c];
-            qep_qspec s = {.method = QEP_METHOD_GPTQ, .bits = (int[]){4, 3, 2, 8}[trial % 4], .group_size = shapes[k].group,
-                           .symmetric = trial % 3 == 0, .act_order = trial % 2, .static_groups = trial % 5 == 0,
-                           .clip = trial % 7 == 3 ? QEP_CLIP_HESSIAN : QEP_CLIP_NONE, .block_size = shapes[k].block,
-                           .zero_min = trial % 4 == 1};
+            qep_qspec s = {.method = QEP_METHOD_GPTQ, .bits = (int[]){4, 3, 2, 8}[trial % 4],
+                           .group_size = shapes[k].group,
+                           .symmetric = trial % 3 == 0, .act_order = trial % 2,
+                           .static_groups = trial % 5 == 0,
+                           .clip = trial % 7 == 3 ? QEP_CLIP_HESSIAN : QEP_CLIP_NONE,
+                           .block_size = shapes[k].block, .zero_min = trial % 4 == 1};
             layer l = new_layer(&rng, cols, s.act_order);
             result fast = new_result(&s, QEP_STRIP, cols), ref = new_result(&s, QEP_STRIP, cols);
             run_strip(&s, l.w, cols, l.perm, l.R, &fast);
-            qep_gptq_ref(&s, l.w64, QEP_STRIP, cols, l.perm, l.R, ref.codes, ref.scales, ref.zeros, ref.g_idx);
+            qep_gptq_ref(&s, l.w64, QEP_STRIP, cols, l.perm, l.R, ref.codes, ref.scales, ref.zeros,
+                         ref.g_idx);
             check_scales(&s, &fast);
             assert_memory_equal(fast.g_idx, ref.g_idx, (size_t)cols * sizeof(int32_t));
             for (int64_t r = 0; r < QEP_STRIP; r++) {
@@ -116,12 +127,14 @@ static void fast_equals_reference(void **state)
             free_result(&ref);
             free_layer(&l);
         }
-    print_message("flips %lld of %lld, rows %lld of %lld\n", (long long)flips, (long long)total, (long long)rows_differ, (long long)rows);
+    print_message("flips %lld of %lld, rows %lld of %lld\n", (long long)flips, (long long)total,
+                  (long long)rows_differ, (long long)rows);
     assert_le_f((double)flips / (double)total, 2e-3);
     assert_le_f((double)rows_differ / (double)rows, 2e-2);
 }
 
-/* f64 R-form and the published U-form are the same algorithm: in f64 the codes agree (a tie here and there aside). */
+/* f64 R-form and the published U-form are the same algorithm: in f64 the codes agree (a tie here
+ * and there aside). */
 static void reference_equals_u_form(void **state)
 {
     (void)state;
@@ -136,7 +149,8 @@ static void reference_equals_u_form(void **state)
             layer l = new_layer(&rng, cols, false);
             result u = new_result(&s, QEP_STRIP, cols), ref = new_result(&s, QEP_STRIP, cols);
             naive_u_form(&s, l.w64, QEP_STRIP, cols, l.R, u.codes, u.scales, u.zeros);
-            qep_gptq_ref(&s, l.w64, QEP_STRIP, cols, NULL, l.R, ref.codes, ref.scales, ref.zeros, ref.g_idx);
+            qep_gptq_ref(&s, l.w64, QEP_STRIP, cols, NULL, l.R, ref.codes, ref.scales, ref.zeros,
+                         ref.g_idx);
             flips += count_flips(u.codes, ref.codes, QEP_STRIP * cols);
             total += QEP_STRIP * cols;
             free_result(&u);
@@ -146,7 +160,8 @@ static void reference_equals_u_form(void **state)
     assert_le_f((double)flips / (double)total, 1e-5);
 }
 
-/* H = c I: nothing to propagate; the codes are those of RTN bit for bit, and the loss is c |w - q|^2. */
+/* H = c I: nothing to propagate; the codes are those of RTN bit for bit, and the loss is c |w -
+ * q|^2. */
 static void identity_equals_rtn(void **state)
 {
     (void)state;
@@ -155,8 +170,10 @@ static void identity_equals_rtn(void **state)
     for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++)
         for (int v = 0; v < 6; v++) {
             int64_t cols = columns[c];
-            qep_qspec s = {.bits = v % 2 ? 4 : 3, .group_size = v < 4 ? 32 : -1, .block_size = v % 2 ? 32 : 128,
-                           .symmetric = v == 2, .static_groups = v == 3, .clip = v == 1 ? QEP_CLIP_MSE : QEP_CLIP_NONE};
+            qep_qspec s = {.bits = v % 2 ? 4 : 3, .group_size = v < 4 ? 32 : -1,
+                           .block_size = v % 2 ? 32 : 128,
+                           .symmetric = v == 2, .static_groups = v == 3,
+                           .clip = v == 1 ? QEP_CLIP_MSE : QEP_CLIP_NONE};
             float *w = random_strip(&rng, cols);
             double *R = test_alloc(cols * cols, sizeof *R);
             for (int64_t i = 0; i < cols; i++) R[i * cols + i] = 1.5;
@@ -168,7 +185,8 @@ static void identity_equals_rtn(void **state)
             assert_memory_equal(a.zeros, b.zeros, (size_t)(QEP_STRIP * a.groups));
             for (int64_t r = 0; r < QEP_STRIP; r++) {
                 double sum = 0.0;
-                for (int64_t k = 0; k < cols; k++) sum += pow(w[r * cols + k] - value_at(&a, r, k), 2.0) * 2.25;
+                for (int64_t k = 0; k < cols; k++)
+                    sum += pow(w[r * cols + k] - value_at(&a, r, k), 2.0) * 2.25;
                 assert_le_f(fabs(sum - a.loss[r]), 1e-5 * sum + 1e-12);
             }
             free_result(&a);
@@ -186,7 +204,8 @@ static void loss_is_the_quadratic_form(void **state)
     qep_rng_seed(&rng, 37);
     for (int v = 0; v < 8; v++) {
         int64_t cols = v % 2 ? 129 : 200;
-        qep_qspec s = {.bits = 3, .group_size = v & 4 ? 32 : -1, .block_size = 64, .static_groups = v == 5};
+        qep_qspec s = {.bits = 3, .group_size = v & 4 ? 32 : -1, .block_size = 64,
+                       .static_groups = v == 5};
         layer l = new_layer(&rng, cols, v & 2);
         result x = new_result(&s, QEP_STRIP, cols);
         run_strip(&s, l.w, cols, l.perm, l.R, &x);
@@ -194,7 +213,8 @@ static void loss_is_the_quadratic_form(void **state)
             double sum = 0.0;
             for (int64_t i = 0; i < cols; i++)
                 for (int64_t j = 0; j < cols; j++)
-                    sum += (value_at(&x, r, i) - l.w64[r * cols + i]) * l.h[i * cols + j] * (value_at(&x, r, j) - l.w64[r * cols + j]);
+                    sum += (value_at(&x, r, i) - l.w64[r * cols + i]) * l.h[i * cols +
+                        j] * (value_at(&x, r, j) - l.w64[r * cols + j]);
             assert_le_f(fabs(sum - x.loss[r]), 1e-4 * sum + 1e-9);
         }
         free_result(&x);
@@ -202,7 +222,8 @@ static void loss_is_the_quadratic_form(void **state)
     }
 }
 
-/* A row's codes, scales, zeros and loss do not depend on the other rows of its strip, nor on its neighbours' values. */
+/* A row's codes, scales, zeros and loss do not depend on the other rows of its strip, nor on its
+ * neighbours' values. */
 static void rows_are_independent(void **state)
 {
     (void)state;
@@ -217,11 +238,13 @@ static void rows_are_independent(void **state)
         run_strip(&s, l.w, cols, l.perm, l.R, &a);
         for (int64_t r = 0; r < QEP_STRIP; r++)
             for (int64_t k = 0; k < cols; k++)
-                if (r % 3) l.w[r * cols + k] = r % 3 == 1 ? 0.0f : (float)(1e3 * qep_rng_normal(&rng));
+                if (r % 3) l.w[r * cols +
+                               k] = r % 3 == 1 ? 0.0f : (float)(1e3 * qep_rng_normal(&rng));
         run_strip(&s, l.w, cols, l.perm, l.R, &b);
         for (int64_t r = 0; r < QEP_STRIP; r += 3) {
             assert_memory_equal(a.codes + r * cols, b.codes + r * cols, (size_t)cols);
-            assert_memory_equal(a.scales + r * a.groups, b.scales + r * a.groups, (size_t)a.groups * sizeof(float));
+            assert_memory_equal(a.scales + r * a.groups, b.scales + r * a.groups,
+                                (size_t)a.groups * sizeof(float));
             assert_memory_equal(a.zeros + r * a.groups, b.zeros + r * a.groups, (size_t)a.groups);
             assert_memory_equal(&a.loss[r], &b.loss[r], sizeof(double));
         }
@@ -231,7 +254,8 @@ static void rows_are_independent(void **state)
     }
 }
 
-/* The steps cover the columns in order; rows reach to the end of the last dynamic group that starts in the block. */
+/* The steps cover the columns in order; rows reach to the end of the last dynamic group that
+ * starts in the block. */
 static void step_rows(void **state)
 {
     (void)state;
@@ -239,13 +263,17 @@ static void step_rows(void **state)
         int64_t group, block, cols, step, row0, n;
         bool fixed;
     } cases[] = {
-        {-1, 128, 300, 0, 0, 128, false},  {-1, 128, 300, 2, 256, 44, false}, {128, 32, 256, 0, 0, 128, false},
-        {128, 32, 256, 1, 32, 32, false},  {128, 32, 256, 4, 128, 128, false}, {48, 32, 200, 1, 32, 64, false},
-        {48, 32, 200, 2, 64, 32, false},   {48, 32, 200, 3, 96, 48, false},   {128, 32, 256, 0, 0, 32, true},
+        {-1, 128, 300, 0, 0, 128, false},  {-1, 128, 300, 2, 256, 44, false}, {128, 32, 256, 0, 0,
+            128, false},
+        {128, 32, 256, 1, 32, 32, false},  {128, 32, 256, 4, 128, 128, false}, {48, 32, 200, 1, 32,
+            64, false},
+        {48, 32, 200, 2, 64, 32, false},   {48, 32, 200, 3, 96, 48, false},   {128, 32, 256, 0, 0,
+            32, true},
         {128, 128, 200, 1, 128, 72, false}, {1, 500, 10, 0, 0, 10, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        qep_qspec s = {.bits = 4, .group_size = cases[i].group, .block_size = cases[i].block, .static_groups = cases[i].fixed};
+        qep_qspec s = {.bits = 4, .group_size = cases[i].group, .block_size = cases[i].block,
+                       .static_groups = cases[i].fixed};
         int64_t row0 = -1, n = -1;
         qep_gptq_step_rows(&s, cases[i].cols, cases[i].step, &row0, &n);
         assert_int_equal(row0, cases[i].row0);
@@ -257,7 +285,8 @@ static void step_rows(void **state)
     assert_int_equal(qep_gptq_n_steps(&s, 129), 2);
 }
 
-/* GPTQ is there to lower the loss: on average over rows it must beat RTN on the same grid clearly. */
+/* GPTQ is there to lower the loss: on average over rows it must beat RTN on the same grid
+ * clearly. */
 static void beats_rtn(void **state)
 {
     (void)state;
@@ -275,7 +304,8 @@ static void beats_rtn(void **state)
             gptq += x.loss[r];
             for (int64_t j = 0; j < cols; j++) { /* |(q - w) R|^2 */
                 double sum = 0.0;
-                for (int64_t i = 0; i <= j; i++) sum += (value_at(&q, r, i) - l.w64[r * cols + i]) * l.R[i * cols + j];
+                for (int64_t i = 0; i <= j; i++)
+                    sum += (value_at(&q, r, i) - l.w64[r * cols + i]) * l.R[i * cols + j];
                 rtn += sum * sum;
             }
         }

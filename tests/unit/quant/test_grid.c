@@ -1,4 +1,5 @@
-/* Grids, the clip search and RTN, against plain f64 formulas. SPDX-License-Identifier: Apache-2.0 */
+/* Grids, the clip search and RTN, against plain f64 formulas. SPDX-License-Identifier:
+ * Apache-2.0 */
 #include "quant_fixture.h"
 
 static void rounds_half_to_even(void **state)
@@ -7,7 +8,8 @@ static void rounds_half_to_even(void **state)
     static const struct {
         float w;
         int code;
-    } cases[] = {{0.0f, 4}, {0.5f, 4}, {1.5f, 6}, {2.5f, 6}, {-0.5f, 4}, {-1.5f, 2}, {-2.5f, 2}, {3.4f, 7},
+    } cases[] = {{0.0f, 4}, {0.5f, 4}, {1.5f, 6}, {2.5f, 6}, {-0.5f, 4}, {-1.5f, 2}, {-2.5f, 2},
+                 {3.4f, 7},
                  {100.0f, 7}, {-4.0f, 0}, {-100.0f, 0}, {-1e30f, 0}, {1e30f, 7}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_int_equal(qep_grid_code(3, cases[i].w, 1.0f, 4), cases[i].code);
@@ -31,7 +33,8 @@ static void group_counts(void **state)
 static void plain_grids(void **state)
 {
     (void)state;
-    static const float both[] = {-0.3f, 0.1f, 0.6f}, up[] = {0.2f, 0.3f}, down[] = {-0.4f, -0.1f}, none[] = {0.0f, -0.0f};
+    static const float both[] = {-0.3f, 0.1f, 0.6f}, up[] = {0.2f, 0.3f}, down[] = {-0.4f,
+        -0.1f}, none[] = {0.0f, -0.0f};
     float scale;
     int zero;
     qep_qspec s = {.bits = 4, .exact_scales = true};
@@ -62,7 +65,8 @@ static void smallest_zero_point(void **state)
     qep_rng rng;
     qep_rng_seed(&rng, 3);
     for (int trial = 0; trial < 3000; trial++) {
-        qep_qspec s = {.bits = (int[]){2, 3, 4, 8}[trial % 4], .zero_min = 1, .clip = trial % 3 == 0 ? QEP_CLIP_MSE : QEP_CLIP_NONE};
+        qep_qspec s = {.bits = (int[]){2, 3, 4, 8}[trial % 4], .zero_min = 1,
+                       .clip = trial % 3 == 0 ? QEP_CLIP_MSE : QEP_CLIP_NONE};
         float w[24], hi = 0.0f, scale;
         int zero, max_code = (1 << s.bits) - 1;
         double shift = qep_rng_uniform(&rng) * 3.0;
@@ -75,22 +79,26 @@ static void smallest_zero_point(void **state)
         assert_true(zero >= 1 && zero <= max_code);
         assert_true(scale == qep_f16_scale(scale));
         if (s.clip == QEP_CLIP_NONE && hi > 0.0f)
-            assert_le_f(fabs(hi - qep_grid_value(qep_grid_code(s.bits, hi, scale, zero), scale, zero)), 0.51 * scale + 1e-3 * hi);
+            assert_le_f(fabs(hi - qep_grid_value(qep_grid_code(s.bits, hi, scale, zero), scale,
+                                                 zero)), 0.51 * scale + 1e-3 * hi);
     }
 }
 
 /* Objective of a candidate in f64. */
-static double objective(const qep_qspec *s, const float *w, const float *weight, int64_t n, float scale, int zero)
+static double objective(const qep_qspec *s, const float *w, const float *weight, int64_t n,
+                        float scale, int zero)
 {
     double sum = 0.0;
     for (int64_t k = 0; k < n; k++) {
-        double d = fabs((double)qep_grid_value(qep_grid_code(s->bits, w[k], scale, zero), scale, zero) - w[k]);
+        double d = fabs((double)qep_grid_value(qep_grid_code(s->bits, w[k], scale, zero), scale,
+                                               zero) - w[k]);
         sum += weight ? weight[k] * d * d : pow(d, 2.4);
     }
     return sum;
 }
 
-/* All 80 candidates by hand; the search must find an objective as good as the best (neighbours may tie). */
+/* All 80 candidates by hand; the search must find an objective as good as the best (neighbours
+ * may tie). */
 static void clip_search_finds_the_best(void **state)
 {
     (void)state;
@@ -102,10 +110,11 @@ static void clip_search_finds_the_best(void **state)
         float w[1024], weight[1024], lo = 0.0f, hi = 0.0f, scale;
         int zero, max_code;
         double magnitude = pow(10.0, (double)(trial % 9) - 5.0);
-        qep_qspec s = {.bits = (int[]){2, 3, 4, 8}[trial / 14 % 4], .symmetric = trial % 2, .exact_scales = true,
-                       .clip = trial % 3 ? QEP_CLIP_MSE : QEP_CLIP_HESSIAN};
+        qep_qspec s = {.bits = (int[]){2, 3, 4, 8}[trial / 14 % 4], .symmetric = trial % 2,
+                       .exact_scales = true, .clip = trial % 3 ? QEP_CLIP_MSE : QEP_CLIP_HESSIAN};
         for (int64_t k = 0; k < n; k++) {
-            w[k] = (float)(magnitude * qep_rng_normal(&rng) * (qep_rng_uniform(&rng) < 0.02 ? 8.0 : 1.0));
+            double outlier = qep_rng_uniform(&rng) < 0.02 ? 8.0 : 1.0;
+            w[k] = (float)(magnitude * outlier * qep_rng_normal(&rng));
             weight[k] = (float)(0.1 + 10.0 * qep_rng_uniform(&rng));
             lo = fminf(lo, w[k]);
             hi = fmaxf(hi, w[k]);
@@ -125,7 +134,8 @@ static void clip_search_finds_the_best(void **state)
     }
 }
 
-/* The search looks at scales after rounding to f16, and never does worse than no search on what it minimises. */
+/* The search looks at scales after rounding to f16, and never does worse than no search on what
+ * it minimises. */
 static void clip_never_hurts(void **state)
 {
     (void)state;
@@ -158,7 +168,8 @@ static void rtn_properties(void **state)
     qep_rng_seed(&rng, 17);
     for (int trial = 0; trial < 72; trial++) {
         int64_t cols = widths[trial % 9];
-        qep_qspec s = {.bits = (int[]){2, 3, 4, 8}[trial % 4], .group_size = trial % 3 ? 32 : -1, .symmetric = trial % 2};
+        qep_qspec s = {.bits = (int[]){2, 3, 4, 8}[trial % 4], .group_size = trial % 3 ? 32 : -1,
+                       .symmetric = trial % 2};
         int64_t width = s.group_size > 0 ? 32 : cols;
         float *w = random_strip(&rng, cols), *q = test_alloc(QEP_STRIP * cols, sizeof *q);
         result a = new_result(&s, QEP_STRIP, cols), b = new_result(&s, QEP_STRIP, cols);
@@ -170,14 +181,18 @@ static void rtn_properties(void **state)
                 double scale = (double)a.scales[g];
                 q[r * cols + k] = (float)value_at(&a, r, k);
                 assert_in_range(a.codes[r * cols + k], 0, (1 << s.bits) - 1);
-                assert_true(qep_grid_code(s.bits, q[r * cols + k], a.scales[g], a.zeros[g]) == a.codes[r * cols + k]);
-                /* sym: the largest weight sits half a step beyond the last code; f16 scales: 2^-11 of the range */
-                assert_le_f(fabs((double)q[r * cols + k] - w[r * cols + k]), scale * (0.501 + (1 << s.bits) * 0x1p-11));
+                assert_true(qep_grid_code(s.bits, q[r * cols + k], a.scales[g],
+                                          a.zeros[g]) == a.codes[r * cols + k]);
+                /* sym: the largest weight sits half a step beyond the last code; f16 scales:
+                 * 2^-11 of the range */
+                assert_le_f(fabs((double)q[r * cols + k] - w[r * cols + k]),
+                            scale * (0.501 + (1 << s.bits) * 0x1p-11));
             }
         for (int64_t k = 0; k < cols; k++) q[5 * cols + k] = w[5 * cols + k];
         qep_rtn_strip(&s, q, NULL, cols, &(qep_qstrip){b.codes, b.scales, b.zeros});
         assert_memory_equal(a.codes + 5 * cols, b.codes + 5 * cols, (size_t)cols);
-        assert_memory_equal(a.scales + 5 * a.groups, b.scales + 5 * a.groups, (size_t)a.groups * sizeof(float));
+        assert_memory_equal(a.scales + 5 * a.groups, b.scales + 5 * a.groups,
+                            (size_t)a.groups * sizeof(float));
         free_result(&a);
         free_result(&b);
         qep_free(q);

@@ -1,5 +1,5 @@
-/* Packing against the vectors of the format description, against an independent bit loop, and digests.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Packing against the vectors of the format description, against an independent bit loop, and
+ * digests. SPDX-License-Identifier: Apache-2.0 */
 #include "qep_test.h"
 #include "qep/quant.h"
 
@@ -13,7 +13,8 @@ static const struct {
     {5, {0x79793503, 0xFD560B30, 0x77137249, 0x1BB45871, 0xF668F514}},
     {6, {0x1748D203, 0x5C2B9A17, 0x38913FEB, 0x2789D613, 0x503BDB1B, 0x79950F28}},
     {7, {0x72434403, 0x2B4C84E1, 0x23F74D58, 0x6C539D26, 0xC7667C57, 0x41407BED, 0x3C64A0F1}},
-    {8, {0x120D0803, 0x26211C17, 0x3A35302B, 0x4E49443F, 0x625D5853, 0x76716C67, 0x8A85807B, 0x9E99948F}},
+    {8, {0x120D0803, 0x26211C17, 0x3A35302B, 0x4E49443F, 0x625D5853, 0x76716C67, 0x8A85807B,
+         0x9E99948F}},
 };
 
 static void known_vectors(void **state)
@@ -39,7 +40,8 @@ static void known_vectors(void **state)
 static void any_size_and_stride(void **state)
 {
     (void)state;
-    static const int64_t sizes[] = {0, 1, 2, 7, 10, 11, 21, 22, 31, 32, 33, 64, 97, 127, 128, 129, 257};
+    static const int64_t sizes[] = {0, 1, 2, 7, 10, 11, 21, 22, 31, 32, 33, 64, 97, 127, 128, 129,
+                                    257};
     qep_rng rng;
     qep_rng_seed(&rng, 1);
     for (int bits = 1; bits <= 8; bits++)
@@ -51,7 +53,8 @@ static void any_size_and_stride(void **state)
                 assert_int_equal(n_words, (n * bits + 31) / 32);
                 memset(words, 0xA5, sizeof words);
                 memset(back, 0xEE, sizeof back);
-                for (int64_t i = 0; i < n * stride; i++) codes[i] = (uint8_t)(qep_rng_u64(&rng) & ((1u << bits) - 1u));
+                for (int64_t i = 0; i < n * stride; i++)
+                    codes[i] = (uint8_t)(qep_rng_u64(&rng) & ((1u << bits) - 1u));
                 qep_pack_bits(words, codes, stride, n, bits);
                 assert_int_equal(words[n_words], 0xA5A5A5A5); /* nothing behind the end */
                 for (int64_t b = 0; b < n_words * 32; b++) {
@@ -59,11 +62,13 @@ static void any_size_and_stride(void **state)
                     assert_int_equal((words[b / 32] >> (b % 32)) & 1u, want);
                 }
                 qep_unpack_bits(back, stride, words, n, bits);
-                for (int64_t k = 0; k < n * stride; k++) assert_int_equal(back[k], k % stride ? 0xEE : codes[k]);
+                for (int64_t k = 0; k < n * stride; k++)
+                    assert_int_equal(back[k], k % stride ? 0xEE : codes[k]);
             }
 }
 
-/* Digest: a sum over rows that depends on every value and on its place, not on the order of the calls. */
+/* Digest: a sum over rows that depends on every value and on its place, not on the order of the
+ * calls. */
 static void digest_rows(void **state)
 {
     (void)state;
@@ -77,8 +82,10 @@ static void digest_rows(void **state)
         codes[1][k] = (uint8_t)(15 - k % 16);
     }
     uint64_t a[2] = {0, 0}, b[2] = {0, 0}, c[2];
-    for (int r = 0; r < 2; r++) qep_digest_row(a, 7, r, codes[r], scales[r], zeros[r], g_idx, COLS, GROUPS);
-    for (int r = 1; r >= 0; r--) qep_digest_row(b, 7, r, codes[r], scales[r], zeros[r], g_idx, COLS, GROUPS);
+    for (int r = 0; r < 2; r++)
+        qep_digest_row(a, 7, r, codes[r], scales[r], zeros[r], g_idx, COLS, GROUPS);
+    for (int r = 1; r >= 0; r--)
+        qep_digest_row(b, 7, r, codes[r], scales[r], zeros[r], g_idx, COLS, GROUPS);
     assert_memory_equal(a, b, sizeof a);
     assert_true(a[0] != a[1]);
     for (int change = 0; change < 6; change++) {
@@ -98,6 +105,9 @@ static void digest_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_vectors), cmocka_unit_test(any_size_and_stride), cmocka_unit_test(digest_rows)};
+        cmocka_unit_test(known_vectors),
+        cmocka_unit_test(any_size_and_stride),
+        cmocka_unit_test(digest_rows),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
