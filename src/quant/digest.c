@@ -17,8 +17,8 @@ static uint64_t hash_scales(const float *scales, int64_t groups, uint64_t h)
 }
 
 void qep_digest_row(uint64_t sum[2], int64_t linear, int64_t row, const uint8_t *codes,
-                    const float *scales,
-                    const uint8_t *zeros, const int32_t *g_idx, int64_t cols, int64_t groups)
+                    const float *scales, const uint8_t *zeros, const int32_t *g_idx, int64_t cols,
+                    int64_t groups)
 {
     for (int i = 0; i < 2; i++) {
         int64_t key[3] = {i, linear, row};

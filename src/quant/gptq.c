@@ -126,8 +126,8 @@ void qep_gptq_destroy(qep_gptq **g)
     qep_gptq *p = *g;
     if (!p) return;
     void *owned[] = {p->perm, p->group_of, p->rdiag, p->weight, p->target, p->acc, p->cond,
-                     p->target_p,
-                     p->acc_p, p->err_p, p->err, p->scales, p->zeros, p->codes, p->loss, p};
+                     p->target_p, p->acc_p, p->err_p, p->err, p->scales, p->zeros, p->codes,
+                     p->loss, p};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) qep_free(owned[i]);
     *g = NULL;
 }

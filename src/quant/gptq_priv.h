@@ -17,10 +17,8 @@ struct qep_gptq {
     int32_t *group_of; /* [cols] group of each processed column */
     float *rdiag;      /* [cols] */
     float *target;     /* [QEP_STRIP, ld]: W* */
-    /* [QEP_STRIP, ld]: sum_i (W*_i - Q_i) R_ij over the columns i of finished blocks */
-    float *acc;
-    /* [QEP_STRIP, span]: conditional weights of the groups that start in a block */
-    float *cond;
+    float *acc;        /* [QEP_STRIP, ld]: sum_i (W*_i - Q_i) R_ij, i in finished blocks */
+    float *cond;       /* [QEP_STRIP, span]: conditional weights of groups that start in a block */
     float *weight;     /* [cols]: importances for the hessian clip */
     float *target_p, *acc_p, *err_p; /* panels [block, QEP_STRIP] of the current block */
     float *err;        /* [QEP_STRIP, block]: err_p transposed, for the product */

@@ -68,8 +68,8 @@ static double ref_code(double w, double scale, double zero, double max_code)
 }
 
 static void ref_one_row(const qep_qspec *s, ref_row *w, int64_t cols, const double *R,
-                        const int32_t *perm,
-                        const int32_t *at, uint8_t *codes, float *scales, uint8_t *zeros)
+                        const int32_t *perm, const int32_t *at, uint8_t *codes, float *scales,
+                        uint8_t *zeros)
 {
     int64_t width = qep_group_cols(s, cols);
     double max_code = qep_max_code(s->bits);
@@ -89,8 +89,8 @@ static void ref_one_row(const qep_qspec *s, ref_row *w, int64_t cols, const doub
 }
 
 void qep_gptq_ref(const qep_qspec *s, const double *target, int64_t rows, int64_t cols,
-                  const int32_t *perm,
-                  const double *R, uint8_t *codes, float *scales, uint8_t *zeros, int32_t *g_idx)
+                  const int32_t *perm, const double *R, uint8_t *codes, float *scales,
+                  uint8_t *zeros, int32_t *g_idx)
 {
     int64_t groups = qep_n_groups(s, cols), width = qep_group_cols(s, cols);
     double *work = qep_alloc("quantize.reference", 3 * cols, sizeof(double));

@@ -86,8 +86,9 @@ static UNUSED result new_result(const qep_qspec *s, int64_t rows, int64_t cols)
     int64_t groups = qep_n_groups(s, cols);
     return (result){.rows = rows, .cols = cols, .groups = groups,
                     .codes = test_alloc(rows * cols, 1), .zeros = test_alloc(rows * groups, 1),
-                    .scales = test_alloc(rows * groups, sizeof(float)), .g_idx = test_alloc(cols,
-                        sizeof(int32_t)), .loss = test_alloc(rows, sizeof(double))};
+                    .scales = test_alloc(rows * groups, sizeof(float)),
+                    .g_idx = test_alloc(cols, sizeof(int32_t)),
+                    .loss = test_alloc(rows, sizeof(double))};
 }
 
 static UNUSED void free_result(result *x)
@@ -127,8 +128,9 @@ static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, c
         float *r = test_alloc(n * ld, sizeof *r);
         for (int64_t i = 0; i < n; i++)
             for (int64_t c = 0; c < ld; c++)
-                r[i * ld + c] = c >= width ? NAN : row0 + c < cols ? (float)R[(row0 + i) * cols +
-                    row0 + c] : 0.0f;
+                r[i * ld + c] = c >= width         ? NAN
+                                : row0 + c >= cols ? 0.0f
+                                                   : (float)R[(row0 + i) * cols + row0 + c];
         qep_gptq_step(g, step, r, ld);
         qep_free(r);
     }

@@ -1,6 +1,6 @@
 /* RTN, GPTQ and packing against what the published implementations make of the golden layers
- * (shared/golden/README.md). Those keep f32 scales, hence exact_scales. SPDX-License-Identifier:
- * Apache-2.0 */
+ * (shared/golden/README.md). Those keep f32 scales, hence exact_scales.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "quant_fixture.h"
 
 #include <glob.h>
@@ -157,8 +157,7 @@ static void compare(const char *file, const options *o, const golden_case *c, co
                     const qep_st_set *s, tally *sum)
 {
     uint8_t *want = golden(s, "codes_f64", NULL);
-    float *scales = golden(s, "scales", NULL), *zeros = golden(s, "zeros", NULL), *q = golden(s,
-        "Q", NULL);
+    float *scales = golden(s, "scales", NULL), *zeros = golden(s, "zeros", NULL);
     int32_t *g_idx = golden(s, "g_idx", NULL);
     int64_t flips = 0, scale_differs = 0;
     bool loose = !strcmp(o->layer, "dup") || o->onecomp || (o->spec.symmetric && o->spec.clip);
@@ -188,8 +187,8 @@ static void compare(const char *file, const options *o, const golden_case *c, co
     sum->files++;
     sum->flips += flips;
     sum->total += c->n * c->d;
-    void *owned[] = {want, scales, zeros, q, g_idx};
-    for (size_t i = 0; i < 5; i++) qep_free(owned[i]);
+    void *owned[] = {want, scales, zeros, g_idx};
+    for (size_t i = 0; i < 4; i++) qep_free(owned[i]);
 }
 
 /* The published code takes per-row grids before it zeroes the weights of dead channels, groups
@@ -201,9 +200,10 @@ static float *target_of(const golden_case *c, const options *o, const qep_st_set
         w = test_alloc(c->n * c->d, sizeof *w);
         memcpy(w, c->W, (size_t)(c->n * c->d) * sizeof *w);
     }
-    for (int64_t k = 0; k < c->d; k++)
-        for (int64_t r = 0; o->spec.group_size > 0 && c->H[k * (c->d + 1)] == 0.0 &&
-             r < c->n; r++) w[r * c->d + k] = 0.0f;
+    for (int64_t k = 0; o->spec.group_size > 0 && k < c->d; k++) {
+        if (c->H[k * (c->d + 1)] != 0.0) continue;
+        for (int64_t r = 0; r < c->n; r++) w[r * c->d + k] = 0.0f;
+    }
     return w;
 }
 
@@ -295,8 +295,8 @@ static void check_rtn_file(const char *file, tally *sum)
     golden_case c = load_case(strstr(file, "dead") ? "dead" : "tall");
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
         qep_qspec q = {.bits = sets[i].bits, .group_size = sets[i].group,
-                       .symmetric = strstr(file, "G-sym"), .clip = strstr(file,
-                                      "mse") ? QEP_CLIP_MSE : QEP_CLIP_NONE, .exact_scales = true};
+                       .symmetric = strstr(file, "G-sym"), .exact_scales = true,
+                       .clip = strstr(file, "mse") ? QEP_CLIP_MSE : QEP_CLIP_NONE};
         options o = {.spec = q};
         char name[64];
         snprintf(name, sizeof name, q.group_size > 0 ? "b%d_g%lld.codes" : "b%d_gpc.codes", q.bits,
@@ -315,13 +315,15 @@ static void check_rtn_file(const char *file, tally *sum)
             for (int64_t r = 0; r < n; r++) {
                 if (!comparable_row(&o, r0 + r)) continue;
                 flips += count_flips(x.codes + r * c.d, want + (r0 + r) * c.d, c.d);
-                for (int64_t g = 0; g < x.groups; g++)
-                    grids += !(fabsf(x.scales[r * x.groups + g] - scales[(r0 + r) * x.groups +
-                        g]) <= 1e-6f * x.scales[r * x.groups + g]);
+                for (int64_t g = 0; g < x.groups; g++) {
+                    float a = x.scales[r * x.groups + g], b = scales[(r0 + r) * x.groups + g];
+                    grids += !(fabsf(a - b) <= 1e-6f * b);
+                }
             }
         }
-        if (flips || grids) print_message("%s %s: %lld codes, %lld grids differ\n", file, name,
-                                          (long long)flips, (long long)grids);
+        if (flips || grids)
+            print_message("%s %s: %lld codes, %lld grids differ\n", file, name, (long long)flips,
+                          (long long)grids);
         assert_int_equal(grids, 0);
         assert_int_equal(flips, 0);
         free_result(&x);
@@ -348,8 +350,9 @@ static void check_pack_file(const char *file, tally *sum)
     int64_t shape[2], zshape[2];
     uint8_t *codes = golden(s, "codes", shape), *back = test_alloc(shape[0] * shape[1], 1);
     int32_t *zeros = golden(s, "zeros", zshape);
-    uint32_t *qweight = golden(s, "gptq_v2.qweight", NULL), *qzeros = golden(s, "gptq_v2.qzeros",
-        NULL), *ct = golden(s, "ct.weight_packed", NULL);
+    uint32_t *qweight = golden(s, "gptq_v2.qweight", NULL);
+    uint32_t *qzeros = golden(s, "gptq_v2.qzeros", NULL);
+    uint32_t *ct = golden(s, "ct.weight_packed", NULL);
     int64_t n = shape[0], d = shape[1], groups = zshape[1];
     int bits = atoi(strstr(file, "_b") + 2);
     uint32_t words[64];

@@ -9,8 +9,8 @@ static void naive_u_form(const qep_qspec *s, const double *target, int64_t rows,
                          const double *R, uint8_t *codes, float *scales, uint8_t *zeros)
 {
     int64_t width = s->group_size > 0 ? s->group_size : cols, groups = qep_n_groups(s, cols);
-    double *u = test_alloc(cols * cols, sizeof *u), *w = test_alloc(cols,
-        sizeof *w), *e = test_alloc(cols, sizeof *e);
+    double *u = test_alloc(cols * cols, sizeof *u);
+    double *w = test_alloc(cols, sizeof *w), *e = test_alloc(cols, sizeof *e);
     float *group = test_alloc(cols, sizeof *group);
     for (int64_t i = 0; i < cols; i++) u[i * cols + i] = 1.0;
     qep_trsm_right_f64(false, false, cols, cols, R, cols, u, cols);
@@ -213,8 +213,8 @@ static void loss_is_the_quadratic_form(void **state)
             double sum = 0.0;
             for (int64_t i = 0; i < cols; i++)
                 for (int64_t j = 0; j < cols; j++)
-                    sum += (value_at(&x, r, i) - l.w64[r * cols + i]) * l.h[i * cols +
-                        j] * (value_at(&x, r, j) - l.w64[r * cols + j]);
+                    sum += (value_at(&x, r, i) - l.w64[r * cols + i]) * l.h[i * cols + j] *
+                           (value_at(&x, r, j) - l.w64[r * cols + j]);
             assert_le_f(fabs(sum - x.loss[r]), 1e-4 * sum + 1e-9);
         }
         free_result(&x);
@@ -238,8 +238,8 @@ static void rows_are_independent(void **state)
         run_strip(&s, l.w, cols, l.perm, l.R, &a);
         for (int64_t r = 0; r < QEP_STRIP; r++)
             for (int64_t k = 0; k < cols; k++)
-                if (r % 3) l.w[r * cols +
-                               k] = r % 3 == 1 ? 0.0f : (float)(1e3 * qep_rng_normal(&rng));
+                if (r % 3)
+                    l.w[r * cols + k] = r % 3 == 1 ? 0.0f : (float)(1e3 * qep_rng_normal(&rng));
         run_strip(&s, l.w, cols, l.perm, l.R, &b);
         for (int64_t r = 0; r < QEP_STRIP; r += 3) {
             assert_memory_equal(a.codes + r * cols, b.codes + r * cols, (size_t)cols);
@@ -263,13 +263,12 @@ static void step_rows(void **state)
         int64_t group, block, cols, step, row0, n;
         bool fixed;
     } cases[] = {
-        {-1, 128, 300, 0, 0, 128, false},  {-1, 128, 300, 2, 256, 44, false}, {128, 32, 256, 0, 0,
-            128, false},
-        {128, 32, 256, 1, 32, 32, false},  {128, 32, 256, 4, 128, 128, false}, {48, 32, 200, 1, 32,
-            64, false},
-        {48, 32, 200, 2, 64, 32, false},   {48, 32, 200, 3, 96, 48, false},   {128, 32, 256, 0, 0,
-            32, true},
-        {128, 128, 200, 1, 128, 72, false}, {1, 500, 10, 0, 0, 10, false},
+        {-1, 128, 300, 0, 0, 128, false},   {-1, 128, 300, 2, 256, 44, false},
+        {128, 32, 256, 0, 0, 128, false},   {128, 32, 256, 1, 32, 32, false},
+        {128, 32, 256, 4, 128, 128, false}, {48, 32, 200, 1, 32, 64, false},
+        {48, 32, 200, 2, 64, 32, false},    {48, 32, 200, 3, 96, 48, false},
+        {128, 32, 256, 0, 0, 32, true},     {128, 128, 200, 1, 128, 72, false},
+        {1, 500, 10, 0, 0, 10, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         qep_qspec s = {.bits = 4, .group_size = cases[i].group, .block_size = cases[i].block,
