@@ -1,12 +1,14 @@
-/* bf16 products on CPUs without AVX-512: blocks of both operands are converted to f32 and multiplied by BLAS. The
- * blocks are fixed, so the bits do not depend on threads here either. SPDX-License-Identifier: Apache-2.0 */
+/* bf16 products on CPUs without AVX-512: blocks of both operands are converted to f32 and
+ * multiplied by BLAS. The blocks are fixed, so the bits do not depend on threads here either.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <cblas.h>
 #include <string.h>
 
 #include "linalg_priv.h"
 
-/* dst[rows, cols] contiguous from src with rows `stride` apart; bf16 is the upper half of an f32. */
-static void widen(float *restrict dst, const uint16_t *restrict src, int64_t stride, int64_t rows, int64_t cols)
+/* dst[rows, cols] from src with rows `stride` apart; bf16 is the upper half of an f32. */
+static void widen(float *restrict dst, const uint16_t *restrict src, int64_t stride, int64_t rows,
+                  int64_t cols)
 {
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < cols; j++) {
@@ -16,8 +18,10 @@ static void widen(float *restrict dst, const uint16_t *restrict src, int64_t str
     }
 }
 
-/* Block [rows, cols] at (i, j) of v into dst, stored as v is. Returns true when it is stored transposed. */
-static bool load_block(float *dst, qep_bf16_view v, int64_t i, int64_t j, int64_t rows, int64_t cols)
+/* Block [rows, cols] at (i, j) of v into dst, stored as v is. Returns true when it is stored
+ * transposed. */
+static bool load_block(float *dst, qep_bf16_view v, int64_t i, int64_t j, int64_t rows,
+                       int64_t cols)
 {
     const uint16_t *src = v.data + i * v.row + j * v.col;
     if (v.col == 1) {
@@ -28,8 +32,8 @@ static bool load_block(float *dst, qep_bf16_view v, int64_t i, int64_t j, int64_
     return true;
 }
 
-void qep_product_bf16_by_f32(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_view b, int64_t m, int64_t n, int64_t k,
-                             float *work)
+void qep_product_bf16_by_f32(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_view b, int64_t m,
+                             int64_t n, int64_t k, float *work)
 {
     const int64_t edge = QEP_BF16_BLOCK;
     float *wa = work, *wb = work + edge * edge;
@@ -42,8 +46,9 @@ void qep_product_bf16_by_f32(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_vi
             for (int64_t i = 0; i < m; i += edge) {
                 int64_t mi = qep_min_i64(edge, m - i);
                 bool ta = load_block(wa, a, i, l, mi, kl);
-                cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, qep_int(mi),
-                            qep_int(nj), qep_int(kl), 1.0F, wa, qep_int(ta ? mi : kl), wb, qep_int(tb ? kl : nj),
+                cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans,
+                            tb ? CblasTrans : CblasNoTrans, qep_int(mi), qep_int(nj), qep_int(kl),
+                            1.0F, wa, qep_int(ta ? mi : kl), wb, qep_int(tb ? kl : nj),
                             l == 0 ? 0.0F : 1.0F, c + i * ldc + j, qep_int(ldc));
             }
         }

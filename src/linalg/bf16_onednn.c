@@ -1,11 +1,11 @@
 /* bf16 products through oneDNN's matmul primitive (C API, version 2).
  *
- * A lane holds what one running product needs: a stream, primitives by shape, scratch. A call takes a free lane, works
- * on its own thread alone and puts the lane back, so any number of threads may call at once and none waits for
- * another's product. Primitives are built for one thread: oneDNN asks OpenMP for the thread count while it builds one,
- * and the count is part of the blocking it chooses, which the bits must not depend on.
- * Lanes live as long as the process (at most one per thread), so they are not counted as qep_alloc blocks.
- * SPDX-License-Identifier: Apache-2.0 */
+ * A lane holds what one running product needs: a stream, primitives by shape, scratch. A call takes
+ * a free lane, works on its own thread alone and puts the lane back, so any number of threads may
+ * call at once and none waits for another's product. Primitives are built for one thread: oneDNN
+ * asks OpenMP for the thread count while it builds one, and the count is part of the blocking it
+ * chooses, which the bits must not depend on. Lanes live as long as the process (at most one per
+ * thread), so they are not counted as qep_alloc blocks. SPDX-License-Identifier: Apache-2.0 */
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +17,14 @@
 #endif
 
 #define LANE_SLOTS 64
+
+/* Wrong arguments or no memory inside oneDNN: nothing a caller could do. */
+#define TRY_DNNL(call)                                                                             \
+    do {                                                                                           \
+        dnnl_status_t status_ = (call);                                                            \
+        if (status_ != dnnl_success)                                                               \
+            QEP_BUG("oneDNN: %s: status %d", #call, (int)status_);                                 \
+    } while (0)
 
 /* All that a primitive depends on; compared as bytes (only int64_t, no padding). */
 typedef struct product_key {
@@ -40,16 +48,13 @@ typedef struct product_lane {
 
 static dnnl_engine_t product_engine;
 static product_lane *free_lanes;
-static bool engine_refused; /* no CPU engine: everything takes the f32 way */
 
 static product_lane *make_lane(void)
 {
-    if (product_engine == NULL && !engine_refused)
-        engine_refused = dnnl_engine_create(&product_engine, dnnl_cpu, 0) != dnnl_success;
+    if (product_engine == NULL) TRY_DNNL(dnnl_engine_create(&product_engine, dnnl_cpu, 0));
     product_lane *lane = calloc(1, sizeof *lane);
     if (lane == NULL) QEP_BUG("no memory for a bf16 lane (%zu bytes)", sizeof *lane);
-    if (!engine_refused && dnnl_stream_create(&lane->stream, product_engine, dnnl_stream_default_flags) != dnnl_success)
-        QEP_BUG("oneDNN: cannot create a stream");
+    TRY_DNNL(dnnl_stream_create(&lane->stream, product_engine, dnnl_stream_default_flags));
     return lane;
 }
 
@@ -86,35 +91,44 @@ static void clear_slot(product_slot *s)
     memset(s, 0, sizeof *s);
 }
 
-/* The primitive of s->key with its memory objects; false when this CPU has none. The scratch is ours (user mode):
+/* a [m, k], b [k, n] in bf16, c [m, n] in f32, with the key's strides. */
+static void describe_product(const product_key *q, dnnl_memory_desc_t *a, dnnl_memory_desc_t *b,
+                             dnnl_memory_desc_t *c)
+{
+    const dnnl_dims_t size_a = {q->m, q->k}, size_b = {q->k, q->n}, size_c = {q->m, q->n};
+    const dnnl_dims_t step_a = {q->a_row, q->a_col}, step_b = {q->b_row, q->b_col};
+    const dnnl_dims_t step_c = {q->ldc, 1};
+    TRY_DNNL(dnnl_memory_desc_init_by_strides(a, 2, size_a, dnnl_bf16, step_a));
+    TRY_DNNL(dnnl_memory_desc_init_by_strides(b, 2, size_b, dnnl_bf16, step_b));
+    TRY_DNNL(dnnl_memory_desc_init_by_strides(c, 2, size_c, dnnl_f32, step_c));
+}
+
+/* The primitive of s->key with its memory objects; false when this CPU has none, and only then:
+ * another way for any other reason would silently change the bits. The scratch is ours (user mode):
  * the library's own belongs to the thread that built the primitive. */
 static bool fill_slot(product_slot *s)
 {
-    const product_key *q = &s->key;
     dnnl_memory_desc_t a, b, c;
     dnnl_matmul_desc_t product;
-    dnnl_primitive_attr_t attr = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    bool ok =
-        dnnl_memory_desc_init_by_strides(&a, 2, (dnnl_dims_t){q->m, q->k}, dnnl_bf16,
-                                         (dnnl_dims_t){q->a_row, q->a_col}) == dnnl_success &&
-        dnnl_memory_desc_init_by_strides(&b, 2, (dnnl_dims_t){q->k, q->n}, dnnl_bf16,
-                                         (dnnl_dims_t){q->b_row, q->b_col}) == dnnl_success &&
-        dnnl_memory_desc_init_by_strides(&c, 2, (dnnl_dims_t){q->m, q->n}, dnnl_f32, (dnnl_dims_t){q->ldc, 1}) ==
-            dnnl_success &&
-        dnnl_matmul_desc_init(&product, &a, &b, NULL, &c) == dnnl_success &&
-        dnnl_primitive_attr_create(&attr) == dnnl_success &&
-        dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
-        dnnl_primitive_desc_create(&pd, &product, attr, product_engine, NULL) == dnnl_success &&
-        dnnl_primitive_create(&s->primitive, pd) == dnnl_success &&
-        dnnl_memory_create(&s->a, &a, product_engine, DNNL_MEMORY_NONE) == dnnl_success &&
-        dnnl_memory_create(&s->b, &b, product_engine, DNNL_MEMORY_NONE) == dnnl_success &&
-        dnnl_memory_create(&s->c, &c, product_engine, DNNL_MEMORY_NONE) == dnnl_success &&
-        dnnl_memory_create(&s->scratch, dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0), product_engine,
-                           DNNL_MEMORY_ALLOCATE) == dnnl_success;
-    if (pd != NULL) dnnl_primitive_desc_destroy(pd);
-    if (attr != NULL) dnnl_primitive_attr_destroy(attr);
-    return ok;
+    dnnl_primitive_attr_t attr;
+    dnnl_primitive_desc_t pd;
+    describe_product(&s->key, &a, &b, &c);
+    TRY_DNNL(dnnl_matmul_desc_init(&product, &a, &b, NULL, &c));
+    TRY_DNNL(dnnl_primitive_attr_create(&attr));
+    TRY_DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
+    dnnl_status_t found = dnnl_primitive_desc_create(&pd, &product, attr, product_engine, NULL);
+    dnnl_primitive_attr_destroy(attr);
+    if (found == dnnl_unimplemented) return false;
+    TRY_DNNL(found);
+    const dnnl_memory_desc_t *scratch =
+        dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    TRY_DNNL(dnnl_primitive_create(&s->primitive, pd));
+    TRY_DNNL(dnnl_memory_create(&s->a, &a, product_engine, DNNL_MEMORY_NONE));
+    TRY_DNNL(dnnl_memory_create(&s->b, &b, product_engine, DNNL_MEMORY_NONE));
+    TRY_DNNL(dnnl_memory_create(&s->c, &c, product_engine, DNNL_MEMORY_NONE));
+    TRY_DNNL(dnnl_memory_create(&s->scratch, scratch, product_engine, DNNL_MEMORY_ALLOCATE));
+    dnnl_primitive_desc_destroy(pd);
+    return true;
 }
 
 /* The slot of this key, built in place of the one unused longest when it is new. */
@@ -147,31 +161,33 @@ static void *without_const(const uint16_t *p)
     return q;
 }
 
-static bool run_slot(product_lane *lane, const product_slot *s, float *c, const uint16_t *a, const uint16_t *b)
+static void run_slot(product_lane *lane, const product_slot *s, float *c, const uint16_t *a,
+                     const uint16_t *b)
 {
     dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, s->a},
                               {DNNL_ARG_WEIGHTS, s->b},
                               {DNNL_ARG_DST, s->c},
                               {DNNL_ARG_SCRATCHPAD, s->scratch}};
-    return dnnl_memory_set_data_handle(s->a, without_const(a)) == dnnl_success &&
-           dnnl_memory_set_data_handle(s->b, without_const(b)) == dnnl_success &&
-           dnnl_memory_set_data_handle(s->c, c) == dnnl_success &&
-           dnnl_primitive_execute(s->primitive, lane->stream, 4, args) == dnnl_success &&
-           dnnl_stream_wait(lane->stream) == dnnl_success;
+    TRY_DNNL(dnnl_memory_set_data_handle(s->a, without_const(a)));
+    TRY_DNNL(dnnl_memory_set_data_handle(s->b, without_const(b)));
+    TRY_DNNL(dnnl_memory_set_data_handle(s->c, c));
+    TRY_DNNL(dnnl_primitive_execute(s->primitive, lane->stream, 4, args));
+    TRY_DNNL(dnnl_stream_wait(lane->stream));
 }
 
-void qep_product_bf16(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_view b, int64_t m, int64_t n, int64_t k)
+void qep_product_bf16(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_view b, int64_t m, int64_t n,
+                      int64_t k)
 {
     product_key key = {m, n, k, a.row, a.col, b.row, b.col, ldc};
     product_lane *lane = take_lane();
     int before = qep_linalg_one_thread();
-    product_slot *s = product_engine != NULL ? find_slot(lane, &key) : NULL;
+    product_slot *s = find_slot(lane, &key);
     if (s == NULL) {
         if (lane->work == NULL) lane->work = calloc(QEP_BF16_WORK, sizeof *lane->work);
         if (lane->work == NULL) QEP_BUG("no memory for bf16 blocks");
         qep_product_bf16_by_f32(c, ldc, a, b, m, n, k, lane->work);
-    } else if (!run_slot(lane, s, c, a.data, b.data)) {
-        QEP_BUG("oneDNN: matmul %lld x %lld x %lld failed", (long long)m, (long long)n, (long long)k);
+    } else {
+        run_slot(lane, s, c, a.data, b.data);
     }
     qep_linalg_restore_threads(before);
     give_lane(lane);

@@ -1,6 +1,6 @@
-/* Which vectors the CPU has, which kernels OpenBLAS uses, and the way out when the environment forces slow ones.
- * OpenBLAS reads OPENBLAS_CORETYPE in a constructor before main, so only a new start of the program helps.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Which vectors the CPU has, which kernels OpenBLAS uses, and the way out when the environment
+ * forces slow ones. OpenBLAS reads OPENBLAS_CORETYPE in a constructor before main, so only a new
+ * start of the program helps. SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,10 +13,11 @@
 qep_simd qep_cpu_simd(void)
 {
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return QEP_SIMD_AVX512;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? QEP_SIMD_AVX2 : QEP_SIMD_OTHER;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? QEP_SIMD_AVX2
+                                                                           : QEP_SIMD_OTHER;
 }
 
 bool qep_cpu_has_bf16(void)
@@ -45,14 +46,16 @@ const char *qep_blas_core(void)
     return name != NULL ? name() : NULL;
 }
 
-/* A core name that OpenBLAS may report on x86-64; names of later versions count as AVX-512 so as never to warn wrongly. */
+/* A core name that OpenBLAS may report on x86-64; names of later versions count as AVX-512 so as
+ * never to warn wrongly. */
 static qep_simd core_simd(const char *core)
 {
     static const char *const avx2[] = {"Haswell", "Zen", "Excavator"};
-    static const char *const older[] = {"Katmai", "Coppermine", "Northwood", "Prescott", "Banias", "Core2", "Penryn",
-                                        "Dunnington", "Nehalem", "Sandybridge", "Atom", "Athlon", "Opteron",
-                                        "Opteron_SSE3", "Barcelona", "Bobcat", "Bulldozer", "Piledriver",
-                                        "Steamroller", "Nano"};
+    static const char *const older[] = {"Katmai",    "Coppermine",   "Northwood",   "Prescott",
+                                        "Banias",    "Core2",        "Penryn",      "Dunnington",
+                                        "Nehalem",   "Sandybridge",  "Atom",        "Athlon",
+                                        "Opteron",   "Opteron_SSE3", "Barcelona",   "Bobcat",
+                                        "Bulldozer", "Piledriver",   "Steamroller", "Nano"};
     for (size_t i = 0; i < sizeof avx2 / sizeof avx2[0]; i++)
         if (strcasecmp(core, avx2[i]) == 0) return QEP_SIMD_AVX2;
     for (size_t i = 0; i < sizeof older / sizeof older[0]; i++)
@@ -75,5 +78,6 @@ void qep_linalg_fix_core_type(char **argv)
     /* cache size given for the forced core; OpenBLAS finds the right one itself */
     unsetenv("OPENBLAS_L2_SIZE");
     execv("/proc/self/exe", argv);
-    /* Only reached when exec failed: the program runs on with the slow kernels and qep_linalg_warning says so. */
+    /* Only reached when exec failed: the program runs on with the slow kernels and
+     * qep_linalg_warning says so. */
 }

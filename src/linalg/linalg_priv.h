@@ -7,13 +7,15 @@
 
 /* --- tiles ------------------------------------------------------------------------- */
 
-/* Edge of a tile of y[T, O]. 512 x 512 costs one core 10 % against one call for everything (each call packs its
- * operands anew), 128 x 128 about 25 %; smaller problems take smaller tiles so that several threads have work. */
+/* Edge of a tile of y[T, O]. 512 x 512 costs one core 10 % against one call for everything (each
+ * call packs its operands anew), 128 x 128 about 25 %; smaller problems take smaller tiles so that
+ * several threads have work. */
 typedef struct qep_tiles {
     int64_t rows, cols;     /* of a full tile */
     int64_t n_rows, n_cols; /* number of tiles along each side */
 } qep_tiles;
-/* A function of the problem's sizes only: this is what keeps the bits free of the number of threads. */
+/* A function of the problem's sizes only: this is what keeps the bits free of the number of
+ * threads. */
 qep_tiles qep_tiles_of(int64_t T, int64_t O);
 
 /* --- vector level of CPUs and of OpenBLAS core types ---------------------------------- */
@@ -40,11 +42,13 @@ typedef struct qep_bf16_view {
     int64_t row, col;
 } qep_bf16_view;
 
-/* c[m, n] = a[m, k] * b[k, n], f32 sums, on the calling thread alone. Sizes above 0. Thread-safe. */
-void qep_product_bf16(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_view b, int64_t m, int64_t n, int64_t k);
-/* The same without oneDNN: blocks converted to f32, then BLAS. For CPUs where oneDNN has no bf16 matmul. */
-void qep_product_bf16_by_f32(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_view b, int64_t m, int64_t n, int64_t k,
-                             float *work);
+/* c[m, n] = a[m, k] * b[k, n], f32 sums, calling thread alone. Sizes above 0. Thread-safe. */
+void qep_product_bf16(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_view b, int64_t m, int64_t n,
+                      int64_t k);
+/* The same without oneDNN: blocks converted to f32, then BLAS. For CPUs where oneDNN has no bf16
+ * matmul. */
+void qep_product_bf16_by_f32(float *c, int64_t ldc, qep_bf16_view a, qep_bf16_view b, int64_t m,
+                             int64_t n, int64_t k, float *work);
 /* Floats of `work`. */
 #define QEP_BF16_BLOCK 256
 #define QEP_BF16_WORK ((size_t)2 * QEP_BF16_BLOCK * QEP_BF16_BLOCK)

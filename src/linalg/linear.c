@@ -1,5 +1,5 @@
-/* y = x w^T over fixed tiles of tokens x outputs, one library call per tile, tiles shared out over the threads.
- * SPDX-License-Identifier: Apache-2.0 */
+/* y = x w^T over fixed tiles of tokens x outputs, one library call per tile, tiles shared out over
+ * the threads. SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
 #include "linalg_priv.h"
@@ -20,7 +20,8 @@ static int64_t even_edge(int64_t size, int64_t edge)
 qep_tiles qep_tiles_of(int64_t T, int64_t O)
 {
     int64_t rows = TILE_MAX, cols = TILE_MAX;
-    while (qep_ceil_div(T, rows) * qep_ceil_div(O, cols) < TILES_WANTED && (rows > TILE_MIN || cols > TILE_MIN)) {
+    while (qep_ceil_div(T, rows) * qep_ceil_div(O, cols) < TILES_WANTED &&
+           (rows > TILE_MIN || cols > TILE_MIN)) {
         if (cols > rows || rows == TILE_MIN) {
             cols /= 2;
         } else {
@@ -39,8 +40,8 @@ static void set_zero(float *y, int64_t ldy, int64_t T, int64_t O)
         memset(y + t * ldy, 0, (size_t)O * sizeof *y);
 }
 
-void qep_linear_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t T, int64_t C,
-                    int64_t O, bool accumulate)
+void qep_linear_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t T,
+                    int64_t C, int64_t O, bool accumulate)
 {
     if (T == 0 || O == 0) return;
     if (C == 0) {
@@ -51,13 +52,14 @@ void qep_linear_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const fl
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = 0; i < g.n_rows * g.n_cols; i++) {
         int64_t t0 = i % g.n_rows * g.rows, o0 = i / g.n_rows * g.cols;
-        qep_gemm_f32(true, qep_min_i64(g.rows, T - t0), qep_min_i64(g.cols, O - o0), C, 1.0F, x + t0 * ldx, ldx,
-                     w + o0 * C, C, accumulate ? 1.0F : 0.0F, y + t0 * ldy + o0, ldy);
+        qep_gemm_f32(true, qep_min_i64(g.rows, T - t0), qep_min_i64(g.cols, O - o0), C, 1.0F,
+                     x + t0 * ldx, ldx, w + o0 * C, C, accumulate ? 1.0F : 0.0F, y + t0 * ldy + o0,
+                     ldy);
     }
 }
 
-void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t T, int64_t C,
-                     int64_t O)
+void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w,
+                     int64_t T, int64_t C, int64_t O)
 {
     if (T == 0 || O == 0) return;
     if (C == 0) {
@@ -70,12 +72,13 @@ void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, cons
         int64_t t0 = i % g.n_rows * g.rows, o0 = i / g.n_rows * g.cols;
         qep_bf16_view a = {.data = x + t0 * ldx, .row = ldx, .col = 1};
         qep_bf16_view b = {.data = w + o0 * C, .row = 1, .col = C}; /* w^T */
-        qep_product_bf16(y + t0 * ldy + o0, ldy, a, b, qep_min_i64(g.rows, T - t0), qep_min_i64(g.cols, O - o0), C);
+        qep_product_bf16(y + t0 * ldy + o0, ldy, a, b, qep_min_i64(g.rows, T - t0),
+                         qep_min_i64(g.cols, O - o0), C);
     }
 }
 
-void qep_tile_tn_bf16(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b, int64_t ldb, int64_t m,
-                      int64_t n, int64_t k)
+void qep_tile_tn_bf16(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b,
+                      int64_t ldb, int64_t m, int64_t n, int64_t k)
 {
     if (m == 0 || n == 0) return;
     if (k == 0) {

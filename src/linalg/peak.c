@@ -8,36 +8,42 @@
 #define CHAINS 12
 #define ROUNDS 20000
 
-/* Runs ROUNDS rounds and returns a number that depends on all of them, so that nothing is optimised away. */
+/* Runs ROUNDS rounds and returns a number that depends on all of them, so that nothing is optimised
+ * away. */
 typedef double (*peak_kernel)(void);
 
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 
-/* One kernel: `vec` registers, CHAINS accumulators, acc = fma(acc, x, y) with |x| < 1 so that values stay finite. */
-#define PEAK_KERNEL(name, isa, vec, fma, set1, scalar, store, lanes)                                        \
-    __attribute__((target(isa), noinline)) static double name(void)                                         \
-    {                                                                                                       \
-        vec acc[CHAINS], x = set1((scalar)0.999), y = set1((scalar)0.001);                                  \
-        for (int i = 0; i < CHAINS; i++)                                                                    \
-            acc[i] = set1((scalar)(i + 1));                                                                 \
-        for (int r = 0; r < ROUNDS; r++) {                                                                  \
-            _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) acc[i] = fma(acc[i], x, y);           \
-        }                                                                                                   \
-        double sum = 0;                                                                                     \
-        for (int i = 0; i < CHAINS; i++) {                                                                  \
-            scalar out[lanes];                                                                              \
-            store(out, acc[i]);                                                                             \
-            sum += (double)out[0];                                                                          \
-        }                                                                                                   \
-        return sum;                                                                                         \
+/* One kernel: `vec` registers, CHAINS accumulators, acc = fma(acc, x, y) with |x| < 1 so that
+ * values stay finite. */
+#define PEAK_KERNEL(name, isa, vec, fma, set1, scalar, store, lanes)                               \
+    __attribute__((target(isa), noinline)) static double name(void)                                \
+    {                                                                                              \
+        vec acc[CHAINS], x = set1((scalar)0.999), y = set1((scalar)0.001);                         \
+        for (int i = 0; i < CHAINS; i++)                                                           \
+            acc[i] = set1((scalar)(i + 1));                                                        \
+        for (int r = 0; r < ROUNDS; r++) {                                                         \
+            _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) acc[i] = fma(acc[i], x, y);  \
+        }                                                                                          \
+        double sum = 0;                                                                            \
+        for (int i = 0; i < CHAINS; i++) {                                                         \
+            scalar out[lanes];                                                                     \
+            store(out, acc[i]);                                                                    \
+            sum += (double)out[0];                                                                 \
+        }                                                                                          \
+        return sum;                                                                                \
     }
 
-PEAK_KERNEL(f32_avx512, "avx512f", __m512, _mm512_fmadd_ps, _mm512_set1_ps, float, _mm512_storeu_ps, 16)
-PEAK_KERNEL(f64_avx512, "avx512f", __m512d, _mm512_fmadd_pd, _mm512_set1_pd, double, _mm512_storeu_pd, 8)
-PEAK_KERNEL(f32_avx2, "avx2,fma", __m256, _mm256_fmadd_ps, _mm256_set1_ps, float, _mm256_storeu_ps, 8)
-PEAK_KERNEL(f64_avx2, "avx2,fma", __m256d, _mm256_fmadd_pd, _mm256_set1_pd, double, _mm256_storeu_pd, 4)
+PEAK_KERNEL(f32_avx512, "avx512f", __m512, _mm512_fmadd_ps, _mm512_set1_ps, float, _mm512_storeu_ps,
+            16)
+PEAK_KERNEL(f64_avx512, "avx512f", __m512d, _mm512_fmadd_pd, _mm512_set1_pd, double,
+            _mm512_storeu_pd, 8)
+PEAK_KERNEL(f32_avx2, "avx2,fma", __m256, _mm256_fmadd_ps, _mm256_set1_ps, float, _mm256_storeu_ps,
+            8)
+PEAK_KERNEL(f64_avx2, "avx2,fma", __m256d, _mm256_fmadd_pd, _mm256_set1_pd, double,
+            _mm256_storeu_pd, 4)
 
 /* 32 products of bf16 per instruction, added in pairs to 16 f32 sums; bits 0x3c00 are 2^-7. */
 __attribute__((target("avx512f,avx512bf16"), noinline)) static double bf16_avx512(void)
@@ -47,7 +53,8 @@ __attribute__((target("avx512f,avx512bf16"), noinline)) static double bf16_avx51
     for (int i = 0; i < CHAINS; i++)
         acc[i] = _mm512_setzero_ps();
     for (int r = 0; r < ROUNDS; r++) {
-        _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) acc[i] = _mm512_dpbf16_ps(acc[i], x, x);
+        _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) acc[i] =
+            _mm512_dpbf16_ps(acc[i], x, x);
     }
     double sum = 0;
     for (int i = 0; i < CHAINS; i++)
@@ -97,7 +104,8 @@ static peak_kernel bf16_kernel(double *flop)
 
 #endif
 
-/* GFLOP/s of all threads together: each runs whole rounds until the time is over. flop: per instruction. */
+/* GFLOP/s of all threads together: each runs whole rounds until the time is over. flop: per
+ * instruction. */
 static double measure(peak_kernel kernel, double flop, double seconds)
 {
     if (kernel == NULL) return 0;

@@ -20,7 +20,8 @@ qep_any_function qep_find_function(const char *name)
     if (self == NULL) return NULL;
     void *symbol = dlsym(self, name);
     dlclose(self);
-    /* ISO C has no cast from object to function pointer; POSIX guarantees the same representation */
+    /* ISO C has no cast from object to function pointer; POSIX guarantees the same representation
+     */
     memcpy(&f, &symbol, sizeof f);
     return f;
 }
@@ -58,16 +59,19 @@ static void write_text(void)
         char *third = second != NULL ? strchr(second + 1, ' ') : NULL;
         if (third != NULL) *third = '\0';
     }
-    snprintf(linalg_text, sizeof linalg_text, "%s, core type %s; oneDNN %d.%d.%d, %s; %d thread%s", blas,
-             core != NULL ? core : "unknown", v->major, v->minor, v->patch, dnnl_isa_name(), linalg_threads,
-             linalg_threads == 1 ? "" : "s");
+    snprintf(linalg_text, sizeof linalg_text, "%s, core type %s; oneDNN %d.%d.%d, %s; %d thread%s",
+             blas, core != NULL ? core : "unknown", v->major, v->minor, v->patch, dnnl_isa_name(),
+             linalg_threads, linalg_threads == 1 ? "" : "s");
     linalg_advice[0] = '\0';
     if (!qep_blas_core_is_slow()) return;
     const char *asked = getenv("OPENBLAS_CORETYPE");
     snprintf(linalg_advice, sizeof linalg_advice,
-             "OpenBLAS runs its %s kernels although this CPU has wider vectors; f32 and f64 products take about "
-             "twice as long. %s%s%s", core,
-             asked != NULL ? "Unset OPENBLAS_CORETYPE (it is \"" : "Use an OpenBLAS built with DYNAMIC_ARCH",
+             "OpenBLAS runs its %s kernels although this CPU has wider vectors; f32 and f64 "
+             "products take about "
+             "twice as long. %s%s%s",
+             core,
+             asked != NULL ? "Unset OPENBLAS_CORETYPE (it is \""
+                           : "Use an OpenBLAS built with DYNAMIC_ARCH",
              asked != NULL ? asked : "", asked != NULL ? "\") and start the program again." : ".");
 }
 
@@ -78,7 +82,8 @@ void qep_linalg_start(int threads)
     omp_set_dynamic(0);
     /* a kernel called from a caller's parallel loop stays on the calling thread */
     omp_set_max_active_levels(1);
-    /* before our own setting: OpenBLAS's openmp build passes the number on to omp_set_num_threads */
+    /* before our own setting: OpenBLAS's openmp build passes the number on to omp_set_num_threads
+     */
     blas_use_one_thread();
     omp_set_num_threads(threads);
     write_text();

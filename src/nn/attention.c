@@ -1,6 +1,6 @@
-/* Causal attention in blocks of queries. A block of QUERIES queries of one head takes all keys up to its last query:
- * scores by one product, softmax per row, values by a second product. Blocks are independent and their shapes follow
- * from T alone. SPDX-License-Identifier: Apache-2.0 */
+/* Causal attention in blocks of queries. A block of QUERIES queries of one head takes all keys up
+ * to its last query: scores by one product, softmax per row, values by a second product. Blocks are
+ * independent and their shapes follow from T alone. SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 #include <omp.h>
 
@@ -15,7 +15,7 @@ int64_t qep_attention_scratch(int64_t T, int64_t D)
     return qep_linalg_threads() * qep_min_i64(QUERIES, T) * qep_round_up(T, QEP_LANES);
 }
 
-/* s[i] = exp(s[i] - max) over n visible keys, 0 for the masked ones up to `keys`; returns 1 / sum. */
+/* s[i] = exp(s[i] - max) for n visible keys, 0 for the masked up to `keys`; returns 1 / sum. */
 QEP_FOR_EACH_CPU
 static float softmax_row(float *restrict s, int64_t n, int64_t keys)
 {
@@ -40,9 +40,10 @@ static float softmax_row(float *restrict s, int64_t n, int64_t keys)
     return (float)(1.0 / sum);
 }
 
-/* Queries [q0, q0 + rows) of one head against keys [0, q0 + rows). lq, lk: floats between tokens. */
-static void attend_block(float *out, const float *q, const float *k, const float *v, int64_t q0, int64_t rows,
-                         int64_t D, int64_t lq, int64_t lk, float scale, float *scores)
+/* Queries [q0, q0 + rows) of a head against keys [0, q0 + rows). lq, lk: floats between tokens. */
+static void attend_block(float *out, const float *q, const float *k, const float *v, int64_t q0,
+                         int64_t rows, int64_t D, int64_t lq, int64_t lk, float scale,
+                         float *scores)
 {
     const int64_t keys = q0 + rows, ld = qep_round_up(keys, QEP_LANES);
     float inverse[QUERIES];
@@ -57,8 +58,8 @@ static void attend_block(float *out, const float *q, const float *k, const float
     }
 }
 
-void qep_attention(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H, int64_t KV,
-                   int64_t D, float scale, float *scratch)
+void qep_attention(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H,
+                   int64_t KV, int64_t D, float scale, float *scratch)
 {
     if (T == 0 || H == 0 || D == 0) return;
     QEP_REQUIRE(KV > 0 && H % KV == 0);
@@ -68,8 +69,8 @@ void qep_attention(float *out, const float *q, const float *k, const float *v, i
     for (int64_t i = 0; i < blocks * H; i++) {
         /* the longest blocks first, so that no thread starts one at the end */
         int64_t q0 = (blocks - 1 - i / H) * block, h = i % H, kv = h / share;
-        attend_block(out + h * D, q + h * D, k + kv * D, v + kv * D, q0, qep_min_i64(block, T - q0), D, H * D, KV * D,
-                     scale, scratch + omp_get_thread_num() * per_thread);
+        attend_block(out + h * D, q + h * D, k + kv * D, v + kv * D, q0, qep_min_i64(block, T - q0),
+                     D, H * D, KV * D, scale, scratch + omp_get_thread_num() * per_thread);
     }
 }
 
@@ -77,8 +78,8 @@ void qep_attention(float *out, const float *q, const float *k, const float *v, i
 #define REF_HEAD 1024
 
 /* One query against keys 0 .. t in f64: first the largest score, then the weighted values. */
-static void attend_one_ref(float *out, const float *q, const float *k, const float *v, int64_t t, int64_t D,
-                           int64_t lk, double scale)
+static void attend_one_ref(float *out, const float *q, const float *k, const float *v, int64_t t,
+                           int64_t D, int64_t lk, double scale)
 {
     double top = -INFINITY, sum = 0, value[REF_HEAD] = {0};
     for (int pass = 0; pass < 2; pass++) {
@@ -100,15 +101,15 @@ static void attend_one_ref(float *out, const float *q, const float *k, const flo
         out[d] = (float)(value[d] / sum);
 }
 
-void qep_attention_ref(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H, int64_t KV,
-                       int64_t D, float scale)
+void qep_attention_ref(float *out, const float *q, const float *k, const float *v, int64_t T,
+                       int64_t H, int64_t KV, int64_t D, float scale)
 {
     QEP_REQUIRE(D <= REF_HEAD);
     for (int64_t t = 0; t < T; t++) {
         for (int64_t h = 0; h < H; h++) {
             int64_t kv = h / (H / KV);
-            attend_one_ref(out + (t * H + h) * D, q + (t * H + h) * D, k + kv * D, v + kv * D, t, D, KV * D,
-                           (double)scale);
+            attend_one_ref(out + (t * H + h) * D, q + (t * H + h) * D, k + kv * D, v + kv * D, t, D,
+                           KV * D, (double)scale);
         }
     }
 }

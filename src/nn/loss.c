@@ -48,7 +48,8 @@ static double sum_part(const float *restrict e, int64_t n)
 }
 
 /* sum_i e[i] * (p[i] - q[i]) */
-static double difference_part(const float *restrict e, const float *restrict p, const float *restrict q, int64_t n)
+static double difference_part(const float *restrict e, const float *restrict p,
+                              const float *restrict q, int64_t n)
 {
     double lane[QEP_LANES] = {0}, sum = 0;
     int64_t i = 0;
@@ -63,7 +64,7 @@ static double difference_part(const float *restrict e, const float *restrict p, 
     return sum;
 }
 
-/* sum_i exp(p[i] - top) and, when q is given, *difference = sum_i exp(p[i] - top) * (p[i] - q[i]) */
+/* sum_i exp(p[i] - top) and, given q, *difference = sum_i exp(p[i] - top) * (p[i] - q[i]) */
 static double sum_exp(const float *p, const float *q, int64_t V, float top, double *difference)
 {
     float e[PART];
@@ -89,7 +90,8 @@ double qep_kl_row(const float *p, const float *q, int64_t V, bool *same_top)
 {
     QEP_REQUIRE(V > 0);
     float top_p = qep_largest(p, V), top_q = qep_largest(q, V);
-    double difference, sum_p = sum_exp(p, q, V, top_p, &difference), sum_q = sum_exp(q, NULL, V, top_q, NULL);
+    double difference, sum_p = sum_exp(p, q, V, top_p, &difference),
+                       sum_q = sum_exp(q, NULL, V, top_q, NULL);
     *same_top = first_equal(p, V, top_p) == first_equal(q, V, top_q);
     /* sum_i P_i (log P_i - log Q_i) = sum_i P_i (p_i - q_i) - (logsumexp p - logsumexp q) */
     return difference / sum_p - ((double)top_p - (double)top_q) - (log(sum_p) - log(sum_q));

@@ -6,10 +6,11 @@
 
 #include "qep/nn.h"
 
-/* Loops with exp are compiled twice, for AVX-512 and for the build's own target, and the loader picks one. Both do
- * the same operations in the same order (fused where written, sums in fixed lanes), so both give the same bits.
- * Sanitizers start after the loader's choice and would crash in it. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
+/* Loops with exp are compiled twice, for AVX-512 and for the build's own target, and the loader
+ * picks one. Both do the same operations in the same order (fused where written, sums in fixed
+ * lanes), so both give the same bits. Sanitizers start after the loader's choice and would crash in
+ * it. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) &&   \
     !defined(__SANITIZE_ADDRESS__) && !defined(QEP_DEBUG)
 #define QEP_FOR_EACH_CPU __attribute__((target_clones("avx512f", "default")))
 #else
@@ -24,8 +25,8 @@
 typedef float qep_f32_vec __attribute__((vector_size(4 * QEP_VEC), aligned(4), may_alias));
 typedef int32_t qep_i32_vec __attribute__((vector_size(4 * QEP_VEC)));
 #define QEP_VEC_AT(p) (*(const qep_f32_vec *)(p))
-/* a > b ? a : b in each place; a macro because a function would change its interface with the CPU. */
-#define QEP_VEC_MAX(a, b)                                                               \
+/* a > b ? a : b in each place; a macro: a function would change its ABI with the CPU. */
+#define QEP_VEC_MAX(a, b)                                                                          \
     (qep_f32_vec)((((a) > (b)) & (qep_i32_vec)(a)) | (~((a) > (b)) & (qep_i32_vec)(b)))
 
 /* Largest of n >= 1 numbers; with a NaN among them it may be any of them. */
@@ -50,9 +51,9 @@ static inline float qep_largest(const float *x, int64_t n)
 }
 
 /* exp(x) for x <= 0, relative error below 2e-7; 0 below ln 2^-126; NaN stays NaN.
- * exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2: n comes from adding 1.5 * 2^23, which leaves it in the
- * low bits; ln 2 is split so that n * hi is exact. exp(r) = 1 + r + r^2 q(r) with q of degree 4 fitted for the least
- * largest relative error (3.1e-9). */
+ * exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2: n comes from adding 1.5 * 2^23, which
+ * leaves it in the low bits; ln 2 is split so that n * hi is exact. exp(r) = 1 + r + r^2 q(r) with
+ * q of degree 4 fitted for the least largest relative error (3.1e-9). */
 static inline __attribute__((always_inline)) float qep_exp_neg(float x)
 {
     const float lowest = -87.33654F, shift = 12582912.0F;

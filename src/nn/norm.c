@@ -39,7 +39,8 @@ void qep_rmsnorm_ref(float *out, const float *x, const float *w, int64_t T, int6
         for (int64_t c = 0; c < C; c++)
             sum += (double)x[t * C + c] * (double)x[t * C + c];
         for (int64_t c = 0; c < C; c++)
-            out[t * C + c] = (float)((double)w[c] * (double)x[t * C + c] / sqrt(sum / (double)C + eps));
+            out[t * C + c] =
+                (float)((double)w[c] * (double)x[t * C + c] / sqrt(sum / (double)C + eps));
     }
 }
 

@@ -6,7 +6,8 @@
 
 static const double two_pi = 6.283185307179586476925287;
 
-/* Angle per position of pair i: theta^(-2 i / dim), changed by linear or llama3 scaling (formats.md 2.7). */
+/* Angle per position of pair i: theta^(-2 i / dim), changed by linear or llama3 scaling
+ * (formats.md 2.7). */
 static double inverse_frequency(const qep_rope *r, int64_t i)
 {
     double inv = pow(r->theta, -2.0 * (double)i / (double)r->dim);
@@ -34,8 +35,8 @@ void qep_rope_table(const qep_rope *r, int64_t pos0, int64_t T, float *cos_, flo
     }
 }
 
-static void rotate(float *restrict low, float *restrict high, const float *restrict c, const float *restrict s,
-                   int64_t half)
+static void rotate(float *restrict low, float *restrict high, const float *restrict c,
+                   const float *restrict s, int64_t half)
 {
     for (int64_t i = 0; i < half; i++) {
         float a = low[i], b = high[i];
@@ -44,7 +45,8 @@ static void rotate(float *restrict low, float *restrict high, const float *restr
     }
 }
 
-void qep_rope_apply(float *x, const float *cos_, const float *sin_, int64_t T, int64_t heads, int64_t D, int64_t dim)
+void qep_rope_apply(float *x, const float *cos_, const float *sin_, int64_t T, int64_t heads,
+                    int64_t D, int64_t dim)
 {
     QEP_REQUIRE(dim % 2 == 0 && dim <= D);
     const int64_t half = dim / 2;
@@ -57,15 +59,16 @@ void qep_rope_apply(float *x, const float *cos_, const float *sin_, int64_t T, i
     }
 }
 
-void qep_rope_apply_ref(float *x, const float *cos_, const float *sin_, int64_t T, int64_t heads, int64_t D,
-                        int64_t dim)
+void qep_rope_apply_ref(float *x, const float *cos_, const float *sin_, int64_t T, int64_t heads,
+                        int64_t D, int64_t dim)
 {
     const int64_t half = dim / 2;
     for (int64_t t = 0; t < T; t++) {
         for (int64_t h = 0; h < heads; h++) {
             for (int64_t i = 0; i < half; i++) {
                 float *a = x + (t * heads + h) * D + i, *b = a + half;
-                double c = (double)cos_[t * half + i], s = (double)sin_[t * half + i], a0 = (double)*a;
+                double c = (double)cos_[t * half + i], s = (double)sin_[t * half + i],
+                       a0 = (double)*a;
                 *a = (float)(a0 * c - (double)*b * s);
                 *b = (float)((double)*b * c + a0 * s);
             }

@@ -6,8 +6,9 @@
 /* Elements a thread takes at a time: 3 x 64 KiB. */
 #define CHUNK 16384
 
-/* silu(g) = g / (1 + exp(-g)) = g * (g < 0 ? e : 1) / (1 + e) with e = exp(-|g|) <= 1: nothing overflows, and small
- * results on the negative side keep their relative precision. No restrict: out may be gate. */
+/* silu(g) = g / (1 + exp(-g)) = g * (g < 0 ? e : 1) / (1 + e) with e = exp(-|g|) <= 1: nothing
+ * overflows, and small results on the negative side keep their relative precision. No restrict: out
+ * may be gate. */
 QEP_FOR_EACH_CPU
 static void swiglu_chunk(float *out, const float *gate, const float *up, int64_t n)
 {
