@@ -22,6 +22,7 @@ int64_t qep_dmat_local_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t
 /* Bytes of scratch ("dmat.factor") that rank `rank` needs while qep_dmat_cholesky_all runs: its rows once more, with the padding. */
 int64_t qep_dmat_factor_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t rank);
 
+qep_comm *qep_dmat_comm(const qep_dmat *m); /* borrowed */
 int64_t qep_dmat_n(const qep_dmat *m);
 int64_t qep_dmat_block(const qep_dmat *m);
 int64_t qep_dmat_n_owners(const qep_dmat *m);

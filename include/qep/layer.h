@@ -55,8 +55,15 @@ typedef struct qep_layer_job {
 /* All members have the same cols and share H and C. QEP_E_NUMERIC when a factor fails for good; I/O errors. Collective. */
 QEP_MUST_CHECK qep_status qep_layer_quantize_all(const qep_layer_job *job, const qep_layer_member *members, int n, qep_layer_record *records);
 
-/* Window size that a linear of `cols` columns needs, and scratch per rank for `rows` stacked rows over P ranks. */
+/* Window size that a linear of `cols` columns needs. */
 int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols);
-int64_t qep_layer_rows_bytes(const qep_qspec *spec, int64_t stacked_strips, int64_t cols, int64_t ranks, bool with_c);
+/* Scratch of a rank that owns `strips` strips of a set, for the plan: by name of the allocation. */
+typedef struct qep_layer_bytes {
+    int64_t rows;          /* "layer.rows": weights, target, codes, scales, zeros */
+    int64_t wc;            /* "layer.figures", with C: W C, kept from the correction to the figures */
+    int64_t figures;       /* "layer.figures", with C: while the figures are made */
+    int64_t strips;        /* "quantize.strips": GPTQ's state while it runs */
+} qep_layer_bytes;
+qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c);
 
 #endif

@@ -78,10 +78,14 @@ int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols)
     return bytes;
 }
 
-int64_t qep_layer_rows_bytes(const qep_qspec *spec, int64_t stacked_strips, int64_t cols, int64_t ranks, bool with_c)
+qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c)
 {
-    int64_t mine = qep_ceil_div(stacked_strips, ranks) * QEP_STRIP;
-    int64_t groups = qep_n_groups(spec, cols);
-    int64_t base = mine * (cols * 9 + groups * 5);            /* w, target, codes, zeros, scales */
-    return base + (with_c ? mine * cols * 4 * 3 : 0);         /* wc; the figures' D and D H */
+    int64_t mine = strips * QEP_STRIP, groups = qep_n_groups(spec, cols);
+    qep_layer_bytes b = {.rows = mine * (cols * 9 + groups * 5)};
+    if (with_c) {
+        b.wc = mine * cols * 4;
+        b.figures = mine * cols * 12;
+    }
+    if (spec->method == QEP_METHOD_GPTQ) b.strips = strips * qep_gptq_bytes(spec, cols);
+    return b;
 }

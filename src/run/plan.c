@@ -1,8 +1,154 @@
-/* The plan.
+/* The plan: what will be computed, how much memory, disk and time it takes; refused here when it cannot work.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "run_priv.h"
+#include "plan_priv.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* MemAvailable of this node in bytes; -1 when the system does not say. */
+static int64_t memory_available(void)
+{
+    char *text = NULL;
+    int64_t bytes, out = -1;
+    if (qep_file_read("/proc/meminfo", 1 << 16, QEP_E_IO, &text, &bytes) == QEP_OK) {
+        const char *at = strstr(text, "MemAvailable:");
+        if (at) out = (int64_t)strtoll(at + strlen("MemAvailable:"), NULL, 10) * 1024;
+    }
+    qep_error_clear();
+    qep_free(text);
+    return out;
+}
+
+/* Sum of the planned peaks of my node's ranks. */
+static int64_t node_peak(const qep_run *r, bool keep_act)
+{
+    int64_t sum = 0;
+    for (int rank = 0; rank < qep_size(r->comm); rank++) {
+        if (qep_node_of(r->comm, rank) != qep_node_id(r->comm)) continue;
+        qep_memory_plan p;
+        qep_plan_memory(r, rank, keep_act, &p);
+        sum += p.peak;
+    }
+    return sum;
+}
+
+/* activations = auto keeps the FFN's inputs when every node has room for them. Collective. */
+static void choose_activations_all(qep_run *r, int64_t available)
+{
+    const char *want = r->cfg->activations;
+    bool fits = available < 0 || node_peak(r, true) < available - available / 10;
+    r->keep_act = strcmp(want, "auto") == 0 ? fits : strcmp(want, "keep") == 0;
+    r->keep_act = !qep_any_all(r->comm, !r->keep_act);
+}
+
+static qep_status check_memory_all(qep_run *r, int64_t available, int64_t peak)
+{
+    char need[32], have[32];
+    qep_status st = QEP_OK;
+    if (available >= 0 && peak > available)
+        st = qep_fail(QEP_E_RESOURCE,
+                      "node %s needs %s of memory for its %d ranks and has %s available; use more nodes, fewer ranks with more threads, "
+                      "fewer calibration.samples, or run.activations = recompute",
+                      qep_host(r->comm), qep_format_bytes(peak, need, sizeof need), qep_node_size(r->comm),
+                      qep_format_bytes(available, have, sizeof have));
+    return qep_agree_all(r->comm, st);
+}
+
+static int64_t checkpoint_bytes(const qep_run *r)
+{
+    return r->corpus->tokens * r->model->arch.hidden * (int64_t)sizeof(float) * (r->quantizes ? 2 : 1);
+}
+
+/* Longest existing folder of a path that is still to be made. qep_free. */
+static char *existing_folder(const char *path)
+{
+    char *at = qep_strdup("plan.path", path);
+    while (!qep_dir_exists(at)) {
+        char *up = qep_path_dir(at);
+        bool end = strcmp(up, at) == 0;
+        qep_free(at);
+        at = up;
+        if (end) break;
+    }
+    return at;
+}
+
+/* The folder that will be made must be under one that can be written; and room for the generations of checkpoints. Root looks. */
+static qep_status check_disk(const qep_run *r)
+{
+    char *folder = existing_folder(r->checkpoint), need[32], have[32];
+    struct statvfs v;
+    int64_t want = checkpoint_bytes(r) * (r->cfg->checkpoint_keep + 1);
+    qep_status st = QEP_OK;
+    if (qep_dir_exists(r->checkpoint))
+        st = qep_fail(QEP_E_CONFIG, "[checkpoint] path: %s is a directory", r->checkpoint);
+    else if (access(folder, W_OK) != 0)
+        st = qep_fail(QEP_E_IO, "cannot write to %s (for %s); choose another [checkpoint] or [output] path", folder, r->checkpoint);
+    else if (r->cfg->checkpoint_every > 0 && statvfs(folder, &v) == 0 && (int64_t)(v.f_bavail * v.f_frsize) < want)
+        st = qep_fail(QEP_E_RESOURCE, "checkpoints need %s in %s, where %s are free; choose another [checkpoint] path or set "
+                                      "[checkpoint] every = 0", qep_format_bytes(want, need, sizeof need), folder,
+                      qep_format_bytes((int64_t)(v.f_bavail * v.f_frsize), have, sizeof have));
+    qep_free(folder);
+    return st;
+}
+
+static void log_memory(const qep_run *r, const qep_memory_plan *p, int64_t node)
+{
+    char a[32], b[32];
+    qep_info("memory: %s on rank 0, %s on its node; FFN activations %s", qep_format_bytes(p->peak, a, sizeof a),
+             qep_format_bytes(node, b, sizeof b), r->keep_act ? "kept" : "recomputed");
+    for (int i = 0; i < p->n; i++)
+        qep_info("  %-18s %12s%s", p->items[i].name, qep_format_bytes(p->items[i].rank_bytes, a, sizeof a),
+                 p->items[i].per_node ? "  (once per node)" : "");
+}
+
+static void log_work(const qep_run *r, const qep_work_plan *w)
+{
+    char t[32], d[32], c[32];
+    qep_info("work: forward %.3g, statistics %.3g, factors %.3g, correction %.3g, quantization %.3g, evaluation %.3g TFLOP; about %s",
+             w->forward * 1e-12, w->statistics * 1e-12, w->factor * 1e-12, w->correction * 1e-12, w->quantize * 1e-12,
+             w->evaluation * 1e-12, qep_format_seconds(w->seconds, t, sizeof t));
+    qep_info("disk: output %s in %s, checkpoint %s x %lld",
+             qep_format_bytes(r->output ? qep_export_disk_bytes(r->output) : 0, d, sizeof d), r->cfg->output_path,
+             qep_format_bytes(checkpoint_bytes(r), c, sizeof c), (long long)r->cfg->checkpoint_keep);
+}
+
+static void log_task(const qep_run *r)
+{
+    const qep_arch *a = &r->model->arch;
+    const qep_linear_config *l = &r->cfg->linear;
+    qep_info("model %s: %s, %lld blocks, hidden %lld, ffn %lld, %lld heads (%lld kv), vocabulary %lld", r->model->path, a->family,
+             (long long)a->n_blocks, (long long)a->hidden, (long long)a->inter, (long long)a->n_heads, (long long)a->n_kv_heads,
+             (long long)a->vocab);
+    qep_info("tokens: %lld calibration sequences, %lld tokens; %lld evaluation sequences in %lld sets", (long long)r->corpus->n_calibration,
+             (long long)r->corpus->calibration_tokens, (long long)(r->corpus->n - r->corpus->n_calibration), (long long)r->corpus->n_sets);
+    if (r->quantizes)
+        qep_info("method %s, %lld bits, group %lld, %s grid, correction %s (alpha %g, damping %g), output %s", l->method, (long long)l->bits,
+                 (long long)l->group_size, l->symmetric ? "symmetric" : "asymmetric", l->correction, l->alpha, l->correction_damping,
+                 r->cfg->format);
+    int64_t n = r->corpus->n_calibration;
+    if (n > 0 && n < qep_size(r->comm))
+        qep_warn("%lld calibration sequences for %d ranks: %lld ranks have none and help only with rows and matrices; use fewer ranks "
+                 "with more threads", (long long)n, qep_size(r->comm), (long long)(qep_size(r->comm) - n));
+}
+
 qep_status qep_run_plan_all(qep_run *r)
 {
-    r->keep_act = true;
-    return QEP_OK;
+    qep_memory_plan mine;
+    qep_work_plan work;
+    int64_t available = memory_available();
+    choose_activations_all(r, available);
+    qep_plan_memory(r, qep_rank(r->comm), r->keep_act, &mine);
+    r->planned_peak = mine.peak;
+    int64_t node = node_peak(r, r->keep_act);
+    log_task(r);
+    log_memory(r, &mine, node);
+    qep_plan_work_all(r, &work);
+    r->expected_s = work.seconds;
+    log_work(r, &work);
+    QEP_TRY(check_memory_all(r, available, node));
+    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? check_disk(r) : QEP_OK);
 }

@@ -71,6 +71,7 @@ typedef struct qep_run {
     char *checkpoint;               /* path of the file */
     char *identity;                 /* text: what the result depends on */
     double expected_s;              /* the plan's estimate */
+    int64_t planned_peak;           /* bytes of this rank */
 
     /* my sequences: calibration first, then evaluation */
     int64_t n_mine, n_calibration;
@@ -108,7 +109,6 @@ QEP_MUST_CHECK qep_status qep_run_list_linears_all(qep_run *r);
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int role);
 /* Memory, work and time (plan.c); logs it. QEP_E_RESOURCE when a node's memory cannot hold it. */
 QEP_MUST_CHECK qep_status qep_run_plan_all(qep_run *r);
-int64_t qep_run_planned_peak(const qep_run *r, int rank);
 /* Streams and buffers (streams.c). */
 QEP_MUST_CHECK qep_status qep_run_start_streams_all(qep_run *r, bool embed);
 /* One decoder block, all of it (block.c). QEP_E_STOPPED when asked to stop at once. */

@@ -1,0 +1,137 @@
+/* Memory by name for one rank: the sizes that the modules will allocate, and the largest sum that lives at one time.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "plan_priv.h"
+
+#include <string.h>
+
+typedef struct tally {
+    qep_memory_plan *plan;
+    int64_t stage[QEP_PLAN_STAGES]; /* bytes alive in each stage */
+} tally;
+
+/* Adds an allocation that lives through `stages`; the table keeps the largest seen under a name. */
+static void add(tally *t, const char *name, int64_t bytes, unsigned stages, bool per_node)
+{
+    if (bytes <= 0) return;
+    for (int s = 0; s < QEP_PLAN_STAGES; s++)
+        if (stages >> s & 1) t->stage[s] += bytes;
+    qep_memory_plan *p = t->plan;
+    int i = 0;
+    while (i < p->n && strcmp(p->items[i].name, name) != 0) i++;
+    if (i == p->n) {
+        QEP_REQUIRE(p->n < QEP_PLAN_MAX_ITEMS);
+        p->items[p->n++] = (qep_plan_item){name, 0, per_node};
+    }
+    p->items[i].rank_bytes = qep_max_i64(p->items[i].rank_bytes, bytes);
+}
+
+static int64_t tokens_of(const qep_run *r, qep_seq_kind kind, int rank)
+{
+    qep_corpus_part p;
+    qep_corpus_share(r->corpus, kind, qep_size(r->comm), rank, &p);
+    return p.tokens;
+}
+
+/* What lives from start to end. */
+static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
+{
+    const qep_arch *a = &r->model->arch;
+    int64_t calibration = tokens_of(r, QEP_SEQ_CALIBRATION, rank), f = (int64_t)sizeof(float);
+    int64_t tokens = calibration + tokens_of(r, QEP_SEQ_EVALUATION, rank);
+    int64_t act0 = qep_group_act_cols(a, 0), widest = qep_max_i64(act0, qep_group_act_cols(a, 2));
+    int64_t streams = r->quantizes ? 2 : 1, longest = r->corpus->max_length, fp, q, window = 64;
+    add(t, "streams.fp", tokens * a->hidden * f, QEP_STAGE_ALL, false);
+    add(t, "run.sequence", streams * longest * (a->hidden + widest) * f, QEP_STAGE_ALL, false);
+    add(t, "model.work", qep_work_bytes(a, r->compute, longest), QEP_STAGE_ALL, false);
+    if (r->quantizes) {
+        add(t, "streams.q", tokens * a->hidden * f, QEP_STAGE_ALL, false);
+        add(t, "streams.act", 2 * calibration * (keep_act ? widest : act0) * f, QEP_STAGE_ALL, false);
+    }
+    if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1)) { /* first of its node */
+        qep_block_bytes(a, r->compute, &fp, &q);
+        add(t, "model.block.fp", fp, QEP_STAGE_ALL, true);
+        if (r->quantizes) add(t, "model.block.q", q, QEP_STAGE_ALL, true);
+        for (int64_t i = 0; i < r->n_linears; i++)
+            if (r->linears[i].quantized)
+                window = qep_max_i64(window, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
+        add(t, "solve.stream", window, QEP_STAGE_ALL, true);
+    }
+}
+
+/* Strips of a stacked group that the rank owns. */
+static int64_t strips_of(const qep_run *r, const int64_t *members, int n, int rank)
+{
+    int64_t total = 0, begin, count;
+    for (int i = 0; i < n; i++)
+        if (r->linears[members[i]].quantized) total += qep_ceil_div(r->linears[members[i]].rows, QEP_STRIP);
+    qep_partition(total, qep_size(r->comm), rank, &begin, &count);
+    return count;
+}
+
+/* What lives while a group is worked on. */
+static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, int rank)
+{
+    bool want_h = false, want_c = false;
+    const qep_qspec *spec = NULL;
+    int64_t d = r->linears[members[0]].cols, block = r->cfg->solver_block;
+    for (int i = 0; i < n; i++) {
+        if (!r->linears[members[i]].quantized) continue;
+        spec = &r->linears[members[i]].spec;
+        want_h = want_h || qep_layer_needs_h(&r->linear_cfg[members[i]]);
+        want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
+    }
+    if (!spec) return;
+    int64_t strips = strips_of(r, members, n, rank);
+    qep_layer_bytes b = qep_layer_plan(spec, strips, d, want_c);
+    unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_FIGURES;
+    add(t, "layer.rows", b.rows, solving, false);
+    add(t, "quantize.strips", b.strips, QEP_STAGE_QUANTIZE, false);
+    add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
+    add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
+    if (!want_h) return;
+    int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
+    int64_t matrix = qep_dmat_local_bytes(d, block, owners, rank);
+    qep_stats_plan sp = {.d = d, .compute = r->compute, .total_tokens = qep_max_i64(1, r->corpus->calibration_tokens),
+                         .want_c = want_c, .panel = QEP_STATS_TILE, .block = block, .n_owners = owners};
+    add(t, "solve.h", matrix, QEP_STAGE_STATISTICS | solving, false);
+    add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
+    if (want_c) {
+        add(t, "solve.c", matrix, QEP_STAGE_STATISTICS | solving, false);
+        add(t, "solve.rows", strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
+    }
+    add(t, "stats.panel", qep_stats_panel_bytes(&sp), QEP_STAGE_STATISTICS, false);
+    add(t, "stats.tap", qep_stats_tap_bytes(&sp, r->corpus->max_length, r->threads), QEP_STAGE_STATISTICS, false);
+}
+
+static int64_t peak_of(const tally *t)
+{
+    int64_t top = 0;
+    for (int s = 0; s < QEP_PLAN_STAGES; s++) top = qep_max_i64(top, t->stage[s]);
+    return top;
+}
+
+void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan *out)
+{
+    const qep_arch *a = &r->model->arch;
+    *out = (qep_memory_plan){.n = 0};
+    tally lasting = {.plan = out};
+    add_lasting(&lasting, r, rank, keep_act);
+    out->peak = peak_of(&lasting);
+    for (int64_t b = 0; b < a->n_blocks; b++)
+        for (int g = 0; g < QEP_N_GROUPS; g++) {
+            int64_t members[QEP_MAX_MEMBERS];
+            tally t = lasting;
+            for (int i = 0; i < a->group_count[g]; i++) members[i] = qep_run_linear_index(r, b, a->group_first[g] + i);
+            add_group(&t, r, members, a->group_count[g], rank);
+            out->peak = qep_max_i64(out->peak, peak_of(&t));
+        }
+    bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
+    if (!head && r->corpus->n_sets == 0) return;
+    tally t = lasting;
+    int64_t last = r->n_linears - 1, element = r->compute == QEP_COMPUTE_F32 ? 4 : 2;
+    add(&t, "eval.logits", qep_eval_bytes(a, r->quantizes), QEP_STAGE_ALL, false);
+    if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1))
+        add(&t, "model.head", a->vocab * a->hidden * element * (head ? 2 : 1), QEP_STAGE_ALL, true);
+    if (head) add_group(&t, r, &last, 1, rank);
+    out->peak = qep_max_i64(out->peak, peak_of(&t));
+}

@@ -1,0 +1,83 @@
+/* Work and time: flops by part, and the rates of this machine measured in a fraction of a second.
+ * Counting (multiply-add = 2): linear forward 2 x weights x tokens per stream, attention 4 T d causal half; H T d^2, C 2 T d^2; factor
+ * d^3 / 3 each; correction 2 d^3 + 2 N d^2 or 4 N d^2; GPTQ N d^2. SPDX-License-Identifier: Apache-2.0 */
+#include "plan_priv.h"
+
+#include <string.h>
+
+/* GFLOP/s of one rank at y[256, 1024] = x[256, 1024] w^T, repeated for about a tenth of a second. */
+static double measured_rate(qep_compute compute)
+{
+    enum { T = 256, N = 1024 };
+    float *x = qep_alloc("plan.rate", T * N, sizeof *x), *w = qep_alloc("plan.rate", N * N, sizeof *w);
+    float *y = qep_alloc("plan.rate", T * N, sizeof *y);
+    double t0 = 0, flops = 0;
+    for (int i = 0; i < 1000; i++) {
+        if (i == 1) t0 = qep_now_s(); /* the first call warms up */
+        if (compute == QEP_COMPUTE_F32)
+            qep_linear_f32(y, N, x, N, w, T, N, N, false);
+        else
+            qep_linear_bf16(y, N, (const uint16_t *)(const void *)x, N, (const uint16_t *)(const void *)w, T, N, N);
+        if (i > 0) flops += 2.0 * T * N * N;
+        if (i > 1 && qep_now_s() - t0 > 0.1) break;
+    }
+    double rate = flops / (qep_now_s() - t0);
+    qep_free(y);
+    qep_free(w);
+    qep_free(x);
+    return rate;
+}
+
+static void add_group_work(const qep_run *r, const int64_t *members, int n, double tokens, qep_work_plan *p)
+{
+    double d = (double)r->linears[members[0]].cols, rows = 0;
+    bool want_h = false, want_c = false, gptq = false;
+    for (int i = 0; i < n; i++) {
+        const qep_export_linear *l = &r->linears[members[i]];
+        if (!l->quantized) continue;
+        rows += (double)l->rows;
+        want_h = want_h || qep_layer_needs_h(&r->linear_cfg[members[i]]);
+        want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
+        gptq = gptq || l->spec.method == QEP_METHOD_GPTQ;
+    }
+    if (want_h) p->statistics += tokens * d * d;
+    if (gptq) {
+        p->factor += d * d * d / 3;
+        p->quantize += rows * d * d;
+    }
+    if (!want_c) return;
+    p->statistics += 2 * tokens * d * d;
+    p->factor += d * d * d / 3;
+    p->correction += rows > d ? 2 * d * d * d + 2 * rows * d * d : 4 * rows * d * d;
+    p->quantize += 4 * rows * d * d; /* the figures' two products */
+}
+
+/* Forward of one stream over `tokens` tokens in sequences of T. */
+static double forward_flops(const qep_arch *a, double tokens, double T)
+{
+    double weights = 0;
+    for (int role = 0; role < QEP_N_ROLES; role++) weights += (double)a->linears[role].rows * (double)a->linears[role].cols;
+    return (double)a->n_blocks * tokens * (2 * weights + 2 * T * (double)(a->n_heads * a->head_dim));
+}
+
+void qep_plan_work_all(qep_run *r, qep_work_plan *p)
+{
+    const qep_arch *a = &r->model->arch;
+    double tokens = (double)r->corpus->calibration_tokens, evaluation = (double)r->corpus->tokens - tokens;
+    *p = (qep_work_plan){0};
+    double T = r->corpus->n > 0 ? (double)r->corpus->tokens / (double)r->corpus->n : 0;
+    double streams = r->quantizes ? 2 : 1;
+    p->forward = streams * forward_flops(a, (r->quantizes ? tokens : 0) + evaluation, T);
+    p->evaluation = streams * evaluation * 2 * (double)a->vocab * (double)a->hidden;
+    for (int64_t b = 0; b < a->n_blocks && r->quantizes; b++)
+        for (int g = 0; g < QEP_N_GROUPS; g++) {
+            int64_t members[QEP_MAX_MEMBERS];
+            for (int i = 0; i < a->group_count[g]; i++) members[i] = qep_run_linear_index(r, b, a->group_first[g] + i);
+            add_group_work(r, members, a->group_count[g], tokens, p);
+        }
+    double fast = measured_rate(r->compute), f32 = r->compute == QEP_COMPUTE_F32 ? fast : measured_rate(QEP_COMPUTE_F32);
+    double rates[2] = {fast, f32};
+    qep_sum_f64_all(r->comm, rates, 2); /* of the whole job */
+    p->seconds = (p->forward + p->statistics + p->evaluation) / rates[0] + p->quantize / rates[1] +
+                 (p->factor + p->correction) / (rates[1] / 2); /* f64 */
+}
