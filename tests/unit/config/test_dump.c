@@ -53,7 +53,7 @@ static void fixed_points(void **state)
         check_fixed_point(text, "/d/run.ini");
         qep_free(text);
     }
-    check_fixed_point("[model]\npath = '/m # , \"x\" ${y'''\n[output]\npath = $$$${o\n[calibration]\ndata = \"a, b\", ' c '\nfield = ' f'\n",
+    check_fixed_point("[model]\npath = '/m # , \"x\" $${y'''\n[output]\npath = $$$${o\n[calibration]\ndata = \"a, b\", ' c '\nfield = ' f'\n",
                       "run.ini");
     check_fixed_point("[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = none\n", "x/run.ini");
 }
