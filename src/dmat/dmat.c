@@ -30,6 +30,11 @@ int64_t qep_dmat_local_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t
     return qep_spread_rows(s, rank) * qep_round_up(n, LD_UNIT) * (int64_t)sizeof(double);
 }
 
+qep_comm *qep_dmat_comm(const qep_dmat *m)
+{
+    return m->comm;
+}
+
 int64_t qep_dmat_n(const qep_dmat *m)
 {
     return m->spread.n;

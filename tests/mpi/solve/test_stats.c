@@ -1,0 +1,226 @@
+/* Statistics against direct f64 sums; the same bits for every split of the sequences, panel, spread and number of
+ * threads. SPDX-License-Identifier: Apache-2.0 */
+#include "solve_cases.h"
+
+enum { N_SEQ = 7 };
+static const int64_t lengths[N_SEQ] = {5, 1, 37, 64, 3, 20, 11};
+
+/* The calibration set of a test and the part of it that is mine. */
+typedef struct samples {
+    int64_t d, n_mine, mine[N_SEQ];
+    double spread;       /* channel c is about 2^(spread * sin) large */
+    int64_t bad_seq;     /* this sequence has a NaN in delta; -1: none */
+} samples;
+
+static double channel_size(const samples *s, int64_t c)
+{
+    if (s->d > 2 && c == s->d / 2) return 0.0; /* dead */
+    return exp2(s->spread * sin((double)c));
+}
+
+static float value_xq(const samples *s, int64_t g, int64_t t, int64_t c)
+{
+    return (float)(channel_size(s, c) * noise(g * 4096 + t, c));
+}
+
+static float value_delta(const samples *s, int64_t g, int64_t t, int64_t c)
+{
+    if (g == s->bad_seq && t == 0 && c == s->d - 1) return NAN;
+    return (float)(0.01 * channel_size(s, c) * (noise(g * 4096 + t, c + 7777) + 0.3 * noise(g * 4096 + t, c)));
+}
+
+static int64_t tap_tokens(void *ctx, int64_t i)
+{
+    return lengths[((samples *)ctx)->mine[i]];
+}
+
+static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
+{
+    const samples *s = ctx;
+    const int64_t g = s->mine[i];
+    for (int64_t t = 0; t < lengths[g]; t++)
+        for (int64_t c = 0; c < s->d; c++) {
+            xq[t * s->d + c] = value_xq(s, g, t, c);
+            if (delta != NULL) delta[t * s->d + c] = value_delta(s, g, t, c);
+        }
+}
+
+/* kind 0: all on rank 0; 1: all on the last rank, backwards; 2: dealt in turn; 3: contiguous slices */
+static void split(samples *s, int kind)
+{
+    const int64_t rank = qep_rank(world), size = qep_size(world);
+    s->n_mine = 0;
+    for (int64_t k = 0; k < N_SEQ; k++) {
+        const int64_t g = kind == 1 ? N_SEQ - 1 - k : k;
+        int64_t begin = 0, count = 0;
+        qep_partition(N_SEQ, size, rank, &begin, &count);
+        const bool mine[4] = {rank == 0, rank == size - 1, g % size == rank, g >= begin && g < begin + count};
+        if (mine[kind]) s->mine[s->n_mine++] = g;
+    }
+}
+
+static qep_stats_plan plan_of(int64_t d, qep_compute compute, bool want_c)
+{
+    qep_stats_plan p = {.d = d, .compute = compute, .want_c = want_c, .panel = 512, .block = 64, .n_owners = 1};
+    for (int g = 0; g < N_SEQ; g++) p.total_tokens += lengths[g];
+    p.n_owners = qep_dmat_owners_rule(d, p.block, qep_size(world), 0);
+    return p;
+}
+
+static qep_tap_source source_of(samples *s)
+{
+    return (qep_tap_source){.ctx = s, .n_seq = s->n_mine, .max_tokens = 64, .tokens = tap_tokens, .get = tap_get};
+}
+
+/* Direct sums per token: H, C and the diagonal of delta delta^T (for the scale of C's errors). */
+static void direct(const samples *s, double *H, double *C, double *D)
+{
+    const int64_t d = s->d;
+    double *x = qep_alloc("test", 2 * d, sizeof *x), *e = x + d, total = 0.0;
+    for (int64_t g = 0; g < N_SEQ; g++)
+        for (int64_t t = 0; t < lengths[g]; t++, total += 1.0) {
+            for (int64_t c = 0; c < d; c++) x[c] = value_xq(s, g, t, c), e[c] = value_delta(s, g, t, c);
+            for (int64_t i = 0; i < d; i++) {
+                D[i] += e[i] * e[i];
+                for (int64_t j = 0; j < d; j++) H[i * d + j] += x[i] * x[j], C[i * d + j] += e[i] * x[j];
+            }
+        }
+    for (int64_t i = 0; i < d * d; i++) H[i] /= total, C[i] /= total;
+    for (int64_t i = 0; i < d; i++) D[i] /= total;
+    qep_free(x);
+}
+
+/* Entries whose error is above tol times the sizes of their two channels, and dead ones that are not exactly 0. */
+static int64_t count_bad(const double *a, const double *want, const double *row, int64_t row_step, const double *H,
+                         int64_t d, double tol)
+{
+    int64_t bad = 0;
+    for (int64_t i = 0; i < d; i++)
+        for (int64_t j = 0; j < d; j++)
+            bad += !(fabs(a[i * d + j] - want[i * d + j]) <= tol * sqrt(row[i * row_step]) * sqrt(H[j * d + j]));
+    return bad;
+}
+
+static void check_accuracy(int64_t d, double spread, qep_compute compute, double tol)
+{
+    samples s = {.d = d, .spread = spread, .bad_seq = -1};
+    split(&s, 2);
+    qep_stats_plan p = plan_of(d, compute, true);
+    qep_tap_source src = source_of(&s);
+    qep_dmat *H = NULL, *C = NULL;
+    assert_ok(qep_stats_all(world, &p, &src, &H, &C));
+    double *want_H = qep_alloc("test", d * d, sizeof *want_H), *want_C = qep_alloc("test", d * d, sizeof *want_C);
+    double *want_D = qep_alloc("test", d, sizeof *want_D), *h = gathered(H), *c = gathered(C);
+    direct(&s, want_H, want_C, want_D);
+    const int64_t bad_h = count_bad(h, want_H, want_H, d + 1, want_H, d, tol);
+    const int64_t bad_c = count_bad(c, want_C, want_D, 1, want_H, d, tol);
+    int64_t skew = 0;
+    for (int64_t i = 0; i < d; i++)
+        for (int64_t j = 0; j < d; j++) skew += !(h[i * d + j] == h[j * d + i]);
+    qep_free(want_H), qep_free(want_C), qep_free(want_D), qep_free(h), qep_free(c);
+    qep_dmat_destroy_all(&H);
+    qep_dmat_destroy_all(&C);
+    assert_all(world, bad_h == 0);
+    assert_all(world, bad_c == 0);
+    assert_all(world, skew == 0);
+}
+
+static void test_accuracy(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 17, 64, 100, 512, 513, 640};
+    for (int k = 0; k < 8; k++) check_accuracy(sizes[k], 3.0, QEP_COMPUTE_F32, 1e-6);
+    for (int k = 0; k < 8; k += 3) check_accuracy(sizes[k], 3.0, QEP_COMPUTE_BF16, 0x1p-7);
+    check_accuracy(100, 100.0, QEP_COMPUTE_F32, 1e-6); /* squares beyond f32 in both directions */
+    check_accuracy(100, 100.0, QEP_COMPUTE_BF16, 0x1p-7);
+}
+
+static void digests(samples *s, const qep_stats_plan *p, uint64_t out[2])
+{
+    qep_tap_source src = source_of(s);
+    qep_dmat *H = NULL, *C = NULL;
+    assert_ok(qep_stats_all(world, p, &src, &H, &C));
+    out[0] = digest(H);
+    out[1] = p->want_c ? digest(C) : 0;
+    assert_true(p->want_c == (C != NULL));
+    qep_dmat_destroy_all(&H);
+    qep_dmat_destroy_all(&C);
+}
+
+static void check_same(samples *s, const qep_stats_plan *p, const uint64_t want[2])
+{
+    uint64_t got[2];
+    digests(s, p, got);
+    assert_all(world, got[0] == want[0]);
+    assert_all(world, got[1] == (p->want_c ? want[1] : 0));
+}
+
+static void check_bits(int64_t d, qep_compute compute)
+{
+    samples s = {.d = d, .spread = 3.0, .bad_seq = -1};
+    uint64_t want[2];
+    split(&s, 0);
+    qep_stats_plan p = plan_of(d, compute, true);
+    digests(&s, &p, want);
+    assert_true(want[0] != want[1]);
+    for (int kind = 0; kind < 4; kind++)
+        for (int threads = 1; threads <= 2; threads++) {
+            split(&s, kind);
+            qep_linalg_start(threads);
+            check_same(&s, &p, want);
+        }
+    qep_linalg_start(1);
+    qep_stats_plan other = p;
+    other.panel = 1024;
+    other.block = 32;
+    other.n_owners = 1;
+    check_same(&s, &other, want);
+    other.want_c = false;
+    check_same(&s, &other, want);
+}
+
+static void test_bits(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 17, 100, 513, 640};
+    for (int k = 0; k < 5; k++) check_bits(sizes[k], QEP_COMPUTE_F32);
+    check_bits(17, QEP_COMPUTE_BF16);
+    check_bits(600, QEP_COMPUTE_BF16);
+}
+
+static void test_not_finite(void **state)
+{
+    (void)state;
+    samples s = {.d = 33, .spread = 1.0};
+    split(&s, 2);
+    qep_stats_plan p = plan_of(33, QEP_COMPUTE_F32, true);
+    for (s.bad_seq = 0; s.bad_seq < N_SEQ; s.bad_seq++) {
+        qep_tap_source src = source_of(&s);
+        qep_dmat *H = NULL, *C = NULL;
+        assert_fails(qep_stats_all(world, &p, &src, &H, &C), QEP_E_NUMERIC, "token 0, channel 32");
+        assert_null(H);
+        assert_null(C);
+        qep_error_clear();
+    }
+}
+
+static void test_bytes(void **state)
+{
+    (void)state;
+    const qep_stats_plan p = {.d = 1000, .total_tokens = 1, .want_c = true, .panel = 512, .block = 64, .n_owners = 2};
+    /* rank 0 holds blocks 0 2 4 .. 14: 8 * 64 rows */
+    assert_int_equal(qep_stats_panel_bytes(&p), 8 * 512 * (2 * 1000 + 512));
+    assert_int_equal(qep_stats_tap_bytes(&p, 10, 3), 10 * 1000 * 8 + 3 * 512 * 512 * 4);
+}
+
+static int group(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_accuracy), cmocka_unit_test(test_bits),
+                                       cmocka_unit_test(test_not_finite), cmocka_unit_test(test_bytes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    return run_solve_tests(argc, argv, group);
+}
