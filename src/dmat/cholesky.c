@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dmat_priv.h"
 #include "scalapack_priv.h"
+#include "qep/linalg.h"
 #include <math.h>
 
 enum { LINE = 8 }; /* doubles per cache line: columns copied together */
@@ -70,7 +71,9 @@ static int64_t factor(const qep_grid *g, const qep_dmat *m, padded *p)
     /* DTYPE, CTXT, M, N, MB, NB, RSRC, CSRC, LLD */
     const int desc[9] = {1, g->context, n, n, block, block, 0, 0, qep_int(p->ld)};
     int info = QEP_INFO_UNSET;
+    int threads = qep_linalg_one_thread(); /* ScaLAPACK's BLAS calls: the same bits for any number of threads */
     pdpotrf_("L", &n, p->t, &one, &one, desc, &info, 1);
+    qep_linalg_restore_threads(threads);
     QEP_CHECK_INFO("p?potrf", info);
     return info;
 }
