@@ -10,6 +10,7 @@ PKGS    ?= scalapack-openmpi hdf5-openmpi jansson
 BLAS_LIBS ?= -lopenblas
 DNNL_LIBS ?= -ldnnl
 PREFIX  ?= /usr/local
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 
 STD      := -std=c11 -D_POSIX_C_SOURCE=200809L
 WARN     := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wdouble-promotion -Wshadow -Wvla \
@@ -56,7 +57,7 @@ ALL_LIBS := $(foreach m,$(MODULES),$(call LIB,$(m)))
 .SECONDARY:
 SHELL := /bin/sh
 .PHONY: all
-all: $(O)/qep_mpi   ## build the program (BUILD=release|debug|asan)
+all: $(O)/qep_mpi   ## build the program: build/release/qep_mpi (BUILD=release|debug|asan)
 
 $(O)/qep_mpi: $(O)/run/main.o $(ALL_LIBS)
 	$(MPICC) $(CFLAGS_ALL) -o $@ $(O)/run/main.o -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) $(LDFLAGS)
@@ -108,4 +109,86 @@ NP ?= 1
 test: $(O)/tests/$(T)   ## build and run one test: T=unit/MODULE/test_X [NP=n]
 	@tests/support/run_test.sh $(NP) $(O)/tests/$(T)
 
--include $(wildcard $(O)/*/*.d $(O)/tests/*/*/*.d)
+# --- checks --------------------------------------------------------------------------
+# Targets that install what is missing build in a second make, which sees the installed libraries.
+NPS       ?= 1 2 3 4
+RUN_TESTS := $(sort $(wildcard tests/run/*.sh))
+RUN_ALL    = O=$(O) NPS="$(NPS)" tests/support/run_all.sh
+FLAG_J     = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+AGAIN      = $(MAKE) --no-print-directory $(FLAG_J)
+
+.PHONY: deps check checked programs check-unit check-mpi check-run quickstart
+deps:   ## install the Debian packages that are missing (asks apt-get; quiet when all are there)
+	@MPICC='$(MPICC)' CFLAGS='$(CFLAGS)' PKGS='$(PKGS)' BLAS_LIBS='$(BLAS_LIBS)' DNNL_LIBS='$(DNNL_LIBS)' tests/support/deps.sh
+
+programs: all $(UNIT_BIN) $(MPI_BIN)
+
+check: deps   ## install what is missing, build, run every test and lint
+	@$(AGAIN) programs
+	@$(MAKE) --no-print-directory checked
+
+checked: lint-libs
+	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) mpi $(MPI_BIN) run $(RUN_TESTS)
+
+check-unit: $(UNIT_BIN)   ## tests of one process
+	@$(RUN_ALL) unit $^
+check-mpi: $(MPI_BIN)   ## tests of several ranks, each on 1, 2, 3 and 4 (NPS="1 3")
+	@$(RUN_ALL) mpi $^
+check-run: all   ## the whole program on small models
+	@$(RUN_ALL) run $(RUN_TESTS)
+
+quickstart: deps   ## RTN, GPTQ and QEP+GPTQ at 3 bits on the bundled model, and a table of what they cost
+	@$(AGAIN) all
+	@O=$(O) tests/quickstart/quickstart.sh
+
+.PHONY: lint lint-libs check-slurm asan asan-programs bench
+lint-libs: $(ALL_LIBS)
+.PHONY: uses
+uses:   # "module: modules it may use", for lint
+	@$(foreach m,$(MODULES),echo '$(m): $(USES_$(m))';)
+lint: lint-libs   ## floors, doors, banned calls, headers, symbols, long functions, shell scripts
+	@O=$(O) MPICC='$(MPICC)' PKG_CFLAGS='$(PKG_CFLAGS)' tests/lint/lint.sh
+
+check-slurm: deps   ## the Slurm job script on a real Slurm that is started for it (installs slurm-wlm and munge)
+	@$(AGAIN) all
+	@O=$(O) tests/slurm/check_slurm.sh
+
+asan: deps   ## unit and MPI tests with AddressSanitizer, LeakSanitizer and UBSan
+	@$(AGAIN) BUILD=asan asan-programs
+asan-programs: $(UNIT_BIN) $(MPI_BIN) $(O)/tests/asan/leak
+	@O=$(O) NPS="1 3" QEP_TEST_TIMEOUT=$(or $(QEP_TEST_TIMEOUT),300) tests/support/run_all.sh \
+	  run tests/asan/canary.sh unit $(UNIT_BIN) mpi $(MPI_BIN)
+$(O)/tests/asan/leak: tests/asan/leak.c $(O)/flags
+	@mkdir -p $(@D)
+	$(MPICC) $(CFLAGS_ALL) $(PKG_CFLAGS) -o $@ $< $(LDFLAGS)
+
+# tests/bench/bench_x.c: measures and prints, fails only when it cannot run
+BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
+BENCH_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(BENCH_SRC))
+$(O)/tests/bench/%: tests/bench/%.c $(ALL_LIBS)
+	@mkdir -p $(@D)
+	$(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -o $@ $< \
+	  -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) $(LDFLAGS)
+bench: all $(BENCH_BIN)   ## time each part against the machine's floor [NP=n]
+	@test -n "$(BENCH_BIN)" || { echo 'no benchmarks in tests/bench' >&2; exit 1; }
+	@for b in $(BENCH_BIN); do QEP_TEST_TIMEOUT=600 tests/support/run_test.sh $(NP) $$b || exit 1; done
+
+# --- install -------------------------------------------------------------------------
+.PHONY: install clean help
+SHARE := $(DESTDIR)$(PREFIX)/share
+install: all   ## program, man page, examples of configurations and job scripts (PREFIX, DESTDIR)
+	install -D -m 755 $(O)/qep_mpi $(DESTDIR)$(PREFIX)/bin/qep_mpi
+	install -D -m 644 man/qep_mpi.1 $(SHARE)/man/man1/qep_mpi.1
+	install -d $(SHARE)/qep_mpi/config/paper $(SHARE)/qep_mpi/jobs
+	install -m 644 $(wildcard config/*.ini) $(SHARE)/qep_mpi/config
+	$(if $(wildcard config/paper/*.ini),install -m 644 $(wildcard config/paper/*.ini) $(SHARE)/qep_mpi/config/paper)
+	install -m 755 $(wildcard jobs/*.sh) $(SHARE)/qep_mpi/jobs
+
+clean:   ## remove build/
+	rm -rf build
+
+help:   ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo 'Variables (command line or config.mk): BUILD MPICC CFLAGS LDFLAGS ARCH PKGS BLAS_LIBS DNNL_LIBS PREFIX DESTDIR NPS JOBS'
+
+-include $(wildcard $(O)/*/*.d $(O)/tests/*/*.d $(O)/tests/*/*/*.d)

@@ -1,8 +1,29 @@
 #!/bin/sh
-# run_test.sh NP BINARY: runs one cmocka binary on NP ranks (no mpirun for NP = 1), TAP on stdout, exit code passed on.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 CMOCKA_MESSAGE_OUTPUT=TAP
-unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
-np=$1; shift
+# run_test.sh NP PROGRAM [ARGUMENT...]: runs a test on NP ranks (without mpirun for NP = 1), TAP on stdout, exit code passed on.
+# QEP_TEST_TIMEOUT: seconds until it is ended (124, or 137 when it had to be killed). QEP_MPIRUN: launcher and options.
+# SPDX-License-Identifier: Apache-2.0
+set -u
+np=$1
+shift
 limit=${QEP_TEST_TIMEOUT:-120}
-if [ "$np" = 1 ]; then exec timeout "$limit" "$@"; fi
-exec timeout "$limit" mpirun --oversubscribe --bind-to none -np "$np" "$@"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 CMOCKA_MESSAGE_OUTPUT=TAP
+# more ranks and threads than cores: waiting threads must not take the core from those that work
+export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1
+# a core type set for another machine would halve the speed and change the bits
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+
+# Ranks that were killed leave their shared memory behind: give them a folder that is removed here.
+shm=$(mktemp -d /dev/shm/qep_test.XXXXXX 2>/dev/null) || shm=''
+if [ -n "$shm" ]; then
+    export OMPI_MCA_btl_vader_backing_directory="$shm" OMPI_MCA_osc_sm_backing_directory="$shm"
+    trap 'rm -rf "$shm"' EXIT
+fi
+
+if [ "$np" = 1 ]; then
+    timeout -k 10 "$limit" "$@" </dev/null
+else
+    : "${OMP_NUM_THREADS:=1}"
+    export OMP_NUM_THREADS
+    # shellcheck disable=SC2086 # launcher and its options
+    timeout -k 10 "$limit" ${QEP_MPIRUN:-mpirun --oversubscribe --bind-to none} -np "$np" "$@" </dev/null
+fi
