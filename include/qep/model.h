@@ -33,7 +33,7 @@ typedef struct qep_arch {
     qep_rope rope;
     bool tied;                      /* lm_head is the embedding */
     bool attention_bias, mlp_bias;
-    qep_dtype dtype;                /* of the checkpoint by config.json; tensors may differ */
+    qep_dtype dtype;                /* of the checkpoint by config.json; tensors may differ. QEP_DTYPE_COUNT when it does not say: opening a model then takes the embedding's */
     qep_linear_shape linears[QEP_N_ROLES]; /* by role */
     int group_first[QEP_N_GROUPS], group_count[QEP_N_GROUPS]; /* roles of a group are consecutive */
 } qep_arch;
@@ -75,7 +75,8 @@ void qep_block_bytes(const qep_arch *a, qep_compute compute, int64_t *fp, int64_
 QEP_MUST_CHECK qep_status qep_block_load_all(qep_block *b, int64_t index);
 int64_t qep_block_index(const qep_block *b);
 /* Puts rows [row0, row0 + n) of a linear (f32 values) into my node's q weights in the compute type; then, when every rank has put its rows,
- * qep_block_share_all spreads them to all nodes. begin/count: rows of this linear that each rank has put (size P). */
+ * qep_block_share_all spreads them to all nodes. begin/count: rows of this linear that each rank has put (size P).
+ * Before the first put, no rank of the node may still be running this linear in the q stream (any collective in between will do). */
 void qep_block_put_rows(qep_block *b, qep_role role, int64_t row0, int64_t n, const float *values);
 void qep_block_share_all(qep_block *b, qep_role role, const int64_t *begin, const int64_t *count);
 
@@ -97,7 +98,7 @@ typedef struct qep_out_error { double diff, ref; } qep_out_error; /* sum |W x - 
 
 /* Runs the linears of group g and what follows them on one sequence in both streams.
  * in_fp, in_q: [T, cols of g]; g = 0, 2: act_fp, act_q [T, act cols] are written; g = 1, 3: x_fp, x_q [T, hidden] are added to.
- * fp or q part is skipped when its in_ pointer is NULL (then err is not touched). err[members of g] is added to when both run.
+ * fp or q part is skipped when its in_ pointer is NULL (then err is not touched). err[members of g] is added to when both run (NULL: no sums wanted).
  * Uses rope positions 0..T-1. Local. */
 void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp, const float *in_q,
                        float *x_fp, float *x_q, float *act_fp, float *act_q, qep_out_error *err, qep_work *w);
