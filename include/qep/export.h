@@ -24,7 +24,7 @@ typedef struct qep_export_request {
     const char *source_dir;       /* model directory */
     const char *config_text;      /* its config.json */
     const qep_st_set *files;      /* [keep] */
-    const qep_export_linear *linears; int64_t n_linears; /* [keep]; all linears incl. lm_head when it is a candidate */
+    const qep_export_linear *linears; int64_t n_linears; /* [keep]; all linears in the digest's order (see qep_export_check_all), lm_head last when it is a candidate */
     bool tied_head_quantized;     /* lm_head is quantized though tied: untie */
     const char *output_dir;
     int64_t shard_bytes;
@@ -39,16 +39,17 @@ typedef struct qep_export qep_export;
  * naming module and reason. Plans the layout. Touches no file. Local, same on all ranks. */
 QEP_MUST_CHECK qep_status qep_export_plan(const qep_export_request *rq, qep_export **out);
 void qep_export_destroy(qep_export **e);
-int64_t qep_export_disk_bytes(const qep_export *e);   /* all files */
+int64_t qep_export_disk_bytes(const qep_export *e);   /* weights, index, configuration; the side files (a few MiB) come on top */
 const qep_st_layout *qep_export_layout(const qep_export *e);
 /* Zero points below this cannot be stored (1 for gptq v1 asymmetric). */
 int qep_export_zero_min(const char *format);
-/* bits per weight stored, over the quantized linears, scales and zeros included. */
+/* bits per weight stored, over the quantized linears, scales and zeros included (g_idx not). */
 double qep_export_bits_per_weight(const qep_export *e);
 
 /* Directory checks before work: exists or can be made, writable, no weights of another model there unless overwrite or our own partial
- * files (resume). QEP_E_CONFIG / QEP_E_IO / QEP_E_RESOURCE (free space below what is needed, names both figures). Root looks, all agree. Creates the directory only when `create`. Collective. */
-QEP_MUST_CHECK qep_status qep_export_check_dir_all(qep_comm *c, const qep_export *e, bool overwrite, bool create);
+ * files (resume). QEP_E_CONFIG / QEP_E_IO / QEP_E_RESOURCE (free space below what is needed, names both figures). Root looks, all agree. Creates the directory only when `create`.
+ * overwrite is remembered for qep_export_publish_all, which then removes the weights of the former output. Collective. */
+QEP_MUST_CHECK qep_status qep_export_check_dir_all(qep_comm *c, qep_export *e, bool overwrite, bool create);
 /* Creates (fresh) or reuses (resume; QEP_E_CHECKPOINT if they do not match) the .partial files and opens them on every rank. Collective. */
 QEP_MUST_CHECK qep_status qep_export_open_all(qep_comm *c, qep_export *e, bool resume);
 /* Copies all tensors that are not quantized, split over ranks. Collective. */
@@ -69,7 +70,9 @@ QEP_MUST_CHECK qep_status qep_export_discard_all(qep_comm *c, qep_export *e);
 
 /* --- reading back (--check DIR) ------------------------------------------------------------------------ */
 
-/* Opens a finished gptq or dense output, unpacks every quantized tensor, recomputes the digest, checks shapes, config against tensors, g_idx, scales (finite, > 0). digest[2] as qep_digest_row's sum. *n_linears. Split over ranks. Collective. */
+/* Opens a finished gptq or dense output, unpacks every quantized tensor, recomputes the digest, checks shapes, config against tensors, g_idx, zeros, scales (finite, > 0),
+ * and that all other floats are finite. digest[2] as qep_digest_row's sum; *n_linears: packed linears. Number of a linear in the digest: block * 7 + role in the order
+ * q k v o gate up down, lm_head after the last block, whether or not all of them are quantized. Dense output holds no codes: digest 0, *n_linears 0. Split over ranks. Collective. */
 QEP_MUST_CHECK qep_status qep_export_check_all(qep_comm *c, const char *dir, uint64_t digest[2], int64_t *n_linears);
 
 #endif

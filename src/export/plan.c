@@ -1,0 +1,191 @@
+/* The plan: which tensors the output has, in the order of the source.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "export_priv.h"
+
+#include <string.h>
+
+static qep_status add_part(qep_st_layout *l, const char *module, const char *suffix,
+                           qep_dtype dtype, int rank, int64_t d0, int64_t d1)
+{
+    const int64_t shape[2] = {d0, d1};
+    char *name = qep_strf("export.name", "%s%s", module, suffix);
+    qep_status st = qep_st_layout_add(l, name, dtype, rank, shape);
+
+    qep_free(name);
+    return st;
+}
+
+/* Tensors that take the place of P.weight [N, K] (formats.md 3.1). */
+static qep_status add_linear(qep_export *e, const qep_export_linear *l)
+{
+    int64_t groups = qep_n_groups(&l->spec, l->cols);
+
+    if (!e->gptq)
+        return add_part(e->layout, l->module, ".weight", e->dense_dtype, 2, l->rows, l->cols);
+    QEP_TRY(add_part(e->layout, l->module, ".qweight", QEP_I32, 2,
+                     qep_packed_words(l->cols, l->spec.bits), l->rows));
+    QEP_TRY(add_part(e->layout, l->module, ".qzeros", QEP_I32, 2, groups,
+                     qep_packed_words(l->rows, l->spec.bits)));
+    QEP_TRY(add_part(e->layout, l->module, ".scales", QEP_F16, 2, groups, l->rows));
+    return add_part(e->layout, l->module, ".g_idx", QEP_I32, 1, l->cols, 0);
+}
+
+/* The quantized linear of which t is the weight or the bias, -1 for none. */
+static int64_t owner_of(const qep_export *e, const qep_st_tensor *t, bool *is_bias)
+{
+    for (int64_t i = 0; i < e->n_linears; i++) {
+        const qep_export_linear *l = &e->linears[i];
+
+        if (!l->quantized)
+            continue;
+        *is_bias = t == l->bias;
+        if (*is_bias || qep_is_part(t->name, l->module, ".weight"))
+            return i;
+    }
+    return -1;
+}
+
+static qep_status add_tensors(qep_export *e)
+{
+    bool *added = qep_alloc("export.plan", e->n_linears, sizeof *added);
+    int64_t n = qep_st_count(e->files);
+    qep_status st = QEP_OK;
+
+    e->copies = qep_alloc("export.plan", n, sizeof *e->copies);
+    for (int64_t k = 0; k < n; k++) {
+        const qep_st_tensor *t = qep_st_at(e->files, k);
+        bool bias = false;
+        int64_t i = owner_of(e, t, &bias);
+        bool to_f16 = bias && e->gptq;
+
+        if (i >= 0 && !bias) {
+            added[i] = true;
+            QEP_GO(st, add_linear(e, &e->linears[i]));
+            continue;
+        }
+        QEP_GO(st, qep_st_layout_add(e->layout, t->name, to_f16 ? QEP_F16 : t->dtype, t->rank,
+                                     t->shape));
+        e->copies[e->n_copies++] = (qep_copied){t, NULL, to_f16 && t->dtype != QEP_F16};
+    }
+    for (int64_t i = 0; i < e->n_linears; i++) /* a tied head has no weight of its own */
+        if (e->linears[i].quantized && !added[i])
+            QEP_GO(st, add_linear(e, &e->linears[i]));
+
+done:
+    qep_free(added);
+    return st;
+}
+
+/* Pointers into the layout hold only once it is finished. */
+static void find_tensors(qep_export *e)
+{
+    for (int64_t k = 0; k < e->n_copies; k++)
+        e->copies[k].dst = qep_st_layout_find(e->layout, e->copies[k].src->name);
+    e->places = qep_alloc("export.plan", e->n_linears, sizeof *e->places);
+    for (int64_t i = 0; i < e->n_linears; i++) {
+        const char *module = e->linears[i].module;
+        qep_place *p = &e->places[i];
+
+        if (!e->linears[i].quantized)
+            continue;
+        if (!e->gptq) {
+            p->weight = qep_planned_part(e->layout, module, ".weight");
+            continue;
+        }
+        p->qweight = qep_planned_part(e->layout, module, ".qweight");
+        p->qzeros = qep_planned_part(e->layout, module, ".qzeros");
+        p->scales = qep_planned_part(e->layout, module, ".scales");
+        p->g_idx = qep_planned_part(e->layout, module, ".g_idx");
+    }
+}
+
+qep_status qep_export_plan(const qep_export_request *rq, qep_export **out)
+{
+    qep_status st = QEP_OK;
+    qep_export *e;
+
+    *out = NULL;
+    QEP_TRY(qep_export_rules(rq));
+    e = qep_alloc("export.plan", 1, sizeof *e);
+    e->gptq = strcmp(rq->format, "gptq") == 0;
+    e->source_dir = qep_strdup("export.plan", rq->source_dir);
+    e->output_dir = qep_strdup("export.plan", rq->output_dir);
+    e->files = rq->files;
+    e->linears = rq->linears;
+    e->n_linears = rq->n_linears;
+    e->dense_dtype = rq->dense_dtype;
+    e->layout = qep_st_layout_create();
+    QEP_REQUIRE(e->gptq || qep_dtype_is_float(e->dense_dtype));
+    QEP_GO(st, qep_export_make_config(rq, e));
+    QEP_GO(st, add_tensors(e));
+    QEP_GO(st, qep_st_layout_finish(e->layout, rq->shard_bytes));
+    find_tensors(e);
+    e->index_text = qep_st_layout_index_text(e->layout);
+    if (e->gptq)
+        qep_export_warn_engines(rq);
+    *out = e;
+
+done:
+    if (st != QEP_OK)
+        qep_export_destroy(&e);
+    return st;
+}
+
+void qep_export_destroy(qep_export **e)
+{
+    if (!*e)
+        return;
+    /* An error of the last sync is met in publish; here only a run that failed is left behind. */
+    (void)!qep_st_writer_close(&(*e)->writer);
+    qep_st_layout_destroy(&(*e)->layout);
+    qep_free((*e)->source_dir);
+    qep_free((*e)->output_dir);
+    qep_free((*e)->places);
+    qep_free((*e)->copies);
+    qep_free((*e)->config_text);
+    qep_free((*e)->quantize_text);
+    qep_free((*e)->index_text);
+    qep_free(*e);
+    *e = NULL;
+}
+
+static int64_t text_bytes(const char *text)
+{
+    return text ? (int64_t)strlen(text) : 0;
+}
+
+int64_t qep_export_disk_bytes(const qep_export *e)
+{
+    int64_t bytes =
+        text_bytes(e->config_text) + text_bytes(e->quantize_text) + text_bytes(e->index_text);
+
+    for (int i = 0; i < qep_st_layout_n_files(e->layout); i++)
+        bytes += qep_st_layout_file_bytes(e->layout, i);
+    return bytes;
+}
+
+const qep_st_layout *qep_export_layout(const qep_export *e)
+{
+    return e->layout;
+}
+
+int qep_export_zero_min(const char *format)
+{
+    return strcmp(format, "gptq") == 0 ? 1 : 0; /* v1 stores zero - 1 (formats.md 3.3) */
+}
+
+double qep_export_bits_per_weight(const qep_export *e)
+{
+    double bits = 0, weights = 0;
+
+    for (int64_t i = 0; i < e->n_linears; i++) {
+        const qep_place *p = &e->places[i];
+
+        if (!e->linears[i].quantized)
+            continue;
+        weights += (double)e->linears[i].rows * (double)e->linears[i].cols;
+        bits += 8.0 * (double)(e->gptq ? p->qweight->bytes + p->qzeros->bytes + p->scales->bytes
+                                       : p->weight->bytes);
+    }
+    return weights > 0 ? bits / weights : 0;
+}

@@ -1,0 +1,125 @@
+/* What a format can hold, checked before any work (formats.md 3.1, 3.7).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "export_priv.h"
+
+#include <string.h>
+
+/* Largest power of two that divides cols, at most `most`. */
+static int64_t dividing_group(int64_t cols, int64_t most)
+{
+    int64_t g = 1;
+
+    while (2 * g <= most && cols % (2 * g) == 0)
+        g *= 2;
+    return g;
+}
+
+static qep_status check_linear(const qep_export_linear *l, bool gptq)
+{
+    const qep_qspec *s = &l->spec;
+    long long rows = l->rows, cols = l->cols;
+
+    if (s->bits != 2 && s->bits != 3 && s->bits != 4 && s->bits != 8)
+        return qep_fail(QEP_E_CONFIG, "%s: bits = %d cannot be stored; choose 2, 3, 4 or 8",
+                        l->module, s->bits);
+    if (s->group_size != -1 && (s->group_size < 1 || l->cols % s->group_size != 0))
+        return qep_fail(QEP_E_CONFIG, "%s: group_size %lld does not divide its %lld columns (the "
+                        "weight is [%lld, %lld]); choose a group_size that does, for example %lld, "
+                        "or -1 for one group per row; an [override ...] with match = %s can set it "
+                        "for this module alone, or leave it unquantized with method = none",
+                        l->module, (long long)s->group_size, cols, rows, cols,
+                        (long long)dividing_group(l->cols, qep_max_i64(s->group_size, 32)),
+                        l->module);
+    if (gptq && (l->rows % 32 != 0 || l->cols % 32 != 0))
+        return qep_fail(QEP_E_CONFIG, "%s: its weight is [%lld, %lld], but the gptq format packs "
+                        "%s in words of 32 values and needs a multiple of 32; leave the module "
+                        "unquantized with an [override ...] match = %s, method = none, or write "
+                        "[output] format = dense",
+                        l->module, rows, cols, l->rows % 32 != 0 ? "rows" : "columns", l->module);
+    return QEP_OK;
+}
+
+/* Linears that the engines run as one matrix: "q", "k", "v" and "gate", "up" of one parent.
+ * 0: the linear is on its own. */
+static int fused_set(const char *module, int64_t *parent)
+{
+    static const struct {
+        const char *tail;
+        int set;
+    } sets[] = {{".q_proj", 1}, {".k_proj", 1}, {".v_proj", 1}, {".gate_proj", 2}, {".up_proj", 2}};
+
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
+        if (qep_ends_with(module, sets[i].tail)) {
+            *parent = (int64_t)(strlen(module) - strlen(sets[i].tail));
+            return sets[i].set;
+        }
+    return 0;
+}
+
+static bool fused_with(const char *a, const char *b)
+{
+    int64_t pa = 0, pb = 0;
+    int sa = fused_set(a, &pa), sb = fused_set(b, &pb);
+
+    return sa != 0 && sa == sb && pa == pb && strncmp(a, b, (size_t)pa) == 0;
+}
+
+/* The first setting in which two linears differ. */
+static const char *difference(const qep_export_linear *a, const qep_export_linear *b)
+{
+    qep_settings x = qep_settings_of(a), y = qep_settings_of(b);
+
+    if (x.bits != y.bits)
+        return "bits";
+    if (qep_settings_width(&x, a->cols) != qep_settings_width(&y, b->cols))
+        return "group_size";
+    if (x.sym != y.sym)
+        return "symmetric";
+    return x.desc_act != y.desc_act ? "act_order" : NULL;
+}
+
+static qep_status check_pair(const qep_export_linear *a, const qep_export_linear *b)
+{
+    const char *what;
+
+    if (a->quantized != b->quantized)
+        return qep_fail(QEP_E_CONFIG, "%s is quantized, %s is not: inference engines run both as "
+                        "one fused matrix and refuse a mixture; give both the same method, or "
+                        "write [output] format = dense",
+                        a->quantized ? a->module : b->module, a->quantized ? b->module : a->module);
+    what = a->quantized ? difference(a, b) : NULL;
+    if (what)
+        return qep_fail(QEP_E_CONFIG, "%s and %s have different %s: inference engines (vLLM) run "
+                        "both as one fused matrix and need equal settings; let one [override ...] "
+                        "match both, or write [output] format = dense", a->module, b->module, what);
+    return QEP_OK;
+}
+
+/* Members of a fused set follow one another in the model's order. */
+static qep_status check_fused(const qep_export_linear *l, int64_t n)
+{
+    for (int64_t i = 0; i + 1 < n; i++)
+        for (int64_t j = i + 1; j < n && fused_with(l[i].module, l[j].module); j++)
+            QEP_TRY(check_pair(&l[i], &l[j]));
+    return QEP_OK;
+}
+
+qep_status qep_export_rules(const qep_export_request *rq)
+{
+    bool gptq = strcmp(rq->format, "gptq") == 0;
+    int64_t quantized = 0;
+
+    if (!gptq && strcmp(rq->format, "dense") != 0)
+        return qep_fail(QEP_E_CONFIG, "output.format = %s: this version writes gptq and dense",
+                        rq->format);
+    for (int64_t i = 0; i < rq->n_linears; i++) {
+        if (!rq->linears[i].quantized)
+            continue;
+        quantized++;
+        QEP_TRY(check_linear(&rq->linears[i], gptq));
+    }
+    if (quantized == 0)
+        return qep_fail(QEP_E_CONFIG, "no linear of the model is quantized: there is nothing to "
+                        "write; set quantization.method to something other than none");
+    return gptq ? check_fused(rq->linears, rq->n_linears) : QEP_OK;
+}
