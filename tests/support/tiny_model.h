@@ -1,0 +1,24 @@
+/* A small Llama-shaped model directory for tests: config.json and safetensors with random weights.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TINY_MODEL_H
+#define TINY_MODEL_H
+
+#include "qep/tensor.h"
+
+typedef struct tiny_model {
+    int64_t hidden, inter, blocks, heads, kv_heads;
+    int64_t head_dim; /* 0: hidden / heads */
+    int64_t vocab;
+    qep_dtype dtype;  /* F32, F16 or BF16 */
+    bool tied;        /* no lm_head.weight */
+    bool bias;        /* biases of q, k, v and o (attention_bias) */
+    uint64_t seed;    /* equal seeds give equal weights */
+    int shards;       /* at least 1; about so many files */
+} tiny_model;
+
+/* Makes DIR with its files; one process calls it. */
+QEP_MUST_CHECK qep_status tiny_model_write(const char *dir, const tiny_model *m);
+/* Removes a directory and everything in it; a missing one is fine. */
+void tiny_remove_dir(const char *dir);
+
+#endif
