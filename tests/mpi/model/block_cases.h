@@ -1,5 +1,6 @@
-/* Block and head: what the windows hold after loading, putting and sharing, and what advance makes of it. Included by
- * test_block.c and test_block_nodes.c. SPDX-License-Identifier: Apache-2.0 */
+/* Block and head: what the windows hold after loading, putting and sharing, and what advance makes
+ * of it. Included by test_block.c and test_block_nodes.c.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "toy_model.h"
 #include "../../../src/model/model_priv.h" /* the weights inside a block */
 
@@ -63,7 +64,8 @@ static void put_and_share(qep_block *b, int role, int parts)
 {
     const qep_linear_shape *l = &b->model->arch.linears[role];
     const int ranks = qep_size(world), me = qep_rank(world);
-    int64_t *begin = qep_alloc("test", ranks, sizeof *begin), *count = qep_alloc("test", ranks, sizeof *count);
+    int64_t *begin = qep_alloc("test", ranks, sizeof *begin),
+            *count = qep_alloc("test", ranks, sizeof *count);
     for (int r = 0; r < parts; r++) qep_partition(l->rows, parts, r, &begin[r], &count[r]);
     float *values = qep_alloc("test", count[me] * l->cols, sizeof *values);
     for (int64_t i = 0; i < count[me] * l->cols; i++)
@@ -91,7 +93,8 @@ static void check_windows(qep_dtype stored, qep_compute compute)
             assert_all(world, holds_tensor(m, &b->linears[QEP_STREAM_FP][r], t));
             assert_all(world, holds_tensor(m, &b->linears[QEP_STREAM_Q][r], t));
             assert_ok(qep_st_read_rows_f32(m->files, bias, 0, bias->shape[0], want));
-            assert_all(world, memcmp(b->biases[r], want, (size_t)bias->shape[0] * sizeof *want) == 0);
+            assert_all(world,
+                       memcmp(b->biases[r], want, (size_t)bias->shape[0] * sizeof *want) == 0);
         }
         for (int r = 0; r < QEP_N_ROLES; r++) {
             put_and_share(b, r, r % 2 ? 1 : qep_size(world));
@@ -147,7 +150,8 @@ static float *random_values(int64_t n, uint64_t seed)
     return x;
 }
 
-/* One call of advance on T random tokens; s: 0 fp alone, 1 q alone, 2 both. Inputs depend on g only. */
+/* One call of advance on T random tokens; s: 0 fp alone, 1 q alone, 2 both. Inputs depend on g
+ * only. */
 typedef struct outcome {
     float *x[2], *act[2];
     qep_out_error err[QEP_MAX_MEMBERS];
@@ -157,15 +161,16 @@ static outcome advance(const qep_block *b, int g, int64_t T, int s)
 {
     const qep_arch *a = &b->model->arch;
     const int64_t cols = qep_group_cols(a, g), act = qep_group_act_cols(a, g);
-    float *in[2] = {random_values(T * cols, 11u + (unsigned)g), random_values(T * cols, 21u + (unsigned)g)};
+    float *in[2] = {random_values(T * cols, 11u + (unsigned)g),
+                    random_values(T * cols, 21u + (unsigned)g)};
     outcome o = {.err = {{0.5, 0.25}, {0.5, 0.25}, {0.5, 0.25}}};
     for (int k = 0; k < 2; k++) {
         o.x[k] = random_values(T * a->hidden, 31u + (unsigned)k);
         o.act[k] = random_values(T * act, 41u + (unsigned)k);
     }
     qep_work *w = qep_work_create(a, b->compute, T + 3);
-    qep_block_advance(b, g, T, s != 1 ? in[0] : NULL, s != 0 ? in[1] : NULL, act ? NULL : o.x[0], act ? NULL : o.x[1],
-                      act ? o.act[0] : NULL, act ? o.act[1] : NULL, o.err, w);
+    qep_block_advance(b, g, T, s != 1 ? in[0] : NULL, s != 0 ? in[1] : NULL, act ? NULL : o.x[0],
+                      act ? NULL : o.x[1], act ? o.act[0] : NULL, act ? o.act[1] : NULL, o.err, w);
     qep_work_destroy(&w);
     for (int k = 0; k < 2; k++) qep_free(in[k]);
     return o;
@@ -180,10 +185,12 @@ static void free_outcome(outcome *o)
 }
 
 /* Stream k is the same in both. */
-static void same_stream(const qep_arch *a, int g, int64_t T, const outcome *p, const outcome *q, int k)
+static void same_stream(const qep_arch *a, int g, int64_t T, const outcome *p, const outcome *q,
+                        int k)
 {
     assert_memory_equal(p->x[k], q->x[k], (size_t)(T * a->hidden) * sizeof(float));
-    assert_memory_equal(p->act[k], q->act[k], (size_t)(T * qep_group_act_cols(a, g)) * sizeof(float));
+    assert_memory_equal(p->act[k], q->act[k],
+                        (size_t)(T * qep_group_act_cols(a, g)) * sizeof(float));
 }
 
 /* y = x w^T of one token in f64, x rounded as the product rounds it. */
@@ -199,7 +206,8 @@ static void check_errors(const qep_block *b, int g, int64_t T, const qep_out_err
 {
     const qep_arch *a = &b->model->arch;
     const int64_t cols = qep_group_cols(a, g);
-    float *fp = random_values(T * cols, 11u + (unsigned)g), *q = random_values(T * cols, 21u + (unsigned)g);
+    float *fp = random_values(T * cols, 11u + (unsigned)g),
+          *q = random_values(T * cols, 21u + (unsigned)g);
     float row[2][64];
     for (int i = 0; i < a->group_count[g]; i++) {
         const int role = a->group_first[g] + i;
@@ -237,7 +245,8 @@ static void check_advance(const qep_block *b, int g, int64_t T)
     qep_linalg_start(1);
     for (int k = 0; k < 2; k++) same_stream(a, g, T, &threads, &both, k);
     assert_memory_equal(threads.err, both.err, sizeof both.err);
-    uint64_t mine = qep_hash64(both.act[1], (size_t)(T * qep_group_act_cols(a, g)) * sizeof(float), 1);
+    uint64_t mine =
+        qep_hash64(both.act[1], (size_t)(T * qep_group_act_cols(a, g)) * sizeof(float), 1);
     mine = qep_hash64(both.x[1], (size_t)(T * a->hidden) * sizeof(float), mine);
     uint64_t root = mine;
     qep_bcast_all(world, 0, &root, sizeof root);
@@ -266,7 +275,8 @@ static void test_advance(void **state)
     toy_remove_all(world, dir);
 }
 
-/* A tile of tokens is as good as the whole sequence: token t of groups 1 to 3 does not depend on the others. */
+/* A tile of tokens is as good as the whole sequence: token t of groups 1 to 3 does not depend on
+ * the others. */
 static void test_tiles(void **state)
 {
     (void)state;
@@ -275,13 +285,17 @@ static void test_tiles(void **state)
     qep_model *m = open_toy(&(toy_edit){.dtype = QEP_F32}, &dir);
     qep_block *b = qep_block_create_all(world, m, QEP_COMPUTE_F32, false);
     assert_ok(qep_block_load_all(b, 0));
-    float *in = random_values(T * cols, 5), *x = qep_alloc("test", T * TOY_HIDDEN, sizeof *x), row[64];
+    float *in = random_values(T * cols, 5), *x = qep_alloc("test", T * TOY_HIDDEN, sizeof *x),
+          row[64];
     qep_work *w = qep_work_create(&m->arch, QEP_COMPUTE_F32, T);
     qep_block_advance(b, 3, T, in, NULL, x, NULL, NULL, NULL, NULL, w);
     for (int64_t o = 0; o < TOY_HIDDEN; o++) {
         weight_row(&b->linears[0][QEP_ROLE_DOWN], o, row);
-        assert_le_f(fabs((double)x[one * TOY_HIDDEN + o] - dot(row, in + one * cols, cols, QEP_F32)), 1e-5);
-        assert_le_f(fabs((double)x[(T - 1) * TOY_HIDDEN + o] - dot(row, in + (T - 1) * cols, cols, QEP_F32)), 1e-5);
+        assert_le_f(
+            fabs((double)x[one * TOY_HIDDEN + o] - dot(row, in + one * cols, cols, QEP_F32)), 1e-5);
+        assert_le_f(fabs((double)x[(T - 1) * TOY_HIDDEN + o] -
+                         dot(row, in + (T - 1) * cols, cols, QEP_F32)),
+                    1e-5);
     }
     qep_work_destroy(&w);
     qep_free(in);
@@ -311,14 +325,17 @@ static void check_head(const qep_model *m, qep_compute compute)
     for (int r = 0; r < TOY_VOCAB; r++) {
         double sum = 0.0;
         assert_ok(qep_st_read_rows_f32(m->files, m->lm_head, r, 1, row));
-        for (int c = 0; c < TOY_HIDDEN; c++) sum += (double)rounded(row[c], qep_compute_dtype(compute));
+        for (int c = 0; c < TOY_HIDDEN; c++)
+            sum += (double)rounded(row[c], qep_compute_dtype(compute));
         assert_le_f(fabs((double)fp[r] - sum), 1e-5);
     }
     const int ranks = qep_size(world), me = qep_rank(world);
-    int64_t *begin = qep_alloc("test", ranks, sizeof *begin), *count = qep_alloc("test", ranks, sizeof *count);
+    int64_t *begin = qep_alloc("test", ranks, sizeof *begin),
+            *count = qep_alloc("test", ranks, sizeof *count);
     for (int r = 0; r < ranks; r++) qep_partition(TOY_VOCAB, ranks, r, &begin[r], &count[r]);
     float *values = qep_alloc("test", count[me] * TOY_HIDDEN, sizeof *values);
-    for (int64_t i = 0; i < count[me] * TOY_HIDDEN; i++) values[i] = (float)(begin[me] + i / TOY_HIDDEN);
+    for (int64_t i = 0; i < count[me] * TOY_HIDDEN; i++)
+        values[i] = (float)(begin[me] + i / TOY_HIDDEN);
     qep_barrier_all(world); /* nobody of my node reads the head any more */
     qep_head_put_rows(h, begin[me], count[me], values);
     qep_head_share_all(h, begin, count);
@@ -345,7 +362,8 @@ static void test_head(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_windows), cmocka_unit_test(test_read_fault), cmocka_unit_test(test_advance),
-    cmocka_unit_test(test_tiles),   cmocka_unit_test(test_head),
+    cmocka_unit_test(test_windows), cmocka_unit_test(test_read_fault),
+    cmocka_unit_test(test_advance), cmocka_unit_test(test_tiles),
+    cmocka_unit_test(test_head),
 };
 QEP_TEST_MAIN_MPI(tests)

@@ -1,23 +1,30 @@
-/* The forward pass against transformers: the golden models under $QEP_SHARED/golden/families (their README.md says what
- * is in golden.safetensors). Every rank runs all sequences; all ranks must get the same bits.
+/* The forward pass against transformers: the golden models under $QEP_SHARED/golden/families (their
+ * README.md says what is in golden.safetensors). Every rank runs all sequences; all ranks must get
+ * the same bits.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "qep_test.h"
 #include "../../../src/model/model_priv.h" /* the rotary tables of the work object */
 
 static qep_comm *world;
 
-/* Bounds on the error in units of the golden tensor's standard deviation. The golden values come from f32 arithmetic on
- * the stored weights: f32 differs by summation order only (measured 5e-6); bf16 rounds the weights of the f32 and f16
- * models and the input of every linear to 8 bits (measured: largest 5.1e-2, root mean square 9.8e-3). */
+/* Bounds on the error in units of the golden tensor's standard deviation. The golden values come
+ * from f32 arithmetic on the stored weights: f32 differs by summation order only (measured 5e-6);
+ * bf16 rounds the weights of the f32 and f16 models and the input of every linear to 8 bits
+ * (measured: largest 5.1e-2, root mean square 9.8e-3). */
 static const double bound_f32 = 1e-4, bound_bf16_max = 8e-2, bound_bf16_rms = 1.5e-2;
 
 static const char *const families[] = {
-    "llama", "llama-tied-mha", "llama-headdim-bias", "llama3-rope", "llama3-rope-old-config", "llama-linear-rope", "llama-sharded",
+    "llama",         "llama-tied-mha",         "llama-headdim-bias",
+    "llama3-rope",   "llama3-rope-old-config", "llama-linear-rope",
+    "llama-sharded",
 };
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
-/* Error of one stage against its golden tensor, relative to the standard deviation of the latter. */
-typedef struct deviation { double max, rms; } deviation;
+/* Error of one stage against its golden tensor, relative to the standard deviation of the latter.
+ */
+typedef struct deviation {
+    double max, rms;
+} deviation;
 
 typedef struct run {
     qep_model *model;
@@ -25,11 +32,11 @@ typedef struct run {
     qep_compute compute;
     int64_t n_seq, T;
     int32_t *ids;
-    float *x, *xq;            /* [n_seq, T, hidden] */
+    float *x, *xq; /* [n_seq, T, hidden] */
     float *in, *inq, *act, *actq;
     qep_block *block;
     qep_work *work;
-    deviation worst;          /* over all stages */
+    deviation worst; /* over all stages */
     uint64_t hash;
 } run;
 
@@ -53,15 +60,16 @@ static const qep_st_tensor *golden_tensor(const run *r, const char *name)
     return t;
 }
 
-/* The golden models were made in f32 and cast to the checkpoint's type as a whole, and with them the frequencies of the
- * rotary embedding; models that transformers loads from disk keep those in f32, and so do we. Without this the golden
- * values of 16-bit models are off by up to 4e-2. */
+/* The golden models were made in f32 and cast to the checkpoint's type as a whole, and with them
+ * the frequencies of the rotary embedding; models that transformers loads from disk keep those in
+ * f32, and so do we. Without this the golden values of 16-bit models are off by up to 4e-2. */
 static void round_frequencies(const qep_arch *a, qep_work *w)
 {
     const int64_t half = a->rope.dim / 2;
     float cos_[64], sin_[64];
     assert_true(half <= 64 && w->max_tokens > 1);
-    memcpy(cos_, w->rope_cos + half, (size_t)half * sizeof(float)); /* position 1: the frequencies themselves */
+    memcpy(cos_, w->rope_cos + half,
+           (size_t)half * sizeof(float)); /* position 1: the frequencies themselves */
     memcpy(sin_, w->rope_sin + half, (size_t)half * sizeof(float));
     for (int64_t i = 0; i < half; i++) {
         const float exact = (float)atan2((double)sin_[i], (double)cos_[i]);
@@ -147,8 +155,8 @@ static void run_block(run *r, int64_t s)
             qep_block_norm(r->block, g, x, r->T, r->in);
             qep_block_norm(r->block, g, xq, r->T, r->inq);
         }
-        qep_block_advance(r->block, g, r->T, normed ? r->in : r->act, normed ? r->inq : r->actq, x, xq, r->act, r->actq,
-                          err, r->work);
+        qep_block_advance(r->block, g, r->T, normed ? r->in : r->act, normed ? r->inq : r->actq, x,
+                          xq, r->act, r->actq, err, r->work);
         for (int i = 0; i < a->group_count[g]; i++) {
             assert_true(err[i].diff == 0.0);
             assert_true(err[i].ref > 0.0);
@@ -206,7 +214,8 @@ static void test_families(void **state)
     for (int i = 0; i < N_FAMILIES; i++) {
         char *dir = family_dir(families[i]);
         const deviation f32 = forward(dir, QEP_COMPUTE_F32), bf16 = forward(dir, QEP_COMPUTE_BF16);
-        print_message("# %-24s f32 max %.1e  bf16 max %.1e rms %.1e\n", families[i], f32.max, bf16.max, bf16.rms);
+        print_message("# %-24s f32 max %.1e  bf16 max %.1e rms %.1e\n", families[i], f32.max,
+                      bf16.max, bf16.rms);
         assert_le_f(f32.max, bound_f32);
         assert_le_f(bf16.max, bound_bf16_max);
         assert_le_f(bf16.rms, bound_bf16_rms);
@@ -219,8 +228,8 @@ static void test_families(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const others[] = {"gemma2", "gemma3", "mistral-window", "mixtral", "olmo2", "phi3", "qwen2", "qwen3",
-                                         "qwen3-moe"};
+    static const char *const others[] = {"gemma2", "gemma3", "mistral-window", "mixtral",  "olmo2",
+                                         "phi3",   "qwen2",  "qwen3",          "qwen3-moe"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         char *dir = family_dir(others[i]);
         qep_model *m = NULL;

@@ -1,40 +1,60 @@
-/* A small Llama in a new directory: random weights that depend on tensor name and seed only, with one thing wrong on
- * request. SPDX-License-Identifier: Apache-2.0 */
+/* A small Llama in a new directory: random weights that depend on tensor name and seed only, with
+ * one thing wrong on request.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_TOY_MODEL_H
 #define QEP_TOY_MODEL_H
 #include "qep_test.h"
 #include "qep/model.h"
 #include <unistd.h>
 
-enum { TOY_HIDDEN = 24, TOY_INTER = 37, TOY_HEADS = 3, TOY_KV = 1, TOY_DIM = 10, TOY_VOCAB = 41, TOY_BLOCKS = 2 };
+enum {
+    TOY_HIDDEN = 24,
+    TOY_INTER = 37,
+    TOY_HEADS = 3,
+    TOY_KV = 1,
+    TOY_DIM = 10,
+    TOY_VOCAB = 41,
+    TOY_BLOCKS = 2
+};
 
 /* What to do differently; NULL and 0: nothing. */
 typedef struct toy_edit {
-    const char *skip;                 /* leave this tensor out */
-    const char *reshape, *retype;     /* [3, 5] instead; I32 instead */
-    const char *damage;               /* element `at` becomes NaN */
+    const char *skip;             /* leave this tensor out */
+    const char *reshape, *retype; /* [3, 5] instead; I32 instead */
+    const char *damage;           /* element `at` becomes NaN */
     int64_t at;
-    const char *config;               /* text of config.json; "" writes none */
+    const char *config; /* text of config.json; "" writes none */
     bool no_weights, bias;
-    qep_dtype dtype;                  /* 0 (BOOL): F32 */
+    int64_t vocab;   /* rows of the embedding; config must agree */
+    qep_dtype dtype; /* 0 (BOOL): F32 */
 } toy_edit;
 
 static inline const char *toy_config(bool bias)
 {
-    return bias ? "{\"model_type\": \"llama\", \"hidden_size\": 24, \"intermediate_size\": 37, \"num_hidden_layers\": 2, "
-                  "\"num_attention_heads\": 3, \"num_key_value_heads\": 1, \"head_dim\": 10, \"vocab_size\": 41, "
+    return bias ? "{\"model_type\": \"llama\", \"hidden_size\": 24, \"intermediate_size\": 37, "
+                  "\"num_hidden_layers\": 2, "
+                  "\"num_attention_heads\": 3, \"num_key_value_heads\": 1, \"head_dim\": 10, "
+                  "\"vocab_size\": 41, "
                   "\"attention_bias\": true, \"mlp_bias\": true}"
-                : "{\"model_type\": \"llama\", \"hidden_size\": 24, \"intermediate_size\": 37, \"num_hidden_layers\": 2, "
-                  "\"num_attention_heads\": 3, \"num_key_value_heads\": 1, \"head_dim\": 10, \"vocab_size\": 41}";
+                : "{\"model_type\": \"llama\", \"hidden_size\": 24, \"intermediate_size\": 37, "
+                  "\"num_hidden_layers\": 2, "
+                  "\"num_attention_heads\": 3, \"num_key_value_heads\": 1, \"head_dim\": 10, "
+                  "\"vocab_size\": 41}";
 }
 
-static inline void toy_add(qep_st_layout *l, const toy_edit *e, const char *name, int64_t rows, int64_t cols)
+static inline void toy_add(qep_st_layout *l, const toy_edit *e, const char *name, int64_t rows,
+                           int64_t cols)
 {
     int64_t shape[2] = {rows, cols};
     if (e->skip && strcmp(name, e->skip) == 0) return;
-    if (e->reshape && strcmp(name, e->reshape) == 0) memcpy(shape, (int64_t[2]){3, 5}, sizeof shape);
+    if (e->reshape && strcmp(name, e->reshape) == 0)
+        memcpy(shape, (int64_t[2]){3, 5}, sizeof shape);
     const bool retype = e->retype && strcmp(name, e->retype) == 0;
-    assert_ok(qep_st_layout_add(l, name, retype ? QEP_I32 : e->dtype ? e->dtype : QEP_F32, cols ? 2 : 1, shape));
+    assert_ok(qep_st_layout_add(l, name,
+                                retype     ? QEP_I32
+                                : e->dtype ? e->dtype
+                                           : QEP_F32,
+                                cols ? 2 : 1, shape));
 }
 
 static inline void toy_add_all(qep_st_layout *l, const toy_edit *e)
@@ -43,14 +63,18 @@ static inline void toy_add_all(qep_st_layout *l, const toy_edit *e)
         const char *name;
         int64_t rows, cols;
     } parts[] = {
-        {"input_layernorm", TOY_HIDDEN, 0}, {"post_attention_layernorm", TOY_HIDDEN, 0},
-        {"self_attn.q_proj", TOY_HEADS * TOY_DIM, TOY_HIDDEN}, {"self_attn.k_proj", TOY_KV * TOY_DIM, TOY_HIDDEN},
-        {"self_attn.v_proj", TOY_KV * TOY_DIM, TOY_HIDDEN}, {"self_attn.o_proj", TOY_HIDDEN, TOY_HEADS * TOY_DIM},
-        {"mlp.gate_proj", TOY_INTER, TOY_HIDDEN}, {"mlp.up_proj", TOY_INTER, TOY_HIDDEN},
+        {"input_layernorm", TOY_HIDDEN, 0},
+        {"post_attention_layernorm", TOY_HIDDEN, 0},
+        {"self_attn.q_proj", TOY_HEADS * TOY_DIM, TOY_HIDDEN},
+        {"self_attn.k_proj", TOY_KV * TOY_DIM, TOY_HIDDEN},
+        {"self_attn.v_proj", TOY_KV * TOY_DIM, TOY_HIDDEN},
+        {"self_attn.o_proj", TOY_HIDDEN, TOY_HEADS * TOY_DIM},
+        {"mlp.gate_proj", TOY_INTER, TOY_HIDDEN},
+        {"mlp.up_proj", TOY_INTER, TOY_HIDDEN},
         {"mlp.down_proj", TOY_HIDDEN, TOY_INTER},
     };
     char name[96];
-    toy_add(l, e, "model.embed_tokens.weight", TOY_VOCAB, TOY_HIDDEN);
+    toy_add(l, e, "model.embed_tokens.weight", e->vocab ? e->vocab : TOY_VOCAB, TOY_HIDDEN);
     for (int b = 0; b < TOY_BLOCKS; b++) {
         for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
             snprintf(name, sizeof name, "model.layers.%d.%s.weight", b, parts[i].name);

@@ -1,14 +1,19 @@
-/* config.json -> architecture record: both spellings of RoPE and dtype, defaults, and everything that is refused.
+/* config.json -> architecture record: both spellings of RoPE and dtype, defaults, and everything
+ * that is refused.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "qep_test.h"
 #include "qep/model.h"
 
-static const char base_text[] =
-    "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_act\": \"silu\","
-    " \"hidden_size\": 64, \"intermediate_size\": 112, \"num_hidden_layers\": 3, \"num_attention_heads\": 4,"
-    " \"num_key_value_heads\": 2, \"head_dim\": 16, \"vocab_size\": 160, \"max_position_embeddings\": 128,"
-    " \"rms_norm_eps\": 1e-05, \"tie_word_embeddings\": false, \"attention_bias\": false, \"mlp_bias\": false,"
-    " \"dtype\": \"bfloat16\", \"rope_parameters\": {\"rope_theta\": 10000.0, \"rope_type\": \"default\"}}";
+static const char base_text[] = "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": "
+                                "\"llama\", \"hidden_act\": \"silu\","
+                                " \"hidden_size\": 64, \"intermediate_size\": 112, "
+                                "\"num_hidden_layers\": 3, \"num_attention_heads\": 4,"
+                                " \"num_key_value_heads\": 2, \"head_dim\": 16, \"vocab_size\": "
+                                "160, \"max_position_embeddings\": 128,"
+                                " \"rms_norm_eps\": 1e-05, \"tie_word_embeddings\": false, "
+                                "\"attention_bias\": false, \"mlp_bias\": false,"
+                                " \"dtype\": \"bfloat16\", \"rope_parameters\": {\"rope_theta\": "
+                                "10000.0, \"rope_type\": \"default\"}}";
 
 static qep_json *parse(const char *text)
 {
@@ -23,7 +28,8 @@ static qep_json *edited(const char *without, const char *edit)
     qep_json *config = parse(base_text), *changes = parse(edit), *value;
     const char *key;
     if (without) qep_json_remove(config, without);
-    for (void *it = qep_json_next(changes, NULL, &key, &value); it; it = qep_json_next(changes, it, &key, &value))
+    for (void *it = qep_json_next(changes, NULL, &key, &value); it;
+         it = qep_json_next(changes, it, &key, &value))
         qep_json_set(config, key, qep_json_copy(value));
     qep_json_free(&changes);
     return config;
@@ -110,9 +116,13 @@ static void test_defaults(void **state)
     assert_int_equal(arch_of(NULL, "{\"dtype\": \"torch.float32\"}").dtype, QEP_F32);
     assert_int_equal(arch_of("model_type", "{}").hidden, 64);
     assert_int_equal(arch_of("architectures", "{}").hidden, 64);
-    assert_int_equal(arch_of("hidden_act", "{\"quantization_config\": null, \"sliding_window\": null}").hidden, 64);
-    assert_int_equal(arch_of(NULL, "{\"sliding_window\": 4096, \"use_sliding_window\": false}").hidden, 64);
-    assert_int_equal(arch_of(NULL, "{\"unknown_key\": {\"a\": [1]}, \"pretraining_tp\": 1}").hidden, 64);
+    assert_int_equal(
+        arch_of("hidden_act", "{\"quantization_config\": null, \"sliding_window\": null}").hidden,
+        64);
+    assert_int_equal(
+        arch_of(NULL, "{\"sliding_window\": 4096, \"use_sliding_window\": false}").hidden, 64);
+    assert_int_equal(arch_of(NULL, "{\"unknown_key\": {\"a\": [1]}, \"pretraining_tp\": 1}").hidden,
+                     64);
 }
 
 static void test_rope(void **state)
@@ -121,11 +131,13 @@ static void test_rope(void **state)
     qep_rope r = arch_of("rope_parameters", "{\"rope_theta\": 5e5, \"rope_scaling\": null}").rope;
     assert_int_equal(r.type, QEP_ROPE_DEFAULT);
     assert_true(r.theta == 5e5);
-    r = arch_of("rope_parameters", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}").rope;
+    r = arch_of("rope_parameters", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}")
+            .rope;
     assert_int_equal(r.type, QEP_ROPE_LINEAR);
     assert_true(r.factor == 2.0 && r.theta == 1e4);
-    static const char llama3[] = "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
-                                 "\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 32%s}";
+    static const char llama3[] =
+        "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
+        "\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 32%s}";
     char inner[256], text[512];
     snprintf(inner, sizeof inner, llama3, "");
     snprintf(text, sizeof text, "{\"rope_theta\": 5e5, \"rope_scaling\": %s}", inner);
@@ -135,7 +147,8 @@ static void test_rope(void **state)
     const qep_rope new = arch_of(NULL, text).rope;
     assert_memory_equal(&old, &new, sizeof old);
     assert_int_equal(new.type, QEP_ROPE_LLAMA3);
-    assert_true(new.theta == 5e5 && new.factor == 8.0 && new.low_freq_factor == 1.0 && new.high_freq_factor == 4.0);
+    assert_true(new.theta == 5e5 && new.factor == 8.0 && new.low_freq_factor == 1.0 &&
+                new.high_freq_factor == 4.0);
     assert_int_equal(new.original_max_position, 32);
 }
 
@@ -145,7 +158,8 @@ static const struct {
 } bad[] = {
     {NULL, "{\"model_type\": \"gemma2\"}", "model_type \"gemma2\""},
     {NULL, "{\"model_type\": \"llama4\", \"architectures\": null}", "\"llama4\""},
-    {NULL, "{\"architectures\": [\"LlamaForSequenceClassification\"]}", "LlamaForSequenceClassification"},
+    {NULL, "{\"architectures\": [\"LlamaForSequenceClassification\"]}",
+     "LlamaForSequenceClassification"},
     {NULL, "{\"architectures\": \"LlamaForCausalLM\"}", "\"architectures\" must be a list"},
     {"model_type", "{\"architectures\": []}", "not supported"},
     {NULL, "{\"model_type\": 3}", "\"model_type\" must be a string"},
@@ -176,18 +190,25 @@ static const struct {
     {NULL, "{\"tie_word_embeddings\": 1}", "true or false"},
     {NULL, "{\"attention_bias\": \"no\"}", "true or false"},
     {NULL, "{\"partial_rotary_factor\": 0.5}", "partial_rotary_factor"},
-    {NULL, "{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}", "rope_parameters.partial_rotary_factor"},
+    {NULL, "{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}",
+     "rope_parameters.partial_rotary_factor"},
     {NULL, "{\"rope_parameters\": 7}", "\"rope_parameters\" must be an object"},
     {NULL, "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4.0}}", "\"yarn\""},
-    {NULL, "{\"rope_parameters\": {\"rope_type\": \"linear\"}}", "rope_parameters.factor\" is missing"},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"linear\"}}",
+     "rope_parameters.factor\" is missing"},
     {NULL, "{\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 0}}", "greater than 0"},
     {NULL, "{\"rope_parameters\": {\"rope_theta\": -1}}", "rope_parameters.rope_theta"},
     {NULL, "{\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e4}}}", "layer to layer"},
-    {"rope_parameters", "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}}", "rope_scaling.type"},
-    {NULL, "{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, "
-           "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}", "greater than low_freq_factor"},
-    {NULL, "{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
-           "\"high_freq_factor\": 4}}", "original_max_position_embeddings\" is missing"},
+    {"rope_parameters", "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}}",
+     "rope_scaling.type"},
+    {NULL,
+     "{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, "
+     "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
+     "greater than low_freq_factor"},
+    {NULL,
+     "{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+     "\"high_freq_factor\": 4}}",
+     "original_max_position_embeddings\" is missing"},
 };
 
 static void test_refused(void **state)
@@ -200,7 +221,8 @@ static void test_refused(void **state)
         const char *text = qep_error_text();
         if (st != QEP_E_INPUT || !strstr(text, bad[i].message) || !strstr(text, "dir/config.json"))
             fail_msg("without %s, with %s: status %d, message \"%s\" lacks \"%s\" or the file",
-                     bad[i].without ? bad[i].without : "nothing", bad[i].edit, (int)st, text, bad[i].message);
+                     bad[i].without ? bad[i].without : "nothing", bad[i].edit, (int)st, text,
+                     bad[i].message);
         qep_json_free(&config);
     }
     qep_arch a;
@@ -231,8 +253,9 @@ static void test_sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base),  cmocka_unit_test(test_linears), cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_rope),  cmocka_unit_test(test_refused), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_base),     cmocka_unit_test(test_linears),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_refused),  cmocka_unit_test(test_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
