@@ -76,6 +76,12 @@ static inline double relative(const double *a, const double *b, int64_t n)
     return sqrt(num / den);
 }
 
+/* The larger error; a NaN wins (fmax would drop it). */
+static inline double worse(double a, double b)
+{
+    return a <= b ? b : (b <= a ? a : NAN);
+}
+
 static inline int run_solve_tests(int argc, char **argv, int (*group)(void))
 {
     world = qep_par_start(&argc, &argv);
