@@ -48,7 +48,7 @@ typedef struct qep_config {
     qep_named_file *evaluation; int64_t n_evaluation; /* [evaluation] data = name:file, ... */
     int64_t evaluation_length;              /* 0: as calibration */
     int64_t evaluation_tokens;              /* limit per set, 0: all */
-    char *checkpoint_path;                  /* with its .h5; default <output>/checkpoint.h5 */
+    char *checkpoint_path;                  /* default <output>/checkpoint; the file is <path>.h5 */
     int64_t checkpoint_every, checkpoint_keep; /* every 0: never */
     const char *compute;                    /* bf16 | f32 */
     int64_t threads;                        /* 0: OMP_NUM_THREADS, else cores / ranks of the node */

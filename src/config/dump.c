@@ -9,7 +9,7 @@
 /* True when the checkpoint lies where it lies unless somebody sets it: then "auto" keeps the dump usable with another output. */
 static bool checkpoint_is_default(const qep_config *c)
 {
-    char *def = qep_path_join(c->output_path, "checkpoint.h5");
+    char *def = qep_path_join(c->output_path, "checkpoint");
     bool same = qep_same(def, c->checkpoint_path);
     qep_free(def);
     return same;
@@ -46,7 +46,7 @@ static void dump_section(const qep_config *c, const char *section, qep_text *t)
         if (!qep_same(k->section, section)) continue;
         bool derived = k->offset == offsetof(qep_config, checkpoint_path) && !k->linear && checkpoint_is_default(c);
         if (derived) {
-            qep_text_add(t, "# the file: %s\n%s = %s\n", c->checkpoint_path, k->name, k->special);
+            qep_text_add(t, "# the file: %s.h5\n%s = %s\n", c->checkpoint_path, k->name, k->special);
         } else {
             add_pair(t, k->name, k, c, &c->linear);
         }

@@ -195,19 +195,13 @@ static qep_status read_set(parser *ps, const char *set, int index)
     return st;
 }
 
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t n = strlen(s), m = strlen(tail);
-    return n >= m && qep_same(s + n - m, tail);
-}
-
-/* <output>/checkpoint unless set; the file's ending is added. */
+/* <output>/checkpoint unless set; without the ending .h5, which the user of the path adds. */
 static void finish_checkpoint_path(qep_config *c)
 {
-    char *old = c->checkpoint_path ? qep_strdup("config.path", c->checkpoint_path) : qep_path_join(c->output_path, "checkpoint");
-    qep_free(c->checkpoint_path);
-    c->checkpoint_path = ends_with(old, ".h5") ? qep_strdup("config.path", old) : qep_strf("config.path", "%s.h5", old);
-    qep_free(old);
+    if (!c->checkpoint_path) c->checkpoint_path = qep_path_join(c->output_path, "checkpoint");
+    char *name = strrchr(c->checkpoint_path, '/');
+    name = name ? name + 1 : c->checkpoint_path;
+    for (size_t n = strlen(name); n > 3 && qep_same(name + n - 3, ".h5"); n -= 3) name[n - 3] = '\0';
 }
 
 qep_status qep_config_parse(const char *text, const char *source, const char *const *sets, int n_sets, qep_config **out)

@@ -55,7 +55,7 @@ static void defaults(void **state)
     assert_int_equal(c->n_evaluation, 0);
     assert_int_equal(c->evaluation_length, 0);
     assert_int_equal(c->evaluation_tokens, 0);
-    assert_string_equal(c->checkpoint_path, "/o/checkpoint.h5");
+    assert_string_equal(c->checkpoint_path, "/o/checkpoint");
     assert_int_equal(c->checkpoint_every, 1);
     assert_int_equal(c->checkpoint_keep, 2);
     assert_string_equal(c->compute, "bf16");
@@ -112,7 +112,7 @@ static void every_key(void **state)
     assert_string_equal(c->evaluation[1].path, "/t.h5:/ids");
     assert_int_equal(c->evaluation_length, 64);
     assert_int_equal(c->evaluation_tokens, 1000);
-    assert_string_equal(c->checkpoint_path, "/ck/a.h5");
+    assert_string_equal(c->checkpoint_path, "/ck/a");
     assert_int_equal(c->checkpoint_every, 0);
     assert_int_equal(c->checkpoint_keep, 1);
     assert_string_equal(c->compute, "f32");
@@ -243,7 +243,8 @@ static void checkpoint_names(void **state)
 {
     (void)state;
     static const struct { const char *line, *path; } row[] = {
-        {"path = auto", "/o/checkpoint.h5"}, {"path = /x/auto", "/x/auto.h5"}, {"path = y.h5", "/dir/y.h5"}, {"path = .h5", "/dir/.h5"}};
+        {"path = auto", "/o/checkpoint"}, {"path = /x/auto", "/x/auto"}, {"path = y.h5", "/dir/y"},
+        {"path = y.h5.h5", "/dir/y"}, {"path = .h5", "/dir/.h5"}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char *text = qep_strf("test", HEAD "[checkpoint]\n%s\n", row[i].line);
         qep_config *c = parse(text, NULL, 0);
