@@ -49,10 +49,10 @@ void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, const 
 }
 
 /* A number, or an empty field when it is not known. */
-static void put_number(FILE *f, const char *format, double v)
+static void put_number(FILE *f, int digits, double v)
 {
     fputc(',', f);
-    if (isfinite(v)) fprintf(f, format, v);
+    if (isfinite(v)) fprintf(f, "%.*g", digits, v);
 }
 
 static void put_line(FILE *f, const qep_run *r, int64_t i)
@@ -63,14 +63,14 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     bool q = qep_layer_needs_c(c);
     fprintf(f, "%s,%s%s,%d,%lld,%lld,%lld,%lld", l->module, q ? "qep+" : "", c->method, l->spec.bits, (long long)l->spec.group_size,
             (long long)l->rows, (long long)l->cols, (long long)r->corpus->calibration_tokens);
-    put_number(f, "%g", rec->layer.alpha);
-    put_number(f, "%g", rec->layer.correction_damping);
-    put_number(f, "%g", rec->layer.damping);
+    put_number(f, 6, rec->layer.alpha);
+    put_number(f, 6, rec->layer.correction_damping);
+    put_number(f, 6, rec->layer.damping);
     fprintf(f, ",%d", rec->layer.attempts);
-    put_number(f, "%.9g", rec->error_before);
-    put_number(f, "%.9g", rec->error_after);
-    put_number(f, "%.9g", rec->layer.max_scale);
-    put_number(f, "%.3f", rec->layer.seconds);
+    put_number(f, 9, rec->error_before);
+    put_number(f, 9, rec->error_after);
+    put_number(f, 9, rec->layer.max_scale);
+    put_number(f, 4, rec->layer.seconds);
     fprintf(f, ",%d\n", rec->layer.fallback);
 }
 
