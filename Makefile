@@ -113,7 +113,8 @@ test: $(O)/tests/$(T)   ## build and run one test: T=unit/MODULE/test_X [NP=n]
 # Targets that install what is missing build in a second make, which sees the installed libraries.
 NPS       ?= 1 2 3 4
 RUN_TESTS := $(sort $(wildcard tests/run/*.sh))
-RUN_ALL    = O=$(O) NPS="$(NPS)" tests/support/run_all.sh
+LINT_ENV   = O=$(O) MPICC='$(MPICC)' PKG_CFLAGS='$(PKG_CFLAGS)'
+RUN_ALL    = $(LINT_ENV) NPS="$(NPS)" tests/support/run_all.sh
 FLAG_J     = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 AGAIN      = $(MAKE) --no-print-directory $(FLAG_J)
 
@@ -147,7 +148,7 @@ lint-libs: $(ALL_LIBS)
 uses:   # "module: modules it may use", for lint
 	@$(foreach m,$(MODULES),echo '$(m): $(USES_$(m))';)
 lint: lint-libs   ## floors, doors, banned calls, headers, symbols, long functions, shell scripts
-	@O=$(O) MPICC='$(MPICC)' PKG_CFLAGS='$(PKG_CFLAGS)' tests/lint/lint.sh
+	@$(LINT_ENV) tests/lint/lint.sh
 
 check-slurm: deps   ## the Slurm job script on a real Slurm that is started for it (installs slurm-wlm and munge)
 	@$(AGAIN) all

@@ -31,11 +31,11 @@ count() {
         }' "$3"
 }
 
-# one NAME SCRIPT? NP LIMIT COMMAND...
+# one LABEL SCRIPT? NP LIMIT COMMAND...
 one() {
-    name=$1 script=$2 np=$3 limit=$4
+    label=$1 script=$2 np=$3 limit=$4
     shift 4
-    log=$logs/$(echo "$name" | tr '/ ' '__').log
+    log=$logs/$(echo "$label" | tr '/ ' '__').log
     start=$(date +%s)
     QEP_TEST_TIMEOUT=$limit "$here/run_test.sh" "$np" "$@" >"$log" 2>&1
     code=$?
@@ -46,7 +46,7 @@ one() {
     word=ok
     [ "$1" = 0 ] && word=skip
     [ "$2" = 0 ] || word=FAIL
-    printf '%-4s %-46s %4d passed' "$word" "$name" "$1"
+    printf '%-4s %-46s %4d passed' "$word" "$label" "$1"
     [ "$2" = 0 ] || printf ', %d failed' "$2"
     [ "$3" = 0 ] || printf ', %d skipped' "$3"
     printf '  %d s\n' $(($(date +%s) - start))
