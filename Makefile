@@ -52,6 +52,9 @@ LIB      = $(O)/lib/libqep_$(1).a
 LIBS_OF  = $(foreach m,$(1) $(USES_$(1)),$(call LIB,$(m)))
 ALL_LIBS := $(foreach m,$(MODULES),$(call LIB,$(m)))
 
+# short lines instead of whole commands; make V=1 shows these
+say = $(if $(V),,@echo '  $(1)' &&)
+
 # --- programs ------------------------------------------------------------------------
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -60,11 +63,11 @@ SHELL := /bin/sh
 all: $(O)/qep_mpi   ## build the program: build/release/qep_mpi (BUILD=release|debug|asan)
 
 $(O)/qep_mpi: $(O)/run/main.o $(ALL_LIBS)
-	$(MPICC) $(CFLAGS_ALL) -o $@ $(O)/run/main.o -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) $(LDFLAGS)
+	$(call say,link $@) $(MPICC) $(CFLAGS_ALL) -o $@ $(O)/run/main.o -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) $(LDFLAGS)
 
 $(O)/%.o: src/%.c $(O)/flags
 	@mkdir -p $(@D)
-	$(MPICC) $(CFLAGS_ALL) -Iinclude -I$(O)/gen $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc   $<) $(MPICC) $(CFLAGS_ALL) -Iinclude -I$(O)/gen $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(O)/base/version.o: $(O)/gen/version_gen.h
 
@@ -72,7 +75,7 @@ define LIB_RULE
 $(call LIB,$(1)): $(call OBJ,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	@ar rcs $$@ $$^
 endef
 $(foreach m,$(MODULES),$(eval $(call LIB_RULE,$(m))))
 
@@ -98,7 +101,7 @@ module_of = $(word 2,$(subst /, ,$(1)))
 define TEST_RULE
 $(O)/tests/$(1): tests/$(1).c $(wildcard tests/support/*.c tests/support/*.h) $(call LIBS_OF,$(call module_of,$(1))) $(sort $(call LIB,safetensors) $(call LIB,tensor) $(call LIB,base))
 	@mkdir -p $$(@D)
-	$(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -o $$@ $$< $$(wildcard tests/support/*.c) \
+	$$(call say,test $$@) $(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -o $$@ $$< $$(wildcard tests/support/*.c) \
 	  -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka $(LIBS) $(LDFLAGS)
 endef
 $(foreach t,$(patsubst tests/%.c,%,$(UNIT_SRC) $(MPI_SRC)),$(eval $(call TEST_RULE,$(t))))
@@ -129,7 +132,7 @@ check: deps   ## install what is missing, build, run every test and lint
 	@$(MAKE) --no-print-directory checked
 
 checked: lint-libs
-	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) mpi $(MPI_BIN) run $(RUN_TESTS)
+	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) mpi $(MPI_BIN) run $(RUN_TESTS) tests/quickstart/quickstart.sh
 
 check-unit: $(UNIT_BIN)   ## tests of one process
 	@$(RUN_ALL) unit $^
@@ -168,7 +171,7 @@ BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
 BENCH_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(BENCH_SRC))
 $(O)/tests/bench/%: tests/bench/%.c $(ALL_LIBS)
 	@mkdir -p $(@D)
-	$(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -o $@ $< \
+	$(call say,bench $@) $(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -o $@ $< \
 	  -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) $(LDFLAGS)
 bench: all $(BENCH_BIN)   ## time each part against the machine's floor [NP=n]
 	@test -n "$(BENCH_BIN)" || { echo 'no benchmarks in tests/bench' >&2; exit 1; }
@@ -190,6 +193,6 @@ clean:   ## remove build/
 
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
-	@echo 'Variables (command line or config.mk): BUILD MPICC CFLAGS LDFLAGS ARCH PKGS BLAS_LIBS DNNL_LIBS PREFIX DESTDIR NPS JOBS'
+	@echo 'Variables (command line or config.mk): V BUILD MPICC CFLAGS LDFLAGS ARCH PKGS BLAS_LIBS DNNL_LIBS PREFIX DESTDIR NPS JOBS'
 
 -include $(wildcard $(O)/*/*.d $(O)/tests/*/*.d $(O)/tests/*/*/*.d)
