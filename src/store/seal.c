@@ -102,8 +102,11 @@ void qep_store_close_all(qep_store **store)
     if (s->file >= 0)
         H5Fclose(s->file);
     qep_barrier_all(s->comm); /* nobody writes any more */
-    if (s->tmp && qep_rank(s->comm) == 0)
-        (void)unlink(s->tmp); /* gone already when it was published */
+    if (s->tmp) {
+        if (qep_rank(s->comm) == 0)
+            (void)unlink(s->tmp); /* gone already when it was published */
+        qep_barrier_all(s->comm); /* to every rank it is gone when this returns */
+    }
     qep_free(s->tmp);
     qep_free(s->path);
     qep_free(s);
