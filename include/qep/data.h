@@ -23,7 +23,7 @@ QEP_MUST_CHECK qep_status qep_source_read(qep_source *s, int64_t row, int64_t fi
 
 typedef struct qep_mt19937 { uint32_t s[624]; int at; } qep_mt19937;
 void qep_mt_seed(qep_mt19937 *r, uint64_t seed);               /* random.seed(int) : init_by_array */
-int64_t qep_mt_randint(qep_mt19937 *r, int64_t a, int64_t b);  /* random.randint(a, b), a <= b, span below 2^32 */
+int64_t qep_mt_randint(qep_mt19937 *r, int64_t a, int64_t b);  /* random.randint(a, b), a <= b */
 
 /* --- the sequences of a run ------------------------------------------------------------------------ */
 

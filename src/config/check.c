@@ -8,19 +8,23 @@ static qep_place place_of(const qep_origin *o, const char *section, const char *
     int row = qep_key_find(at >= 0 ? "override" : section, key);
     QEP_REQUIRE(row >= 0);
     int from = at >= 0 ? o->over[at * qep_n_keys + row] : o->keys[row];
-    return (qep_place){o->source, from > 0 ? from : 0, from < 0 ? o->sets[-from - 1] : NULL, section, key};
+    return (qep_place){o->source, from > 0 ? from : 0, from < 0 ? o->sets[-from - 1] : NULL,
+                       section, key};
 }
 
-static qep_status need(const qep_origin *o, const char *section, const char *key, bool there, const char *why)
+static qep_status need(const qep_origin *o, const char *section, const char *key, bool there,
+                       const char *why)
 {
     if (there) return QEP_OK;
     qep_place p = place_of(o, section, key, -1);
-    return qep_place_fail(&p, "%s; add it to [%s] or give --set %s.%s=...", why, section, section, key);
+    return qep_place_fail(&p, "%s; add it to [%s] or give --set %s.%s=...", why, section, section,
+                          key);
 }
 
 static bool uses_hessian(const qep_linear_config *l)
 {
-    return qep_same(l->method, "gptq") || (qep_same(l->method, "rtn") && qep_same(l->correction, "qep"));
+    return qep_same(l->method, "gptq") ||
+           (qep_same(l->method, "rtn") && qep_same(l->correction, "qep"));
 }
 
 /* The effective settings of an override's modules, as far as this override alone tells. */
@@ -40,8 +44,10 @@ static qep_status check_linear(const qep_config *c, const qep_origin *o, int64_t
     char *section = ov ? qep_strf("config.text", "override %s", ov->name) : NULL;
     qep_place p = place_of(o, section ? section : "quantization", "clip", at);
     if (p.line == 0 && !p.set) p = place_of(o, section ? section : "quantization", "method", at);
-    qep_status st = qep_place_fail(&p, "clip = hessian cannot be used with method = rtn: rounding to nearest forms no Hessian; "
-                                   "use clip = mse (or none), or method = gptq");
+    qep_status st = qep_place_fail(
+        &p,
+        "clip = hessian cannot be used with method = rtn: rounding to nearest forms no Hessian; "
+        "use clip = mse (or none), or method = gptq");
     qep_free(section);
     return st;
 }
@@ -55,7 +61,8 @@ static qep_status check_override(const qep_config *c, const qep_origin *o, int64
     if (!ov->match) {
         st = qep_place_fail(&p, "match is missing; add match = GLOB, for example model.layers.0.*");
     } else if (!ov->set) {
-        st = qep_place_fail(&p, "the section changes nothing; add a setting such as bits = 8, or remove it");
+        st = qep_place_fail(
+            &p, "the section changes nothing; add a setting such as bits = 8, or remove it");
     } else {
         st = check_linear(c, o, at);
     }
@@ -72,7 +79,8 @@ static qep_status check_calibration(const qep_config *c, const qep_origin *o)
         needed = needed || uses_hessian(&l);
     }
     return need(o, "calibration", "data", !needed,
-                "missing: method = gptq and correction.method = qep need calibration tokens (only rtn without correction does not)");
+                "missing: method = gptq and correction.method = qep need calibration tokens (only "
+                "rtn without correction does not)");
 }
 
 qep_status qep_config_check(const qep_config *c, const qep_origin *o)
@@ -82,7 +90,9 @@ qep_status qep_config_check(const qep_config *c, const qep_origin *o)
                  "missing: the directory for the result (log, tables and summary go there too)"));
     if (qep_same(c->model_path, c->output_path)) {
         qep_place p = place_of(o, "output", "path", -1);
-        return qep_place_fail(&p, "%s is the model's own directory; choose another one, the model is not overwritten", c->output_path);
+        return qep_place_fail(
+            &p, "%s is the model's own directory; choose another one, the model is not overwritten",
+            c->output_path);
     }
     QEP_TRY(check_linear(c, o, -1));
     for (int64_t i = 0; i < c->n_overrides; i++) QEP_TRY(check_override(c, o, i));
@@ -98,8 +108,9 @@ qep_status qep_config_check_modules(const qep_config *c, const char *const *modu
         if (found) continue;
         char *section = qep_strf("config.text", "override %s", ov->name);
         qep_place p = {c->source, ov->line, NULL, section, "match"};
-        qep_status st = qep_place_fail(&p, "%s matches no linear of this model; they are named like %s", ov->match,
-                                       n > 0 ? modules[0] : "(there are none)");
+        qep_status st =
+            qep_place_fail(&p, "%s matches no linear of this model; they are named like %s",
+                           ov->match, n > 0 ? modules[0] : "(there are none)");
         qep_free(section);
         return st;
     }
@@ -107,8 +118,11 @@ qep_status qep_config_check_modules(const qep_config *c, const char *const *modu
         qep_linear_config l;
         qep_config_linear(c, modules[j], &l);
         if (!qep_same(l.clip, "hessian") || !qep_same(l.method, "rtn")) continue;
-        return qep_fail(QEP_E_CONFIG, "%s: the overrides together give %s method = rtn with clip = hessian, which needs a Hessian; "
-                        "set clip = mse where method = rtn is set", c->source, modules[j]);
+        return qep_fail(QEP_E_CONFIG,
+                        "%s: the overrides together give %s method = rtn with clip = hessian, "
+                        "which needs a Hessian; "
+                        "set clip = mse where method = rtn is set",
+                        c->source, modules[j]);
     }
     return QEP_OK;
 }

@@ -36,22 +36,23 @@ typedef enum qep_key_type {
 typedef struct qep_key {
     const char *section, *name;
     qep_key_type type;
-    bool linear;               /* offset lies in qep_linear_config, not in qep_config */
-    bool identity;             /* the result depends on it */
-    size_t offset, count_at;   /* count_at: of a list's length */
-    const char *def;           /* value when nobody sets it; NULL: not set */
-    const char *example;       /* stands for def in the reference file when def is NULL */
+    bool linear;                /* offset lies in qep_linear_config, not in qep_config */
+    bool identity;              /* the result depends on it */
+    size_t offset, count_at;    /* count_at: of a list's length */
+    const char *def;            /* value when nobody sets it; NULL: not set */
+    const char *example;        /* stands for def in the reference file when def is NULL */
     const char *const *choices; /* NULL-terminated */
     double min, max;
-    const char *special;       /* a word that stands for special_value */
+    const char *special; /* a word that stands for special_value */
     int64_t special_value;
-    const char *in_override;   /* its name in [override NAME]; NULL: not allowed there */
+    const char *in_override; /* its name in [override NAME]; NULL: not allowed there */
     const char *help;
 } qep_key;
 
 extern const qep_key qep_keys[];
 extern const int qep_n_keys;
-extern const char *const qep_sections[]; /* in the order of the file, NULL-terminated; with "override" */
+extern const char
+    *const qep_sections[]; /* in the order of the file, NULL-terminated; with "override" */
 
 /* Row of section.name, -1 when there is none. section "override": the names that hold there. */
 int qep_key_find(const char *section, const char *name);
@@ -72,7 +73,8 @@ typedef struct qep_place {
     const char *section; /* "quantization" or "override NAME" */
     const char *key;     /* NULL: the section itself */
 } qep_place;
-/* "run.ini:12: quantization.bits: <message>", or "--set quantization.bits=5: <message>". QEP_E_CONFIG. */
+/* "run.ini:12: quantization.bits: <message>", or "--set quantization.bits=5: <message>".
+ * QEP_E_CONFIG. */
 qep_status qep_place_fail(const qep_place *p, const char *fmt, ...) QEP_PRINTF(2, 3);
 
 /* --- INI text ----------------------------------------------------------------------------- */
@@ -91,7 +93,7 @@ typedef struct qep_ini {
 QEP_MUST_CHECK qep_status qep_ini_read(const char *text, const char *source, qep_ini *ini);
 void qep_ini_free(qep_ini *ini);
 char *qep_slice(const char *begin, const char *end); /* a copy of [begin, end), qep_free */
-bool qep_section_name_ok(const char *section); /* known shape: "word" or "override NAME" */
+bool qep_section_name_ok(const char *section);       /* known shape: "word" or "override NAME" */
 /* NULL, or the NAME of "override NAME" (borrowed). */
 const char *qep_override_name(const char *section);
 
@@ -100,15 +102,18 @@ const char *qep_override_name(const char *section);
 /* Quotes off, ${NAME} in: *out (qep_free). The text must be one value. */
 QEP_MUST_CHECK qep_status qep_value_scalar(const qep_place *p, const char *raw, char **out);
 /* Comma list of such values; an empty text is an empty list. */
-QEP_MUST_CHECK qep_status qep_value_list(const qep_place *p, const char *raw, char ***out, int64_t *n);
+QEP_MUST_CHECK qep_status qep_value_list(const qep_place *p, const char *raw, char ***out,
+                                         int64_t *n);
 void qep_free_strings(char **s, int64_t n);
-/* Parses raw into the key's variable at `value` (its old content is freed). dir: relative paths start there. */
-QEP_MUST_CHECK qep_status qep_key_parse(const qep_key *k, const qep_place *p, const char *raw, const char *dir,
-                                        qep_config *c, qep_linear_config *lin);
+/* Parses raw into the key's variable at `value` (its old content is freed). dir: relative paths
+ * start there. */
+QEP_MUST_CHECK qep_status qep_key_parse(const qep_key *k, const qep_place *p, const char *raw,
+                                        const char *dir, qep_config *c, qep_linear_config *lin);
 /* Frees what the key's variable owns. */
 void qep_key_clear(const qep_key *k, qep_config *c, qep_linear_config *lin);
 /* The value as text that parses to the same value. */
-void qep_key_print(const qep_key *k, const qep_config *c, const qep_linear_config *lin, qep_text *t);
+void qep_key_print(const qep_key *k, const qep_config *c, const qep_linear_config *lin,
+                   qep_text *t);
 /* Text so that it reads back as one value or one item of a list. */
 void qep_item_print(const char *s, qep_text *t);
 /* Shortest text that reads back as v. */
@@ -123,12 +128,13 @@ char *qep_path_absolute(const char *dir, const char *path);
 
 /* --- combinations ----------------------------------------------------------------------------- */
 
-/* Where every key was set: row -> 0 default, line, or -(number of the --set + 1). One row of this per [override] too. */
+/* Where every key was set: row -> 0 default, line, or -(number of the --set + 1). One row of this
+ * per [override] too. */
 typedef struct qep_origin {
     const char *source;
     const char *const *sets;
-    int *keys;  /* [qep_n_keys] */
-    int *over;  /* [n_overrides][qep_n_keys] */
+    int *keys; /* [qep_n_keys] */
+    int *over; /* [n_overrides][qep_n_keys] */
 } qep_origin;
 QEP_MUST_CHECK qep_status qep_config_check(const qep_config *c, const qep_origin *o);
 /* Puts the override's set values over lin. */

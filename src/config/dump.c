@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* True when the checkpoint lies where it lies unless somebody sets it: then "auto" keeps the dump usable with another output. */
+/* True when the checkpoint lies where it lies unless somebody sets it: then "auto" keeps the dump
+ * usable with another output. */
 static bool checkpoint_is_default(const qep_config *c)
 {
     char *def = qep_path_join(c->output_path, "checkpoint");
@@ -16,7 +17,8 @@ static bool checkpoint_is_default(const qep_config *c)
 }
 
 /* "name = value"; nothing behind the equals sign of an empty list. */
-static void add_pair(qep_text *t, const char *name, const qep_key *k, const qep_config *c, const qep_linear_config *lin)
+static void add_pair(qep_text *t, const char *name, const qep_key *k, const qep_config *c,
+                     const qep_linear_config *lin)
 {
     qep_text_add(t, "%s = ", name);
     qep_key_print(k, c, lin, t);
@@ -44,9 +46,11 @@ static void dump_section(const qep_config *c, const char *section, qep_text *t)
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
         if (!qep_same(k->section, section)) continue;
-        bool derived = k->offset == offsetof(qep_config, checkpoint_path) && !k->linear && checkpoint_is_default(c);
+        bool derived = k->offset == offsetof(qep_config, checkpoint_path) && !k->linear &&
+                       checkpoint_is_default(c);
         if (derived) {
-            qep_text_add(t, "# the file: %s.h5\n%s = %s\n", c->checkpoint_path, k->name, k->special);
+            qep_text_add(t, "# the file: %s.h5\n%s = %s\n", c->checkpoint_path, k->name,
+                         k->special);
         } else {
             add_pair(t, k->name, k, c, &c->linear);
         }
@@ -56,7 +60,8 @@ static void dump_section(const qep_config *c, const char *section, qep_text *t)
 char *qep_config_dump(const qep_config *c)
 {
     qep_text t = {0};
-    qep_text_add(&t, "# Complete effective configuration of a run of qep_mpi; usable as its input.\n");
+    qep_text_add(&t,
+                 "# Complete effective configuration of a run of qep_mpi; usable as its input.\n");
     for (const char *const *s = qep_sections; *s; s++) {
         if (!qep_same(*s, "override")) {
             dump_section(c, *s, &t);
@@ -84,8 +89,8 @@ static void add_line(lines *l, char *text)
 }
 
 /* prefix.name = value */
-static void identity_line(lines *l, const char *prefix, const char *name, const qep_key *k, const qep_config *c,
-                          const qep_linear_config *lin)
+static void identity_line(lines *l, const char *prefix, const char *name, const qep_key *k,
+                          const qep_config *c, const qep_linear_config *lin)
 {
     qep_text t = {0};
     qep_text_add(&t, "%s.", prefix);

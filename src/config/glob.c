@@ -1,9 +1,11 @@
-/* Globs with * and ?, and the nearest name to a misspelt one. SPDX-License-Identifier: Apache-2.0 */
+/* Globs with * and ?, and the nearest name to a misspelt one. SPDX-License-Identifier: Apache-2.0
+ */
 #include "config_priv.h"
 
 #include <string.h>
 
-/* Linear scan with one point of return: the last * takes one character more when the rest does not fit. */
+/* Linear scan with one point of return: the last * takes one character more when the rest does not
+ * fit. */
 bool qep_glob(const char *pattern, const char *name)
 {
     const char *star = NULL, *retry = NULL;
@@ -27,7 +29,8 @@ bool qep_glob(const char *pattern, const char *name)
 
 enum { word_cap = 40 };
 
-/* Levenshtein distance, with a swap of neighbours as one step; only the first word_cap characters count. */
+/* Levenshtein distance, with a swap of neighbours as one step; only the first word_cap characters
+ * count. */
 static int distance(const char *a, const char *b)
 {
     int na = (int)strnlen(a, word_cap), nb = (int)strnlen(b, word_cap);

@@ -1,6 +1,6 @@
-/* Reader of INI text: [section], key = value, comments with # or ; at the start of a line or after white space, values may be
- * quoted. Knows no keys. Lines of any length; CRLF and a byte-order mark are taken.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Reader of INI text: [section], key = value, comments with # or ; at the start of a line or after
+ * white space, values may be quoted. Knows no keys. Lines of any length; CRLF and a byte-order mark
+ * are taken. SPDX-License-Identifier: Apache-2.0 */
 #include "config_priv.h"
 
 #include <string.h>
@@ -37,7 +37,8 @@ static qep_status line_fail(const reader *r, const char *what)
 
 static bool name_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
 }
 
 static bool word_ok(const char *s)
@@ -64,10 +65,12 @@ static void push(reader *r, char *key, char *value)
 {
     qep_ini *ini = r->ini;
     ini->entries = qep_realloc(ini->entries, "config.ini", ini->n + 1, sizeof *ini->entries);
-    ini->entries[ini->n++] = (qep_ini_entry){qep_strdup("config.text", r->section), key, value, r->line};
+    ini->entries[ini->n++] =
+        (qep_ini_entry){qep_strdup("config.text", r->section), key, value, r->line};
 }
 
-/* The earlier line that has the same section (key NULL) or the same key of it; 0 when there is none. */
+/* The earlier line that has the same section (key NULL) or the same key of it; 0 when there is
+ * none. */
 static int earlier(const qep_ini *ini, const char *section, const char *key)
 {
     for (int64_t i = 0; i < ini->n; i++) {
@@ -86,7 +89,8 @@ static qep_status read_header(reader *r, const char *begin, const char *end)
     if (!close) return line_fail(r, "a section header needs a closing bracket: [section]");
     const char *rest = close + 1;
     while (rest < end && is_space(*rest)) rest++;
-    if (rest < end && *rest != '#' && *rest != ';') return line_fail(r, "only a comment may follow a section header");
+    if (rest < end && *rest != '#' && *rest != ';')
+        return line_fail(r, "only a comment may follow a section header");
     begin++;
     trim(&begin, &close);
     char *name = qep_slice(begin, close);
@@ -101,19 +105,24 @@ static qep_status read_header(reader *r, const char *begin, const char *end)
     qep_free(r->section);
     r->section = name;
     if (!qep_section_name_ok(name)) {
-        return qep_fail(QEP_E_CONFIG, "%s:%d: [%s]: a section is [word] or [override NAME]; names are made of letters, digits and _ - .",
+        return qep_fail(QEP_E_CONFIG,
+                        "%s:%d: [%s]: a section is [word] or [override NAME]; names are made of "
+                        "letters, digits and _ - .",
                         r->source, r->line, name);
     }
     int before = earlier(r->ini, name, NULL);
     if (before) {
-        return qep_fail(QEP_E_CONFIG, "%s:%d: [%s]: the section is already there in line %d; put its keys together",
-                        r->source, r->line, name, before);
+        return qep_fail(
+            QEP_E_CONFIG,
+            "%s:%d: [%s]: the section is already there in line %d; put its keys together",
+            r->source, r->line, name, before);
     }
     push(r, NULL, NULL);
     return QEP_OK;
 }
 
-/* End of the value without its comment. A quote counts where an item of a list can start; *open: it is not closed. */
+/* End of the value without its comment. A quote counts where an item of a list can start; *open: it
+ * is not closed. */
 static const char *value_end(const char *begin, const char *end, bool *open)
 {
     bool item_start = true;
@@ -142,23 +151,29 @@ static const char *value_end(const char *begin, const char *end, bool *open)
 static qep_status read_pair(reader *r, const char *begin, const char *end)
 {
     const char *equals = memchr(begin, '=', (size_t)(end - begin));
-    if (!equals) return line_fail(r, "expected [section], key = value, or a comment that starts with # or ;");
+    if (!equals)
+        return line_fail(r,
+                         "expected [section], key = value, or a comment that starts with # or ;");
     const char *key_end = equals;
     trim(&begin, &key_end);
     char *key = qep_slice(begin, key_end);
     qep_status st = QEP_OK;
-    if (!word_ok(key)) QEP_GO(st, line_fail(r, "the key before = must be one word of letters, digits and _ - ."));
-    if (!r->section) QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s: a key needs a [section] above it", r->source, r->line, key));
+    if (!word_ok(key))
+        QEP_GO(st, line_fail(r, "the key before = must be one word of letters, digits and _ - ."));
+    if (!r->section)
+        QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s: a key needs a [section] above it", r->source,
+                            r->line, key));
     int before = earlier(r->ini, r->section, key);
     if (before) {
-        QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s.%s: already set in line %d; keep one of them", r->source, r->line,
-                            r->section, key, before));
+        QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s.%s: already set in line %d; keep one of them",
+                            r->source, r->line, r->section, key, before));
     }
     bool open;
     const char *v = equals + 1;
     const char *v_end = value_end(v, end, &open);
     if (open) {
-        QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s.%s: a quote is not closed", r->source, r->line, r->section, key));
+        QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s.%s: a quote is not closed", r->source, r->line,
+                            r->section, key));
     }
     trim(&v, &v_end);
     push(r, key, qep_slice(v, v_end));
@@ -174,7 +189,9 @@ static qep_status read_line(reader *r, const char *begin, const char *end)
     for (const char *p = begin; p < end; p++) {
         unsigned char c = (unsigned char)*p;
         if ((c < 0x20 && c != '\t') || c == 0x7F) {
-            return qep_fail(QEP_E_CONFIG, "%s:%d: control character 0x%02x in column %d; this is not a text file in UTF-8 or ASCII",
+            return qep_fail(QEP_E_CONFIG,
+                            "%s:%d: control character 0x%02x in column %d; this is not a text file "
+                            "in UTF-8 or ASCII",
                             r->source, r->line, (unsigned)c, (int)(p - begin) + 1);
         }
     }

@@ -9,12 +9,15 @@ void qep_override_apply(const qep_override *o, qep_linear_config *lin)
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
         if (!k->in_override) continue;
-        static const size_t sizes[] = {[QEP_KEY_GLOBS] = sizeof(char *), [QEP_KEY_CHOICE] = sizeof(char *),
-                                       [QEP_KEY_INT] = sizeof(int64_t), [QEP_KEY_BOOL] = sizeof(bool),
+        static const size_t sizes[] = {[QEP_KEY_GLOBS] = sizeof(char *),
+                                       [QEP_KEY_CHOICE] = sizeof(char *),
+                                       [QEP_KEY_INT] = sizeof(int64_t),
+                                       [QEP_KEY_BOOL] = sizeof(bool),
                                        [QEP_KEY_REAL] = sizeof(double)};
         size_t size = (size_t)k->type < sizeof sizes / sizeof *sizes ? sizes[k->type] : 0;
         QEP_REQUIRE(size > 0);
-        if (o->set & bit) memcpy((char *)lin + k->offset, (const char *)&o->values + k->offset, size);
+        if (o->set & bit)
+            memcpy((char *)lin + k->offset, (const char *)&o->values + k->offset, size);
         bit <<= 1;
     }
 }
@@ -24,7 +27,8 @@ static bool matches_tail(const char *begin, const char *end, const char *name)
 {
     char *glob = qep_slice(begin, end);
     bool found = qep_glob(glob, name);
-    for (const char *dot = strchr(name, '.'); dot && !found; dot = strchr(dot + 1, '.')) found = qep_glob(glob, dot + 1);
+    for (const char *dot = strchr(name, '.'); dot && !found; dot = strchr(dot + 1, '.'))
+        found = qep_glob(glob, dot + 1);
     qep_free(glob);
     return found;
 }

@@ -18,8 +18,10 @@ static const char **key_names(const char *section)
     int n = 0;
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
-        if (qep_same(k->section, section)) names[n++] = k->name;
-        else if (override && k->in_override) names[n++] = k->in_override;
+        if (qep_same(k->section, section))
+            names[n++] = k->name;
+        else if (override && k->in_override)
+            names[n++] = k->in_override;
     }
     return names;
 }
@@ -93,8 +95,10 @@ static int64_t get_override(parser *ps, const char *name, int line)
     int64_t i = find_override(c, name);
     if (i >= 0) return i;
     i = c->n_overrides++;
-    c->overrides = qep_realloc(c->overrides, "config.overrides", c->n_overrides, sizeof *c->overrides);
-    ps->o.over = qep_realloc(ps->o.over, "config.origin", c->n_overrides * qep_n_keys, sizeof *ps->o.over);
+    c->overrides =
+        qep_realloc(c->overrides, "config.overrides", c->n_overrides, sizeof *c->overrides);
+    ps->o.over =
+        qep_realloc(ps->o.over, "config.origin", c->n_overrides * qep_n_keys, sizeof *ps->o.over);
     c->overrides[i].name = qep_strdup("config.text", name);
     c->overrides[i].line = line;
     return i;
@@ -110,7 +114,8 @@ static uint32_t override_bit(int row)
     return bit;
 }
 
-static qep_status set_override_key(parser *ps, const qep_place *p, int row, const char *raw, int origin)
+static qep_status set_override_key(parser *ps, const qep_place *p, int row, const char *raw,
+                                   int origin)
 {
     const char *name = qep_override_name(p->section);
     int64_t at = get_override(ps, name, p->line);
@@ -126,14 +131,16 @@ static qep_status set_override_key(parser *ps, const qep_place *p, int row, cons
     QEP_TRY(qep_value_scalar(p, raw, &match));
     if (!*match) {
         qep_free(match);
-        return qep_place_fail(p, "the value is missing; write a glob on module names, for example model.layers.0.*");
+        return qep_place_fail(
+            p, "the value is missing; write a glob on module names, for example model.layers.0.*");
     }
     qep_free(ov->match);
     ov->match = match;
     return QEP_OK;
 }
 
-static qep_status set_key(parser *ps, const qep_place *p, const char *raw, const char *dir, int origin)
+static qep_status set_key(parser *ps, const qep_place *p, const char *raw, const char *dir,
+                          int origin)
 {
     const char *base;
     QEP_TRY(check_section(p, &base));
@@ -167,14 +174,16 @@ static qep_status read_file(parser *ps, const char *text)
             st = set_key(ps, &p, e->value, ps->dir, e->line);
         } else {
             st = check_section(&p, &base);
-            if (st == QEP_OK && qep_override_name(e->section)) get_override(ps, qep_override_name(e->section), e->line);
+            if (st == QEP_OK && qep_override_name(e->section))
+                get_override(ps, qep_override_name(e->section), e->line);
         }
     }
     qep_ini_free(&ini);
     return st;
 }
 
-/* "section.key=value" -> set_key. The section may be "override NAME", where NAME may contain dots. */
+/* "section.key=value" -> set_key. The section may be "override NAME", where NAME may contain dots.
+ */
 static qep_status read_set(parser *ps, const char *set, int index)
 {
     const char *equals = strchr(set, '=');
@@ -183,13 +192,18 @@ static qep_status read_set(parser *ps, const char *set, int index)
         if (*s == '.') dot = s;
     }
     if (!dot || dot == set || dot + 1 == equals) {
-        return qep_fail(QEP_E_CONFIG, "--set %s: expected section.key=value, for example --set quantization.bits=3", set);
+        return qep_fail(
+            QEP_E_CONFIG,
+            "--set %s: expected section.key=value, for example --set quantization.bits=3", set);
     }
     char *section = qep_slice(set, dot), *key = qep_slice(dot + 1, equals);
     qep_place p = {ps->o.source, 0, set, section, key};
-    qep_status st = qep_section_name_ok(section)
-                        ? set_key(ps, &p, equals + 1, "", -(index + 1))
-                        : qep_place_fail(&p, "%s is not a section; write section.key=value or \"override NAME.key=value\"", section);
+    qep_status st =
+        qep_section_name_ok(section)
+            ? set_key(ps, &p, equals + 1, "", -(index + 1))
+            : qep_place_fail(
+                  &p, "%s is not a section; write section.key=value or \"override NAME.key=value\"",
+                  section);
     qep_free(section);
     qep_free(key);
     return st;
@@ -201,10 +215,12 @@ static void finish_checkpoint_path(qep_config *c)
     if (!c->checkpoint_path) c->checkpoint_path = qep_path_join(c->output_path, "checkpoint");
     char *name = strrchr(c->checkpoint_path, '/');
     name = name ? name + 1 : c->checkpoint_path;
-    for (size_t n = strlen(name); n > 3 && qep_same(name + n - 3, ".h5"); n -= 3) name[n - 3] = '\0';
+    for (size_t n = strlen(name); n > 3 && qep_same(name + n - 3, ".h5"); n -= 3)
+        name[n - 3] = '\0';
 }
 
-qep_status qep_config_parse(const char *text, const char *source, const char *const *sets, int n_sets, qep_config **out)
+qep_status qep_config_parse(const char *text, const char *source, const char *const *sets,
+                            int n_sets, qep_config **out)
 {
     *out = NULL;
     qep_config *c = qep_alloc("config", 1, sizeof *c);
@@ -235,7 +251,8 @@ void qep_config_destroy(qep_config **cp)
         const qep_key *k = &qep_keys[i];
         if (qep_same(k->section, "override")) continue;
         qep_key_clear(k, c, &c->linear);
-        for (int64_t j = 0; k->in_override && j < c->n_overrides; j++) qep_key_clear(k, c, &c->overrides[j].values);
+        for (int64_t j = 0; k->in_override && j < c->n_overrides; j++)
+            qep_key_clear(k, c, &c->overrides[j].values);
     }
     for (int64_t j = 0; j < c->n_overrides; j++) {
         qep_free(c->overrides[j].name);

@@ -1,4 +1,5 @@
-/* The table of keys for people: config/reference.ini and the lines of --help. SPDX-License-Identifier: Apache-2.0 */
+/* The table of keys for people: config/reference.ini and the lines of --help.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "config_priv.h"
 
 #include <string.h>
@@ -63,7 +64,8 @@ static void add_key(qep_text *t, const qep_key *k)
 
 static void add_override(qep_text *t)
 {
-    add_comment(t, "Settings for some of the linears: as many such sections as needed, each with a name of its own. Where several match, "
+    add_comment(t, "Settings for some of the linears: as many such sections as needed, each with a "
+                   "name of its own. Where several match, "
                    "the later one wins key by key. Keys: match and those below.");
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
@@ -72,7 +74,8 @@ static void add_override(qep_text *t)
     }
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
-        if (k->in_override) qep_text_add(t, "# %s =%s%s\n", k->in_override, *k->def ? " " : "", k->def);
+        if (k->in_override)
+            qep_text_add(t, "# %s =%s%s\n", k->in_override, *k->def ? " " : "", k->def);
     }
     qep_text_add(t, "\n");
 }
@@ -82,8 +85,10 @@ char *qep_config_reference(void)
     qep_text t = {0};
     qep_text_add(&t, "# Every key of qep_mpi with its type, what is allowed and its default.\n"
                      "# Made from the program's own table: a test compares the two.\n#\n");
-    add_comment(&t, "Grammar: [section], key = value, comments with # or ; at the start of a line or after white space. Values may be "
-                    "quoted with \" or ' (a doubled quote stands for itself). ${NAME} is taken from the environment. Relative paths are "
+    add_comment(&t, "Grammar: [section], key = value, comments with # or ; at the start of a line "
+                    "or after white space. Values may be "
+                    "quoted with \" or ' (a doubled quote stands for itself). ${NAME} is taken "
+                    "from the environment. Relative paths are "
                     "relative to this file. The command line wins: --set section.key=value");
     qep_text_add(&t, "\n");
     for (const char *const *s = qep_sections; *s; s++) {
@@ -106,7 +111,8 @@ char *qep_config_help(void)
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
         bool override = qep_same(k->section, "override");
-        qep_text_add(&t, "  %s%s.%s (%s): %s\n", k->section, override ? " NAME" : "", k->name, default_text(k), k->help);
+        qep_text_add(&t, "  %s%s.%s (%s): %s\n", k->section, override ? " NAME" : "", k->name,
+                     default_text(k), k->help);
     }
     return t.s;
 }

@@ -1,5 +1,5 @@
-/* The table of keys: everything a user can set is one row here. Parsing, checks, --help, config/reference.ini and qep_mpi.ini
- * are made from it. SPDX-License-Identifier: Apache-2.0 */
+/* The table of keys: everything a user can set is one row here. Parsing, checks, --help,
+ * config/reference.ini and qep_mpi.ini are made from it. SPDX-License-Identifier: Apache-2.0 */
 #include "config_priv.h"
 
 #include <string.h>
@@ -7,6 +7,7 @@
 static const char *const methods[] = {"none", "rtn", "gptq", NULL};
 static const char *const bit_widths[] = {"2", "3", "4", "8", NULL};
 static const char *const clips[] = {"none", "mse", "hessian", NULL};
+static const char *const compats[] = {"none", "paper", NULL};
 static const char *const corrections[] = {"none", "qep", NULL};
 static const char *const formats[] = {"gptq", "dense", NULL};
 static const char *const selections[] = {"random", "sequential", NULL};
@@ -16,7 +17,8 @@ static const char *const failures[] = {"repair", "abort", NULL};
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 
 #define AT(field) .offset = offsetof(qep_config, field)
-#define LIST(field) .offset = offsetof(qep_config, field), .count_at = offsetof(qep_config, n_##field)
+#define LIST(field)                                                                                \
+    .offset = offsetof(qep_config, field), .count_at = offsetof(qep_config, n_##field)
 #define LIN(field) .linear = true, .identity = true, .offset = offsetof(qep_linear_config, field)
 #define RANGE(a, b) .min = (a), .max = (b)
 #define SPECIAL(word, v) .special = (word), .special_value = (v)
@@ -26,98 +28,138 @@ const qep_key qep_keys[] = {
      .help = "Directory of the model: config.json, *.safetensors, tokenizer files."},
 
     {"output", "path", QEP_KEY_PATH, AT(output_path), .example = "model-quantized",
-     .help = "Directory of the result: the quantized model, qep_mpi.log, qep_mpi.ini, modules.csv, summary.json, report.html."},
-    {"output", "format", QEP_KEY_CHOICE, AT(format), .identity = true, .def = "gptq", .choices = formats,
-     .help = "gptq: packed codes, scales and zeros, as GPTQModel, vLLM and transformers read them. dense: weights of the original type."},
-    {"output", "shard_size", QEP_KEY_SIZE, AT(shard_size), .identity = true, .def = "5G", RANGE(1, 9e18),
-     .help = "Largest size of one safetensors file; K M G T are powers of 1000."},
+     .help = "Directory of the result: the quantized model, qep_mpi.log, qep_mpi.ini, modules.csv, "
+             "summary.json, report.html."},
+    {"output", "format", QEP_KEY_CHOICE, AT(format), .identity = true, .def = "gptq",
+     .choices = formats,
+     .help = "gptq: packed codes, scales and zeros, as GPTQModel, vLLM and transformers read them. "
+             "dense: weights of the original type."},
+    {"output", "shard_size", QEP_KEY_SIZE, AT(shard_size), .identity = true, .def = "5G",
+     RANGE(1, 9e18), .help = "Largest size of one safetensors file; K M G T are powers of 1000."},
     {"output", "overwrite", QEP_KEY_BOOL, AT(overwrite), .def = "no",
      .help = "Replace a finished result in the output directory."},
 
     {"calibration", "data", QEP_KEY_PATHS, LIST(calibration_data), .example = "calibration.npy",
-     .help = "Token ids: .npy or HDF5 (file.h5:/dataset), one-dimensional or [samples, length]; several files share the samples."},
+     .help = "Token ids: .npy or HDF5 (file.h5:/dataset), one-dimensional or [samples, length]; "
+             "several files share the samples."},
     {"calibration", "field", QEP_KEY_TEXT, AT(field), .def = "text",
      .help = "Name of the text in a record of a .jsonl file; arrays of token ids do not use it."},
-    {"calibration", "samples", QEP_KEY_INT, AT(samples), .identity = true, .def = "128", RANGE(1, 16777216),
-     .help = "Number of calibration sequences."},
-    {"calibration", "length", QEP_KEY_INT, AT(length), .identity = true, .def = "auto", RANGE(1, 16777216), SPECIAL("auto", 0),
-     .help = "Tokens of a sequence. auto: the rows of a [samples, length] array, 2048 for a one-dimensional one."},
-    {"calibration", "selection", QEP_KEY_CHOICE, AT(selection), .identity = true, .def = "random", .choices = selections,
-     .help = "Which rows or windows are taken. random: drawn with seed as Python's random module draws. sequential: from the start."},
+    {"calibration", "samples", QEP_KEY_INT, AT(samples), .identity = true, .def = "128",
+     RANGE(1, 16777216), .help = "Number of calibration sequences."},
+    {"calibration", "length", QEP_KEY_INT, AT(length), .identity = true, .def = "auto",
+     RANGE(1, 16777216), SPECIAL("auto", 0),
+     .help = "Tokens of a sequence. auto: the rows of a [samples, length] array, 2048 for a "
+             "one-dimensional one."},
+    {"calibration", "selection", QEP_KEY_CHOICE, AT(selection), .identity = true, .def = "random",
+     .choices = selections,
+     .help =
+         "Which rows or windows are taken. random: drawn with seed; windows start where Python's "
+         "random.randint says. sequential: from the start."},
     {"calibration", "seed", QEP_KEY_INT, AT(seed), .identity = true, .def = "0", RANGE(0, 9e18),
      .help = "Seed of the random selection."},
 
-    {"quantization", "method", QEP_KEY_CHOICE, LIN(method), .def = "gptq", .choices = methods, .in_override = "method",
-     .help = "none: keep the weights (evaluate only). rtn: round to nearest. gptq: second-order rounding (Frantar et al. 2022)."},
-    {"quantization", "bits", QEP_KEY_INT, LIN(bits), .def = "4", .choices = bit_widths, .in_override = "bits",
-     .help = "Bits of a code."},
-    {"quantization", "group_size", QEP_KEY_INT, LIN(group_size), .def = "128", RANGE(1, 16777216), SPECIAL("-1", -1),
-     .in_override = "group_size", .help = "Neighbouring input channels that share a scale. -1: one group per row."},
-    {"quantization", "symmetric", QEP_KEY_BOOL, LIN(symmetric), .def = "no", .in_override = "symmetric",
-     .help = "Grid symmetric around zero; no: a zero point per group."},
-    {"quantization", "act_order", QEP_KEY_BOOL, LIN(act_order), .def = "yes", .in_override = "act_order",
+    {"quantization", "method", QEP_KEY_CHOICE, LIN(method), .def = "gptq", .choices = methods,
+     .in_override = "method",
+     .help = "none: keep the weights (evaluate only). rtn: round to nearest. gptq: second-order "
+             "rounding (Frantar et al. 2022)."},
+    {"quantization", "bits", QEP_KEY_INT, LIN(bits), .def = "4", .choices = bit_widths,
+     .in_override = "bits", .help = "Bits of a code."},
+    {"quantization", "group_size", QEP_KEY_INT, LIN(group_size), .def = "128", RANGE(1, 16777216),
+     SPECIAL("-1", -1), .in_override = "group_size",
+     .help = "Neighbouring input channels that share a scale. -1: one group per row."},
+    {"quantization", "symmetric", QEP_KEY_BOOL, LIN(symmetric), .def = "no",
+     .in_override = "symmetric", .help = "Grid symmetric around zero; no: a zero point per group."},
+    {"quantization", "act_order", QEP_KEY_BOOL, LIN(act_order), .def = "yes",
+     .in_override = "act_order",
      .help = "gptq: quantize the input channels in the order of falling diag H."},
-    {"quantization", "static_groups", QEP_KEY_BOOL, LIN(static_groups), .def = "yes", .in_override = "static_groups",
-     .help = "With act_order: groups are neighbours in the original order, their grids are found before the first channel is quantized."},
-    {"quantization", "clip", QEP_KEY_CHOICE, LIN(clip), .def = "mse", .choices = clips, .in_override = "clip",
-     .help = "Search for a narrower range. none: min and max. mse: least squared error. hessian (gptq): error weighted by the Hessian."},
-    {"quantization", "damping", QEP_KEY_REAL, LIN(damping), .def = "0.01", RANGE(0, 1000), .in_override = "damping",
-     .help = "gptq: added to the diagonal of H, relative to its mean."},
-    {"quantization", "block_size", QEP_KEY_INT, LIN(block_size), .def = "128", RANGE(1, 65536), .in_override = "block_size",
+    {"quantization", "static_groups", QEP_KEY_BOOL, LIN(static_groups), .def = "yes",
+     .in_override = "static_groups",
+     .help = "With act_order: groups are neighbours in the original order, their grids are found "
+             "before the first channel is quantized."},
+    {"quantization", "clip", QEP_KEY_CHOICE, LIN(clip), .def = "mse", .choices = clips,
+     .in_override = "clip",
+     .help = "Search for a narrower range. none: min and max. mse: least squared error. hessian "
+             "(gptq): error weighted by the Hessian."},
+    {"quantization", "damping", QEP_KEY_REAL, LIN(damping), .def = "0.01", RANGE(0, 1000),
+     .in_override = "damping", .help = "gptq: added to the diagonal of H, relative to its mean."},
+    {"quantization", "block_size", QEP_KEY_INT, LIN(block_size), .def = "128", RANGE(1, 65536),
+     .in_override = "block_size",
      .help = "gptq: columns per lazy update. Changes speed and the last bits, not the method."},
+    {"quantization", "compat", QEP_KEY_CHOICE, AT(compat), .identity = true, .def = "none",
+     .choices = compats,
+     .help = "paper: scales stay f32 as in the published codes, which store no packed model; needs "
+             "[output] format = dense (written as F32)."},
     {"quantization", "lm_head", QEP_KEY_BOOL, AT(lm_head), .identity = true, .def = "no",
-     .help = "Quantize the output head too (needs weights that are not tied to the embedding)."},
+     .help = "Quantize the output head too; a head that is tied to the embedding gets weights of "
+             "its own."},
 
-    {"correction", "method", QEP_KEY_CHOICE, LIN(correction), .def = "qep", .choices = corrections, .in_override = "correction",
-     .help = "qep: correct the weights for the error of the layers before (Arai and Ichikawa 2025). none: plain rtn or gptq."},
-    {"correction", "alpha", QEP_KEY_REAL, LIN(alpha), .def = "1", RANGE(0, 2), .in_override = "alpha",
-     .help = "Strength of the correction: 0 none, 1 full."},
+    {"correction", "method", QEP_KEY_CHOICE, LIN(correction), .def = "qep", .choices = corrections,
+     .in_override = "correction",
+     .help = "qep: correct the weights for the error of the layers before (Arai and Ichikawa "
+             "2025). none: plain rtn or gptq."},
+    {"correction", "alpha", QEP_KEY_REAL, LIN(alpha), .def = "1", RANGE(0, 2),
+     .in_override = "alpha", .help = "Strength of the correction: 0 none, 1 full."},
     {"correction", "damping", QEP_KEY_REAL, LIN(correction_damping), .def = "0.01", RANGE(0, 1000),
-     .in_override = "correction_damping", .help = "Added to the diagonal of H in the correction, relative to its mean."},
+     .in_override = "correction_damping",
+     .help = "Added to the diagonal of H in the correction, relative to its mean."},
     {"correction", "exclude", QEP_KEY_GLOBS, LIN(exclude), .def = "", .in_override = "exclude",
-     .help = "Linears that are not corrected: comma list of names or globs on the end of the module name (down_proj, mlp.*)."},
+     .help = "Linears that are not corrected: comma list of names or globs on the end of the "
+             "module name (down_proj, mlp.*)."},
 
     {"override", "match", QEP_KEY_TEXT, .example = "model.layers.0.*",
-     .help = "Glob (* and ?) on the module's full name; the settings below hold for what it matches."},
+     .help =
+         "Glob (* and ?) on the module's full name; the settings below hold for what it matches."},
 
     {"evaluation", "data", QEP_KEY_FILES, LIST(evaluation), .def = "",
-     .help = "Comma list of name:file, token ids as for calibration; perplexity of both models and KL divergence are measured on them."},
-    {"evaluation", "length", QEP_KEY_INT, AT(evaluation_length), .identity = true, .def = "auto", RANGE(2, 16777216),
-     SPECIAL("auto", 0), .help = "Tokens of a window. auto: as the calibration sequences."},
-    {"evaluation", "tokens", QEP_KEY_INT, AT(evaluation_tokens), .identity = true, .def = "all", RANGE(2, 9e18),
-     SPECIAL("all", 0), .help = "At most so many tokens of each set."},
+     .help = "Comma list of name:file, token ids as for calibration; perplexity of both models and "
+             "KL divergence are measured on them."},
+    {"evaluation", "length", QEP_KEY_INT, AT(evaluation_length), .identity = true, .def = "auto",
+     RANGE(2, 16777216), SPECIAL("auto", 0),
+     .help = "Tokens of a window. auto: as the calibration sequences."},
+    {"evaluation", "tokens", QEP_KEY_INT, AT(evaluation_tokens), .identity = true, .def = "all",
+     RANGE(2, 9e18), SPECIAL("all", 0), .help = "At most so many tokens of each set."},
 
     {"checkpoint", "path", QEP_KEY_PATH, AT(checkpoint_path), .def = "auto", SPECIAL("auto", 0),
      .help = "Checkpoint file without its ending .h5. auto: checkpoint in the output directory."},
-    {"checkpoint", "every", QEP_KEY_INT, AT(checkpoint_every), .def = "1", RANGE(1, 1000000), SPECIAL("never", 0),
+    {"checkpoint", "every", QEP_KEY_INT, AT(checkpoint_every), .def = "1", RANGE(1, 1000000),
+     SPECIAL("never", 0),
      .help = "Blocks between checkpoints. never: only when the run is asked to stop."},
     {"checkpoint", "keep", QEP_KEY_INT, AT(checkpoint_keep), .def = "2", RANGE(1, 2),
      .help = "Generations of the checkpoint on the disk."},
 
-    {"run", "compute", QEP_KEY_CHOICE, AT(compute), .identity = true, .def = "bf16", .choices = computes,
+    {"run", "compute", QEP_KEY_CHOICE, AT(compute), .identity = true, .def = "bf16",
+     .choices = computes,
      .help = "Type of the factors in the model's matrix products (sums are f32 at least)."},
     {"run", "threads", QEP_KEY_INT, AT(threads), .def = "auto", RANGE(1, 4096), SPECIAL("auto", 0),
-     .help = "Threads of a rank. auto: OMP_NUM_THREADS, else the node's cores shared by its ranks."},
+     .help =
+         "Threads of a rank. auto: OMP_NUM_THREADS, else the node's cores shared by its ranks."},
     {"run", "walltime", QEP_KEY_DURATION, AT(walltime_s), .def = "none", SPECIAL("none", 0),
-     .help = "H:MM:SS, MM:SS or seconds from the start; the run stops with a checkpoint and exit code 75 before it is over."},
+     .help = "H:MM:SS, MM:SS or seconds from the start; the run stops with a checkpoint and exit "
+             "code 75 before it is over."},
     {"run", "reproducible", QEP_KEY_BOOL, AT(reproducible), .identity = true, .def = "yes",
      .help = "The same bits for any number of ranks and threads."},
-    {"run", "activations", QEP_KEY_CHOICE, AT(activations), .def = "auto", .choices = activation_plans,
-     .help = "Activations inside the MLP: keep them in memory or compute them again. auto: keep when they fit."},
+    {"run", "activations", QEP_KEY_CHOICE, AT(activations), .def = "auto",
+     .choices = activation_plans,
+     .help = "Activations inside the MLP: keep them in memory or compute them again. auto: keep "
+             "when they fit."},
     {"run", "on_failure", QEP_KEY_CHOICE, AT(on_failure), .def = "repair", .choices = failures,
-     .help = "When a factorization fails. repair: more damping, at last rounding to nearest, with a warning. abort: exit code 4."},
+     .help = "When a factorization fails. repair: more damping, at last rounding to nearest, with "
+             "a warning. abort: exit code 4."},
     {"run", "log_level", QEP_KEY_CHOICE, AT(log_level), .def = "info", .choices = log_levels,
      .help = "Least important message that is written."},
 
     {"solver", "grid", QEP_KEY_GRID, AT(grid), .def = "auto", RANGE(1, 1048576), SPECIAL("auto", 0),
-     .help = "Process grid of the factorizations: Px1, P ranks that own the matrix by rows. auto: by the size of the matrix."},
-    {"solver", "block", QEP_KEY_INT, AT(solver_block), .identity = true, .def = "64", RANGE(1, 65536),
+     .help = "Process grid of the factorizations: Px1, P ranks that own the matrix by rows. auto: "
+             "by the size of the matrix."},
+    {"solver", "block", QEP_KEY_INT, AT(solver_block), .identity = true, .def = "64",
+     RANGE(1, 65536),
      .help = "Rows and columns of a block of the distributed matrices; best a multiple of 64."},
 };
 const int qep_n_keys = (int)(sizeof qep_keys / sizeof *qep_keys);
 
-const char *const qep_sections[] = {"model",      "output",     "calibration", "quantization", "correction", "override",
-                                    "evaluation", "checkpoint", "run",         "solver",       NULL};
+const char *const qep_sections[] = {"model",      "output",   "calibration", "quantization",
+                                    "correction", "override", "evaluation",  "checkpoint",
+                                    "run",        "solver",   NULL};
 
 bool qep_section_known(const char *section)
 {
@@ -154,7 +196,8 @@ static void allowed_number(const qep_key *k, qep_text *t)
 
 static void allowed_choices(const qep_key *k, qep_text *t)
 {
-    for (const char *const *w = k->choices; *w; w++) qep_text_add(t, "%s%s", w == k->choices ? "" : ", ", *w);
+    for (const char *const *w = k->choices; *w; w++)
+        qep_text_add(t, "%s%s", w == k->choices ? "" : ", ", *w);
 }
 
 void qep_key_allowed(const qep_key *k, qep_text *t)

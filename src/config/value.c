@@ -1,4 +1,5 @@
-/* One key's value: from text into the configuration and back. SPDX-License-Identifier: Apache-2.0 */
+/* One key's value: from text into the configuration and back. SPDX-License-Identifier: Apache-2.0
+ */
 #include "config_priv.h"
 
 #include <inttypes.h>
@@ -36,9 +37,12 @@ static qep_status parse_choice(const target *t, const char *text)
         *(const char **)t->value = *w;
         return QEP_OK;
     }
-    bool override_method = strncmp(t->p->section, "override ", 9) == 0 && qep_same(t->k->name, "method");
+    bool override_method =
+        strncmp(t->p->section, "override ", 9) == 0 && qep_same(t->k->name, "method");
     if (override_method && qep_same(text, "qep")) {
-        return qep_place_fail(t->p, "method means the quantizer here; write correction = qep (or none) for the correction");
+        return qep_place_fail(
+            t->p,
+            "method means the quantizer here; write correction = qep (or none) for the correction");
     }
     return not_allowed(t, text);
 }
@@ -89,7 +93,8 @@ static qep_status parse_bool(const target *t, const char *text)
 static qep_status parse_real(const target *t, const char *text)
 {
     double v;
-    if (!qep_read_real(text, &v) || !(v >= t->k->min && v <= t->k->max)) return not_allowed(t, text);
+    if (!qep_read_real(text, &v) || !(v >= t->k->min && v <= t->k->max))
+        return not_allowed(t, text);
     *(double *)t->value = v;
     return QEP_OK;
 }
@@ -112,12 +117,16 @@ static qep_status parse_grid(const target *t, const char *text)
     const char *x = strchr(text, 'x');
     if (!x) return not_allowed(t, text);
     char *head = qep_slice(text, x);
-    bool ok = qep_read_i64(head, &p) && qep_read_i64(x + 1, &q) && (double)p >= t->k->min && (double)p <= t->k->max && q >= 1;
+    bool ok = qep_read_i64(head, &p) && qep_read_i64(x + 1, &q) && (double)p >= t->k->min &&
+              (double)p <= t->k->max && q >= 1;
     qep_free(head);
     if (!ok) return not_allowed(t, text);
     if (q > 1) {
-        return qep_place_fail(t->p, "%s is not allowed: with more than one column of processes the bits of the result would depend "
-                              "on the grid; allowed: Px1, for example %" PRId64 "x1, or auto", text, p);
+        return qep_place_fail(t->p,
+                              "%s is not allowed: with more than one column of processes the bits "
+                              "of the result would depend "
+                              "on the grid; allowed: Px1, for example %" PRId64 "x1, or auto",
+                              text, p);
     }
     *(int64_t *)t->value = p;
     return QEP_OK;
@@ -145,7 +154,8 @@ static bool set_name_ok(const char *s, const char *end)
 {
     if (s == end) return false;
     for (; s < end; s++) {
-        bool ok = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("_-.", *s);
+        bool ok = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
+                  (*s >= '0' && *s <= '9') || strchr("_-.", *s);
         if (!ok) return false;
     }
     return true;
@@ -159,14 +169,19 @@ static qep_status parse_files(const target *t, char **items, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         const char *colon = strchr(items[i], ':');
         if (!colon || !colon[1] || !set_name_ok(items[i], colon)) {
-            return qep_place_fail(t->p, "%s is not name:file; write for example wikitext2:wikitext2_test.npy "
-                                  "(names are made of letters, digits and _ - .)", items[i]);
+            return qep_place_fail(
+                t->p,
+                "%s is not name:file; write for example wikitext2:wikitext2_test.npy "
+                "(names are made of letters, digits and _ - .)",
+                items[i]);
         }
         files[i].name = qep_slice(items[i], colon);
         files[i].path = qep_path_absolute(t->dir, colon + 1);
         for (int64_t j = 0; j < i; j++) {
             if (qep_same(files[j].name, files[i].name)) {
-                return qep_place_fail(t->p, "the name %s is there twice; every set needs a name of its own", files[i].name);
+                return qep_place_fail(
+                    t->p, "the name %s is there twice; every set needs a name of its own",
+                    files[i].name);
             }
         }
     }
@@ -209,8 +224,8 @@ static qep_status parse_scalar(const target *t, char *text)
     }
 }
 
-qep_status qep_key_parse(const qep_key *k, const qep_place *p, const char *raw, const char *dir, qep_config *c,
-                         qep_linear_config *lin)
+qep_status qep_key_parse(const qep_key *k, const qep_place *p, const char *raw, const char *dir,
+                         qep_config *c, qep_linear_config *lin)
 {
     target t = {k, p, dir, qep_key_value(k, c, lin), (int64_t *)(void *)((char *)c + k->count_at)};
     qep_key_clear(k, c, lin);
@@ -225,7 +240,7 @@ qep_status qep_key_parse(const qep_key *k, const qep_place *p, const char *raw, 
     char **items;
     int64_t n;
     QEP_TRY(qep_value_list(p, raw, &items, &n));
-    st = k->type == QEP_KEY_PATHS ? parse_paths(&t, items, n)
+    st = k->type == QEP_KEY_PATHS   ? parse_paths(&t, items, n)
          : k->type == QEP_KEY_FILES ? parse_files(&t, items, n)
                                     : parse_globs(&t, items, n);
     qep_free_strings(items, n);

@@ -14,7 +14,8 @@ static void print_chars(const char *s, bool quoted, qep_text *t)
     }
 }
 
-/* prefix and s together are one item. Quotes whatever could be read as a comment, a comma or a quote. */
+/* prefix and s together are one item. Quotes whatever could be read as a comment, a comma or a
+ * quote. */
 static void print_item(const char *prefix, const char *s, qep_text *t)
 {
     size_t n = strlen(s);

@@ -20,7 +20,8 @@ qep_status qep_place_fail(const qep_place *p, const char *fmt, ...)
     if (p->set) {
         st = qep_fail(QEP_E_CONFIG, "--set %s: %s", p->set, what);
     } else if (p->line > 0) {
-        st = qep_fail(QEP_E_CONFIG, "%s:%d: %s%s%s: %s", p->source, p->line, p->section, dot, key, what);
+        st = qep_fail(QEP_E_CONFIG, "%s:%d: %s%s%s: %s", p->source, p->line, p->section, dot, key,
+                      what);
     } else {
         st = qep_fail(QEP_E_CONFIG, "%s: %s%s%s: %s", p->source, p->section, dot, key, what);
     }
@@ -35,7 +36,8 @@ static bool is_space(char c)
 
 static bool name_char(char c, bool first)
 {
-    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (!first && c >= '0' && c <= '9');
+    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (!first && c >= '0' && c <= '9');
 }
 
 /* s points behind "${": adds the variable's text, *end behind the brace. */
@@ -44,7 +46,8 @@ static qep_status add_variable(const qep_place *p, const char *s, const char **e
     const char *stop = s;
     while (name_char(*stop, stop == s)) stop++;
     if (stop == s || *stop != '}') {
-        return qep_place_fail(p, "${ needs the name of an environment variable and a closing brace: ${NAME}; write $${ for the characters themselves");
+        return qep_place_fail(p, "${ needs the name of an environment variable and a closing "
+                                 "brace: ${NAME}; write $${ for the characters themselves");
     }
     char *name = qep_slice(s, stop);
     const char *v = getenv(name);
@@ -52,7 +55,10 @@ static qep_status add_variable(const qep_place *p, const char *s, const char **e
     if (v) {
         qep_text_add(t, "%s", v);
     } else {
-        st = qep_place_fail(p, "the environment variable %s is not set; export it (and to all ranks) or write the value", name);
+        st = qep_place_fail(p,
+                            "the environment variable %s is not set; export it (and to all ranks) "
+                            "or write the value",
+                            name);
     }
     qep_free(name);
     *end = stop + 1;
@@ -85,7 +91,9 @@ static qep_status check_characters(const qep_place *p, const char *s)
 {
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
-        if (c < 0x20 || c == 0x7F) return qep_place_fail(p, "the value contains the control character 0x%02x", (unsigned)c);
+        if (c < 0x20 || c == 0x7F)
+            return qep_place_fail(p, "the value contains the control character 0x%02x",
+                                  (unsigned)c);
     }
     return QEP_OK;
 }
@@ -108,7 +116,8 @@ static qep_status read_item(const qep_place *p, const char **s, bool list, char 
         if (!*c) return qep_place_fail(p, "a quote is not closed");
         c++;
         while (is_space(*c)) c++;
-        if (*c && !(list && *c == ',')) return qep_place_fail(p, "text after the closing quote: %s", c);
+        if (*c && !(list && *c == ','))
+            return qep_place_fail(p, "text after the closing quote: %s", c);
     } else {
         const char *end = list ? strchr(c, ',') : NULL;
         if (!end) end = c + strlen(c);

@@ -20,27 +20,32 @@ static qep_status open_files(const qep_config *cfg, bool evaluation, files *f)
     for (int64_t i = 0; i < f->n; i++) {
         const char *path = evaluation ? cfg->evaluation[i].path : cfg->calibration_data[i];
         qep_status st = qep_source_open(path, &f->s[i]);
-        if (st != QEP_OK) return qep_context(st, "%s.data", evaluation ? "evaluation" : "calibration");
+        if (st != QEP_OK)
+            return qep_context(st, "%s.data", evaluation ? "evaluation" : "calibration");
     }
     return QEP_OK;
 }
 
-/* First sequence of rank `rank` among seqs [first, end): the one whose middle is the first at or behind rank / ranks of all
- * tokens. *before: tokens in front of it. */
-static int64_t run_begin(const qep_corpus *k, int64_t first, int64_t end, int64_t total, int64_t ranks, int64_t rank, int64_t *before)
+/* First sequence of rank `rank` among seqs [first, end): the one whose middle is the first at or
+ * behind rank / ranks of all tokens. *before: tokens in front of it. */
+static int64_t run_begin(const qep_corpus *k, int64_t first, int64_t end, int64_t total,
+                         int64_t ranks, int64_t rank, int64_t *before)
 {
     const double target = 2.0 * (double)total / (double)ranks * (double)rank;
     int64_t i = first, sum = 0;
-    for (; i < end && (rank == ranks || (double)(2 * sum + k->seqs[i].length) < target); i++) sum += k->seqs[i].length;
+    for (; i < end && (rank == ranks || (double)(2 * sum + k->seqs[i].length) < target); i++)
+        sum += k->seqs[i].length;
     *before = sum;
     return i;
 }
 
-void qep_corpus_share(const qep_corpus *k, qep_seq_kind kind, int64_t ranks, int64_t rank, qep_corpus_part *out)
+void qep_corpus_share(const qep_corpus *k, qep_seq_kind kind, int64_t ranks, int64_t rank,
+                      qep_corpus_part *out)
 {
     QEP_REQUIRE(ranks > 0 && rank >= 0 && rank < ranks);
     const bool calibration = kind == QEP_SEQ_CALIBRATION;
-    const int64_t first = calibration ? 0 : k->n_calibration, end = calibration ? k->n_calibration : k->n;
+    const int64_t first = calibration ? 0 : k->n_calibration,
+                  end = calibration ? k->n_calibration : k->n;
     const int64_t total = calibration ? k->calibration_tokens : k->tokens - k->calibration_tokens;
     int64_t behind;
     *out = (qep_corpus_part){.total_tokens = total};
@@ -58,7 +63,8 @@ static int64_t number_of(const qep_corpus *k, int64_t i)
 /* Takes my shares of the list; room for their ids in one piece. */
 static void take_shares(qep_corpus *k, int64_t ranks, int64_t rank)
 {
-    for (int kind = 0; kind < 2; kind++) qep_corpus_share(k, (qep_seq_kind)kind, ranks, rank, &k->part[kind]);
+    for (int kind = 0; kind < 2; kind++)
+        qep_corpus_share(k, (qep_seq_kind)kind, ranks, rank, &k->part[kind]);
     k->ids = qep_alloc("data.ids", k->part[0].count + k->part[1].count, sizeof *k->ids);
     const int64_t tokens = k->part[0].tokens + k->part[1].tokens;
     int32_t *slab = tokens ? qep_alloc("data.ids", tokens, sizeof *slab) : NULL;
@@ -68,7 +74,8 @@ static void take_shares(qep_corpus *k, int64_t ranks, int64_t rank)
     }
 }
 
-static qep_status read_shares(qep_corpus *k, int64_t vocab, const files *calibration, const files *evaluation)
+static qep_status read_shares(qep_corpus *k, int64_t vocab, const files *calibration,
+                              const files *evaluation)
 {
     for (int64_t i = 0; i < k->part[0].count + k->part[1].count; i++) {
         const qep_seq *q = &k->seqs[number_of(k, i)];
@@ -97,17 +104,20 @@ static void name_sets(qep_corpus *k, const qep_config *cfg)
 {
     k->n_sets = cfg->n_evaluation;
     k->set_names = qep_alloc("data.names", k->n_sets, sizeof *k->set_names);
-    for (int64_t i = 0; i < k->n_sets; i++) k->set_names[i] = qep_strdup("data.names", cfg->evaluation[i].name);
+    for (int64_t i = 0; i < k->n_sets; i++)
+        k->set_names[i] = qep_strdup("data.names", cfg->evaluation[i].name);
 }
 
-qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab, bool need_calibration, qep_corpus **out)
+qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab,
+                               bool need_calibration, qep_corpus **out)
 {
     *out = NULL;
     qep_corpus *k = qep_alloc("data.corpus", 1, sizeof *k);
     files calibration = {0}, evaluation = {0};
     qep_status st = QEP_OK;
     if (need_calibration && cfg->n_calibration_data == 0) {
-        st = qep_fail(QEP_E_CONFIG, "calibration.data is missing; this run needs calibration tokens");
+        st = qep_fail(QEP_E_CONFIG,
+                      "calibration.data is missing; this run needs calibration tokens");
     }
     if (st == QEP_OK) st = open_files(cfg, false, &calibration);
     if (st == QEP_OK) st = open_files(cfg, true, &evaluation);

@@ -8,21 +8,24 @@
 typedef struct qep_npy {
     int64_t rows, length; /* 1-D: 1 and n */
     bool is_rows;
-    int64_t item_bytes;   /* 2, 4, 8 */
+    int64_t item_bytes; /* 2, 4, 8 */
     bool is_signed;
-    int64_t data_at;      /* offset of the first item, bytes */
+    int64_t data_at; /* offset of the first item, bytes */
 } qep_npy;
 
-/* Reads the header text [s, s + n) (a Python dictionary, strictly) into rows, length, item. path: for messages. QEP_E_INPUT. */
+/* Reads the header text [s, s + n) (a Python dictionary, strictly) into rows, length, item. path:
+ * for messages. QEP_E_INPUT. */
 QEP_MUST_CHECK qep_status qep_npy_header(const char *path, const char *s, int64_t n, qep_npy *out);
 /* Header and file size of an open file. */
 QEP_MUST_CHECK qep_status qep_npy_open(const char *path, int fd, qep_npy *out);
 /* n items from flat index first, as int64. */
-QEP_MUST_CHECK qep_status qep_npy_read(const char *path, int fd, const qep_npy *a, int64_t first, int64_t n, int64_t *dst);
+QEP_MUST_CHECK qep_status qep_npy_read(const char *path, int fd, const qep_npy *a, int64_t first,
+                                       int64_t n, int64_t *dst);
 
-/* Lists the sequences of every calibration file and evaluation set: seqs, n, n_calibration, max_length. sources: one per file. */
-QEP_MUST_CHECK qep_status qep_corpus_plan(const qep_config *cfg, qep_source *const *calibration, qep_source *const *evaluation,
-                                          qep_corpus *out);
+/* Lists the sequences of every calibration file and evaluation set: seqs, n, n_calibration,
+ * max_length. sources: one per file. */
+QEP_MUST_CHECK qep_status qep_corpus_plan(const qep_config *cfg, qep_source *const *calibration,
+                                          qep_source *const *evaluation, qep_corpus *out);
 const char *qep_source_path(const qep_source *s);
 
 #endif

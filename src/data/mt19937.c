@@ -1,5 +1,6 @@
-/* The Mersenne Twister as Python's random module uses it (Matsumoto and Nishimura 1998), so that windows that others drew
- * with random.seed and random.randint can be drawn again. SPDX-License-Identifier: Apache-2.0 */
+/* The Mersenne Twister as Python's random module uses it (Matsumoto and Nishimura 1998), so that
+ * windows that others drew with random.seed and random.randint can be drawn again.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "qep/data.h"
 
 enum { words = 624, shift_words = 397 };
@@ -7,7 +8,8 @@ enum { words = 624, shift_words = 397 };
 static void init(qep_mt19937 *r, uint32_t seed)
 {
     r->s[0] = seed;
-    for (uint32_t i = 1; i < words; i++) r->s[i] = 1812433253u * (r->s[i - 1] ^ (r->s[i - 1] >> 30)) + i;
+    for (uint32_t i = 1; i < words; i++)
+        r->s[i] = 1812433253u * (r->s[i - 1] ^ (r->s[i - 1] >> 30)) + i;
     r->at = words;
 }
 

@@ -1,5 +1,5 @@
-/* NumPy's .npy files, versions 1 to 3 (numpy/lib/format.py): magic, version, header length, a Python dictionary, the items.
- * SPDX-License-Identifier: Apache-2.0 */
+/* NumPy's .npy files, versions 1 to 3 (numpy/lib/format.py): magic, version, header length, a
+ * Python dictionary, the items. SPDX-License-Identifier: Apache-2.0 */
 #include "data_priv.h"
 
 #include <errno.h>
@@ -20,12 +20,14 @@ typedef struct scanner {
 
 static qep_status bad(const scanner *s, const char *what)
 {
-    return qep_fail(QEP_E_INPUT, "%s: not a .npy header: %s; write the file with numpy.save", s->path, what);
+    return qep_fail(QEP_E_INPUT, "%s: not a .npy header: %s; write the file with numpy.save",
+                    s->path, what);
 }
 
 static void blanks(scanner *s)
 {
-    while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r')) s->at++;
+    while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r'))
+        s->at++;
 }
 
 static bool take(scanner *s, char c)
@@ -74,11 +76,15 @@ static bool take_size(scanner *s, int64_t *v)
 
 static qep_status read_descr(scanner *s)
 {
-    static const struct { const char *name; int64_t bytes; bool is_signed; } types[] = {
-        {"<i4", 4, true}, {"<i8", 8, true}, {"<u2", 2, false}, {"<u4", 4, false}};
+    static const struct {
+        const char *name;
+        int64_t bytes;
+        bool is_signed;
+    } types[] = {{"<i4", 4, true}, {"<i8", 8, true}, {"<u2", 2, false}, {"<u4", 4, false}};
     char descr[32];
     blanks(s);
-    if (s->at < s->end && *s->at == '[') return bad(s, "a structured type; token ids are plain integers");
+    if (s->at < s->end && *s->at == '[')
+        return bad(s, "a structured type; token ids are plain integers");
     if (!take_string(s, descr, sizeof descr)) return bad(s, "descr is not a text");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (strcmp(types[i].name, descr) != 0) continue;
@@ -86,15 +92,20 @@ static qep_status read_descr(scanner *s)
         s->out->is_signed = types[i].is_signed;
         return QEP_OK;
     }
-    return qep_fail(QEP_E_INPUT, "%s: items of type %s; token ids must be little-endian int32, int64, uint16 or uint32: "
-                    "save ids.astype(numpy.int32)", s->path, descr);
+    return qep_fail(
+        QEP_E_INPUT,
+        "%s: items of type %s; token ids must be little-endian int32, int64, uint16 or uint32: "
+        "save ids.astype(numpy.int32)",
+        s->path, descr);
 }
 
 static qep_status read_order(scanner *s)
 {
     if (take_word(s, "False")) return QEP_OK;
     if (!take_word(s, "True")) return bad(s, "fortran_order is neither True nor False");
-    return qep_fail(QEP_E_INPUT, "%s: the array is stored column by column; save numpy.ascontiguousarray(ids)", s->path);
+    return qep_fail(QEP_E_INPUT,
+                    "%s: the array is stored column by column; save numpy.ascontiguousarray(ids)",
+                    s->path);
 }
 
 static qep_status read_shape(scanner *s)
@@ -111,7 +122,10 @@ static qep_status read_shape(scanner *s)
     }
     if (n == 1 && !comma) return bad(s, "shape is not a tuple of sizes");
     if (n != 1 && n != 2) {
-        return qep_fail(QEP_E_INPUT, "%s: an array of %d dimensions; token ids are one-dimensional or [samples, length]", s->path, n);
+        return qep_fail(
+            QEP_E_INPUT,
+            "%s: an array of %d dimensions; token ids are one-dimensional or [samples, length]",
+            s->path, n);
     }
     s->out->is_rows = n == 2;
     s->out->rows = n == 2 ? dim[0] : 1;
@@ -173,7 +187,8 @@ static bool read_exactly(int fd, void *dst, int64_t n, int64_t at)
 
 static qep_status read_fail(const char *path)
 {
-    if (errno == 0) return qep_fail(QEP_E_INPUT, "%s: the file ends too early; copy it again", path);
+    if (errno == 0)
+        return qep_fail(QEP_E_INPUT, "%s: the file ends too early; copy it again", path);
     char why[128];
     if (strerror_r(errno, why, sizeof why) != 0) why[0] = '\0';
     return qep_fail(QEP_E_IO, "cannot read %s: %s", path, why);
@@ -191,14 +206,19 @@ static qep_status find_header(const char *path, int fd, int64_t *at, int64_t *n)
 {
     unsigned char start[12];
     if (!read_exactly(fd, start, 10, 0)) return read_fail(path);
-    if (memcmp(start, "\x93NUMPY", 6) != 0) return qep_fail(QEP_E_INPUT, "%s: not a .npy file (no magic number); write it with numpy.save", path);
+    if (memcmp(start, "\x93NUMPY", 6) != 0)
+        return qep_fail(QEP_E_INPUT,
+                        "%s: not a .npy file (no magic number); write it with numpy.save", path);
     unsigned major = start[6];
-    if (major < 1 || major > 3) return qep_fail(QEP_E_INPUT, "%s: version %u of the .npy format; 1 to 3 are known", path, major);
+    if (major < 1 || major > 3)
+        return qep_fail(QEP_E_INPUT, "%s: version %u of the .npy format; 1 to 3 are known", path,
+                        major);
     *at = major == 1 ? 10 : 12;
     if (major > 1 && !read_exactly(fd, start, 12, 0)) return read_fail(path);
     *n = (int64_t)little(start + 8, *at - 8);
     if (*n > max_header_bytes) {
-        return qep_fail(QEP_E_INPUT, "%s: a header of %" PRId64 " bytes; the file is damaged", path, *n);
+        return qep_fail(QEP_E_INPUT, "%s: a header of %" PRId64 " bytes; the file is damaged", path,
+                        *n);
     }
     return QEP_OK;
 }
@@ -208,11 +228,18 @@ static qep_status check_size(const char *path, int fd, const qep_npy *a)
     struct stat info;
     int64_t items, bytes, need;
     if (fstat(fd, &info) != 0) return read_fail(path);
-    bool fits = qep_mul_i64(a->rows, a->length, &items) && qep_mul_i64(items, a->item_bytes, &bytes) && qep_add_i64(bytes, a->data_at, &need);
-    if (!fits) return qep_fail(QEP_E_INPUT, "%s: the shape in the header is impossibly large; the file is damaged", path);
+    bool fits = qep_mul_i64(a->rows, a->length, &items) &&
+                qep_mul_i64(items, a->item_bytes, &bytes) && qep_add_i64(bytes, a->data_at, &need);
+    if (!fits)
+        return qep_fail(QEP_E_INPUT,
+                        "%s: the shape in the header is impossibly large; the file is damaged",
+                        path);
     if ((int64_t)info.st_size == need) return QEP_OK;
-    return qep_fail(QEP_E_INPUT, "%s: the header promises %" PRId64 " bytes, the file has %" PRId64 "; %s", path, need, (int64_t)info.st_size,
-                    (int64_t)info.st_size < need ? "it is cut off, copy it again" : "save one array per file with numpy.save");
+    return qep_fail(QEP_E_INPUT,
+                    "%s: the header promises %" PRId64 " bytes, the file has %" PRId64 "; %s", path,
+                    need, (int64_t)info.st_size,
+                    (int64_t)info.st_size < need ? "it is cut off, copy it again"
+                                                 : "save one array per file with numpy.save");
 }
 
 qep_status qep_npy_open(const char *path, int fd, qep_npy *out)
@@ -238,14 +265,16 @@ static int64_t item(const unsigned char *p, const qep_npy *a)
     return (int64_t)v;
 }
 
-qep_status qep_npy_read(const char *path, int fd, const qep_npy *a, int64_t first, int64_t n, int64_t *dst)
+qep_status qep_npy_read(const char *path, int fd, const qep_npy *a, int64_t first, int64_t n,
+                        int64_t *dst)
 {
     const int64_t chunk = read_bytes / a->item_bytes;
     unsigned char *buf = qep_alloc("data.read", qep_min_i64(n, chunk), (size_t)a->item_bytes);
     qep_status st = QEP_OK;
     for (int64_t i = 0; i < n; i += chunk) {
         int64_t m = qep_min_i64(chunk, n - i);
-        if (!read_exactly(fd, buf, m * a->item_bytes, a->data_at + (first + i) * a->item_bytes)) QEP_GO(st, read_fail(path));
+        if (!read_exactly(fd, buf, m * a->item_bytes, a->data_at + (first + i) * a->item_bytes))
+            QEP_GO(st, read_fail(path));
         for (int64_t j = 0; j < m; j++) dst[i + j] = item(buf + j * a->item_bytes, a);
     }
 done:

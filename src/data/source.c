@@ -44,7 +44,8 @@ static qep_status open_npy(qep_source *s)
         char why[128];
         int err = errno;
         if (strerror_r(err, why, sizeof why) != 0) why[0] = '\0';
-        return qep_fail(err == ENOENT || err == ENOTDIR ? QEP_E_INPUT : QEP_E_IO, "cannot open %s: %s", s->path, why);
+        return qep_fail(err == ENOENT || err == ENOTDIR ? QEP_E_INPUT : QEP_E_IO,
+                        "cannot open %s: %s", s->path, why);
     }
     QEP_TRY(qep_npy_open(s->path, s->fd, &s->npy));
     s->rows = s->npy.rows;
@@ -84,8 +85,12 @@ qep_status qep_source_open(const char *path, qep_source **out)
     } else if (ends_with(path, ".npy")) {
         st = open_npy(s);
     } else {
-        st = qep_fail(QEP_E_INPUT, "%s: token ids are read from .npy, .h5 and .hdf5 files (FILE.h5:/DATASET, \"tokens\" when no dataset is "
-                      "given); turn text into ids with the model's tokenizer and save them with numpy.save", path);
+        st = qep_fail(
+            QEP_E_INPUT,
+            "%s: token ids are read from .npy, .h5 and .hdf5 files (FILE.h5:/DATASET, \"tokens\" "
+            "when no dataset is "
+            "given); turn text into ids with the model's tokenizer and save them with numpy.save",
+            path);
     }
     if (st != QEP_OK) qep_source_close(&s);
     *out = s;
@@ -123,20 +128,26 @@ const char *qep_source_path(const qep_source *s)
     return s->path;
 }
 
-qep_status qep_source_read(qep_source *s, int64_t row, int64_t first, int64_t n, int64_t vocab, int32_t *ids)
+qep_status qep_source_read(qep_source *s, int64_t row, int64_t first, int64_t n, int64_t vocab,
+                           int32_t *ids)
 {
     QEP_REQUIRE(row >= 0 && row < s->rows && first >= 0 && n >= 0 && first <= s->length - n);
     QEP_REQUIRE(vocab > 0 && vocab <= INT32_MAX);
-    if (qep_fault("data.read")) return qep_fail(QEP_E_IO, "cannot read %s: injected fault", s->path);
+    if (qep_fault("data.read"))
+        return qep_fail(QEP_E_IO, "cannot read %s: injected fault", s->path);
     if (n == 0) return QEP_OK;
     int64_t *wide = qep_alloc("data.read", n, sizeof *wide);
     int64_t flat = row * s->length + first;
     qep_status st = QEP_OK;
-    QEP_GO(st, s->h5 ? qep_h5_read_i64(s->h5, flat, n, wide) : qep_npy_read(s->path, s->fd, &s->npy, flat, n, wide));
+    QEP_GO(st, s->h5 ? qep_h5_read_i64(s->h5, flat, n, wide)
+                     : qep_npy_read(s->path, s->fd, &s->npy, flat, n, wide));
     for (int64_t i = 0; i < n; i++) {
         if (wide[i] < 0 || wide[i] >= vocab) {
-            QEP_GO(st, qep_fail(QEP_E_INPUT, "%s: row %" PRId64 ", position %" PRId64 ": token id %" PRId64 " lies outside the model's "
-                                "vocabulary of %" PRId64 "; tokenize with this model's tokenizer", s->path, row, first + i, wide[i], vocab));
+            QEP_GO(st, qep_fail(QEP_E_INPUT,
+                                "%s: row %" PRId64 ", position %" PRId64 ": token id %" PRId64
+                                " lies outside the model's "
+                                "vocabulary of %" PRId64 "; tokenize with this model's tokenizer",
+                                s->path, row, first + i, wide[i], vocab));
         }
         ids[i] = (int32_t)wide[i];
     }

@@ -38,7 +38,8 @@ static int remove_dir(void **state)
 }
 
 /* magic, version, header text (padded by the caller or not), raw items. Rank 0 writes, all wait. */
-static void write_npy(const char *name, int version, const char *header, const void *items, int64_t bytes)
+static void write_npy(const char *name, int version, const char *header, const void *items,
+                      int64_t bytes)
 {
     if (qep_rank(world) == 0) {
         int64_t n = (int64_t)strlen(header), at = version == 1 ? 10 : 12;
@@ -60,8 +61,13 @@ static void write_npy(const char *name, int version, const char *header, const v
 static void write_ids(const char *name, int64_t rows, int64_t cols, const int32_t *ids)
 {
     char header[128];
-    if (rows) snprintf(header, sizeof header, "{'descr': '<i4', 'fortran_order': False, 'shape': (%d, %d), }", (int)rows, (int)cols);
-    else snprintf(header, sizeof header, "{'descr': '<i4', 'fortran_order': False, 'shape': (%d,), }", (int)cols);
+    if (rows)
+        snprintf(header, sizeof header,
+                 "{'descr': '<i4', 'fortran_order': False, 'shape': (%d, %d), }", (int)rows,
+                 (int)cols);
+    else
+        snprintf(header, sizeof header,
+                 "{'descr': '<i4', 'fortran_order': False, 'shape': (%d,), }", (int)cols);
     write_npy(name, 1, header, ids, (rows ? rows : 1) * cols * 4);
 }
 #endif

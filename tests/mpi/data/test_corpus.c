@@ -7,7 +7,10 @@ enum { vocab = 1000 };
 static qep_config *configure(const char *rest)
 {
     qep_config *cfg;
-    char *text = qep_strf("test", "[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = rtn\n[correction]\nmethod = none\n%s", rest);
+    char *text = qep_strf("test",
+                          "[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = "
+                          "rtn\n[correction]\nmethod = none\n%s",
+                          rest);
     char *source = qep_path_join(dir, "run.ini");
     assert_ok(qep_config_parse(text, source, NULL, 0, &cfg));
     qep_free(text);
@@ -67,9 +70,11 @@ static void check_ids(const qep_corpus *k, int (*file_of)(const qep_seq *), int6
             tokens += q->length;
             right = right && (int)q->kind == kind;
             int64_t width = file_of(q) == 1 ? cols : 0;
-            for (int64_t t = 0; t < q->length; t++) right = right && k->ids[i][t] == token(file_of(q), q->row * width + q->first + t);
+            for (int64_t t = 0; t < q->length; t++)
+                right = right && k->ids[i][t] == token(file_of(q), q->row * width + q->first + t);
         }
-        for (int64_t j = kind ? k->n_calibration : 0; j < p->begin; j++) before += k->seqs[j].length;
+        for (int64_t j = kind ? k->n_calibration : 0; j < p->begin; j++)
+            before += k->seqs[j].length;
         right = right && tokens == p->tokens && before == p->token_begin;
     }
     qep_sum_i64_all(world, have, k->n);
@@ -98,7 +103,8 @@ static int by_kind(const qep_seq *q)
 static void sequential_windows(void **state)
 {
     (void)state;
-    qep_corpus *k = open_corpus("[calibration]\ndata = line.npy\nsamples = 7\nlength = 100\nselection = sequential\n");
+    qep_corpus *k = open_corpus(
+        "[calibration]\ndata = line.npy\nsamples = 7\nlength = 100\nselection = sequential\n");
     assert_int_equal(k->n, 7);
     assert_int_equal(k->n_calibration, 7);
     assert_int_equal(k->calibration_tokens, 700);
@@ -117,8 +123,9 @@ static void random_windows(void **state)
     (void)state;
     static const int64_t want[2][5] = {{394, 430, 41, 265, 523}, {463, 573, 476, 462, 520}};
     for (int s = 0; s < 2; s++) {
-        qep_corpus *k = open_corpus(s ? "[calibration]\ndata = line.npy\nsamples = 5\nlength = 50\nseed = 11\n"
-                                      : "[calibration]\ndata = line.npy\nsamples = 5\nlength = 50\n");
+        qep_corpus *k =
+            open_corpus(s ? "[calibration]\ndata = line.npy\nsamples = 5\nlength = 50\nseed = 11\n"
+                          : "[calibration]\ndata = line.npy\nsamples = 5\nlength = 50\n");
         for (int i = 0; i < 5; i++) assert_int_equal(k->seqs[i].first, want[s][i]);
         check_ids(k, all_line, 0);
         qep_corpus_destroy(&k);
@@ -128,7 +135,8 @@ static void random_windows(void **state)
 static void rows(void **state)
 {
     (void)state;
-    qep_corpus *k = open_corpus("[calibration]\ndata = rows.npy\nsamples = 4\nselection = sequential\n");
+    qep_corpus *k =
+        open_corpus("[calibration]\ndata = rows.npy\nsamples = 4\nselection = sequential\n");
     assert_int_equal(k->n, 4);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(k->seqs[i].row, i);
@@ -142,7 +150,8 @@ static void rows(void **state)
     int64_t times[10] = {0};
     for (int seed = 0; seed < 200; seed++) {
         char text[100];
-        snprintf(text, sizeof text, "[calibration]\ndata = rows.npy\nsamples = 3\nlength = 5\nseed = %d\n", seed);
+        snprintf(text, sizeof text,
+                 "[calibration]\ndata = rows.npy\nsamples = 3\nlength = 5\nseed = %d\n", seed);
         k = open_corpus(text);
         assert_int_equal(k->n, 3);
         for (int i = 0; i < 3; i++) {
@@ -160,7 +169,8 @@ static void rows(void **state)
 static void several_files(void **state)
 {
     (void)state;
-    qep_corpus *k = open_corpus("[calibration]\ndata = line.npy, rows.npy, line.npy\nsamples = 8\nlength = 6\nselection = sequential\n");
+    qep_corpus *k = open_corpus("[calibration]\ndata = line.npy, rows.npy, line.npy\nsamples = "
+                                "8\nlength = 6\nselection = sequential\n");
     static const int files[] = {0, 0, 0, 1, 1, 1, 2, 2};
     for (int i = 0; i < 8; i++) assert_int_equal(k->seqs[i].set, files[i]);
     assert_int_equal(k->seqs[6].first, 0);
@@ -170,7 +180,8 @@ static void several_files(void **state)
 static void evaluation_sets(void **state)
 {
     (void)state;
-    qep_corpus *k = open_corpus("[calibration]\ndata = line.npy\nsamples = 3\nlength = 4\n[evaluation]\ndata = r:rows.npy, l:line.npy\ntokens = 30\n");
+    qep_corpus *k = open_corpus("[calibration]\ndata = line.npy\nsamples = 3\nlength = "
+                                "4\n[evaluation]\ndata = r:rows.npy, l:line.npy\ntokens = 30\n");
     assert_int_equal(k->n_sets, 2);
     assert_string_equal(k->set_names[0], "r");
     assert_string_equal(k->set_names[1], "l");
@@ -187,11 +198,13 @@ static void evaluation_sets(void **state)
     }
     check_ids(k, by_kind, 6);
     qep_corpus_destroy(&k);
-    k = open_corpus("[evaluation]\ndata = l:line.npy\nlength = 99\n"); /* the last partial window is dropped */
+    k = open_corpus(
+        "[evaluation]\ndata = l:line.npy\nlength = 99\n"); /* the last partial window is dropped */
     assert_int_equal(k->n, 7);
     assert_int_equal(k->n_calibration, 0);
     qep_corpus_destroy(&k);
-    k = open_corpus("[calibration]\ndata = line.npy\nsamples = 3\nlength = 100\n[evaluation]\ndata = r:rows.npy\n"); /* rows are shorter */
+    k = open_corpus("[calibration]\ndata = line.npy\nsamples = 3\nlength = 100\n[evaluation]\ndata "
+                    "= r:rows.npy\n"); /* rows are shorter */
     assert_int_equal(k->n, 13);
     assert_int_equal(k->seqs[3].length, 6);
     qep_corpus_destroy(&k);
@@ -205,13 +218,17 @@ static void evaluation_sets(void **state)
 static void digest(void **state)
 {
     (void)state;
-    const char *base = "[calibration]\ndata = line.npy\nsamples = 7\nlength = 10\n[evaluation]\ndata = l:line.npy\nlength = 10\n";
+    const char *base = "[calibration]\ndata = line.npy\nsamples = 7\nlength = "
+                       "10\n[evaluation]\ndata = l:line.npy\nlength = 10\n";
     qep_corpus *k = open_corpus(base), *same = open_corpus(base);
     static const char *const other[] = {
-        "[calibration]\ndata = line.npy\nsamples = 7\nlength = 10\nseed = 1\n[evaluation]\ndata = l:line.npy\nlength = 10\n",
+        "[calibration]\ndata = line.npy\nsamples = 7\nlength = 10\nseed = 1\n[evaluation]\ndata = "
+        "l:line.npy\nlength = 10\n",
         "[calibration]\ndata = line.npy\nsamples = 7\nlength = 10\n",
-        "[calibration]\ndata = line.npy\nsamples = 7\nlength = 10\n[evaluation]\ndata = l:line.npy\nlength = 11\n",
-        "[calibration]\ndata = line.npy\nsamples = 8\nlength = 10\n[evaluation]\ndata = l:line.npy\nlength = 10\n",
+        "[calibration]\ndata = line.npy\nsamples = 7\nlength = 10\n[evaluation]\ndata = "
+        "l:line.npy\nlength = 11\n",
+        "[calibration]\ndata = line.npy\nsamples = 8\nlength = 10\n[evaluation]\ndata = "
+        "l:line.npy\nlength = 10\n",
     };
     assert_memory_equal(k->digest, same->digest, sizeof k->digest);
     assert_true(k->digest[0] != k->digest[1]);
@@ -220,8 +237,10 @@ static void digest(void **state)
         assert_true(o->digest[0] != k->digest[0] && o->digest[1] != k->digest[1]);
         qep_corpus_destroy(&o);
     }
-    if (k->digest[0] != UINT64_C(0x467ca908b6ca7c6d) || k->digest[1] != UINT64_C(0xe5535fab577dd90a)) {
-        fail_msg("digest 0x%llx 0x%llx on %d ranks", (unsigned long long)k->digest[0], (unsigned long long)k->digest[1], qep_size(world));
+    if (k->digest[0] != UINT64_C(0x467ca908b6ca7c6d) ||
+        k->digest[1] != UINT64_C(0xe5535fab577dd90a)) {
+        fail_msg("digest 0x%llx 0x%llx on %d ranks", (unsigned long long)k->digest[0],
+                 (unsigned long long)k->digest[1], qep_size(world));
     }
     qep_corpus_destroy(&k);
     qep_corpus_destroy(&same);
@@ -237,14 +256,16 @@ static void shares(void **state)
             qep_corpus k = {.seqs = seqs, .n = n, .n_calibration = n / 3};
             int64_t longest[2] = {0, 0};
             for (int i = 0; i < n; i++) {
-                seqs[i] = (qep_seq){i < n / 3 ? QEP_SEQ_CALIBRATION : QEP_SEQ_EVALUATION, 0, 0, 0, equal ? 5 : 1 + i * i % 17};
+                seqs[i] = (qep_seq){i < n / 3 ? QEP_SEQ_CALIBRATION : QEP_SEQ_EVALUATION, 0, 0, 0,
+                                    equal ? 5 : 1 + i * i % 17};
                 int kind = i >= n / 3;
                 longest[kind] = qep_max_i64(longest[kind], seqs[i].length);
                 k.tokens += seqs[i].length;
                 if (!kind) k.calibration_tokens += seqs[i].length;
             }
             for (int kind = 0; kind < 2; kind++) {
-                const int64_t many = kind ? n - n / 3 : n / 3, total = kind ? k.tokens - k.calibration_tokens : k.calibration_tokens;
+                const int64_t many = kind ? n - n / 3 : n / 3,
+                              total = kind ? k.tokens - k.calibration_tokens : k.calibration_tokens;
                 for (int ranks = 1; ranks <= 45; ranks++) {
                     int64_t at = kind ? n / 3 : 0, tokens = 0;
                     for (int r = 0; r < ranks; r++) {
@@ -255,8 +276,10 @@ static void shares(void **state)
                         assert_int_equal(p.total_tokens, total);
                         at += p.count;
                         tokens += p.tokens;
-                        assert_le_f(fabs((double)p.tokens - (double)total / ranks), (double)longest[kind]);
-                        if (equal) assert_true(p.count == many / ranks || p.count == many / ranks + 1);
+                        assert_le_f(fabs((double)p.tokens - (double)total / ranks),
+                                    (double)longest[kind]);
+                        if (equal)
+                            assert_true(p.count == many / ranks || p.count == many / ranks + 1);
                     }
                     assert_int_equal(at, (kind ? n / 3 : 0) + many);
                     assert_int_equal(tokens, total);
@@ -269,26 +292,38 @@ static void shares(void **state)
 static void refused(void **state)
 {
     (void)state;
-    static const struct { const char *rest; qep_status want; const char *say; } row[] = {
+    static const struct {
+        const char *rest;
+        qep_status want;
+        const char *say;
+    } row[] = {
         {"[calibration]\ndata = absent.npy\n", QEP_E_INPUT, "calibration.data: cannot open"},
         {"[evaluation]\ndata = a:absent.npy\n", QEP_E_INPUT, "evaluation.data: cannot open"},
         {"[calibration]\ndata = text.txt\n", QEP_E_INPUT, "numpy.save"},
-        {"[calibration]\ndata = rows.npy\nsamples = 11\n", QEP_E_INPUT, "calibration.samples (11 from this file)"},
-        {"[calibration]\ndata = rows.npy\nsamples = 2\nlength = 7\n", QEP_E_INPUT, "10 row(s) of 6 tokens"},
+        {"[calibration]\ndata = rows.npy\nsamples = 11\n", QEP_E_INPUT,
+         "calibration.samples (11 from this file)"},
+        {"[calibration]\ndata = rows.npy\nsamples = 2\nlength = 7\n", QEP_E_INPUT,
+         "10 row(s) of 6 tokens"},
         {"[calibration]\ndata = line.npy\n", QEP_E_INPUT, "calibration.length (2048)"},
         {"[calibration]\ndata = line.npy\nlength = 700\n", QEP_E_INPUT, "one token more"},
-        {"[calibration]\ndata = line.npy\nlength = 101\nsamples = 7\nselection = sequential\n", QEP_E_INPUT, "1 row(s) of 700 tokens"},
+        {"[calibration]\ndata = line.npy\nlength = 101\nsamples = 7\nselection = sequential\n",
+         QEP_E_INPUT, "1 row(s) of 700 tokens"},
         {"[calibration]\ndata = empty.npy\nlength = 1\n", QEP_E_INPUT, "1 row(s) of 0 tokens"},
-        {"[calibration]\ndata = line.npy, rows.npy\nsamples = 1\n", QEP_E_CONFIG, "calibration.samples = 1"},
-        {"[calibration]\ndata = wild.npy\nsamples = 10\n", QEP_E_INPUT, "row 9, position 5: token id 1000"},
+        {"[calibration]\ndata = line.npy, rows.npy\nsamples = 1\n", QEP_E_CONFIG,
+         "calibration.samples = 1"},
+        {"[calibration]\ndata = wild.npy\nsamples = 10\n", QEP_E_INPUT,
+         "row 9, position 5: token id 1000"},
         {"[evaluation]\ndata = e:line.npy\nlength = 701\n", QEP_E_INPUT, "evaluation set e"},
-        {"[evaluation]\ndata = e:line.npy\nlength = 100\ntokens = 99\n", QEP_E_INPUT, "within evaluation.tokens"},
+        {"[evaluation]\ndata = e:line.npy\nlength = 100\ntokens = 99\n", QEP_E_INPUT,
+         "within evaluation.tokens"},
         {"[evaluation]\ndata = e:empty.npy\n", QEP_E_INPUT, "not one window of 2048"},
     };
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) expect_failure(row[i].rest, row[i].want, row[i].say);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        expect_failure(row[i].rest, row[i].want, row[i].say);
     qep_config *cfg = configure("");
     qep_corpus *k;
-    assert_fails(qep_corpus_open_all(world, cfg, vocab, true, &k), QEP_E_CONFIG, "calibration.data is missing");
+    assert_fails(qep_corpus_open_all(world, cfg, vocab, true, &k), QEP_E_CONFIG,
+                 "calibration.data is missing");
     qep_config_destroy(&cfg);
 }
 
@@ -298,10 +333,12 @@ static void fault_on_one_rank(void **state)
     (void)state;
     char site[40];
     for (int read = 0; read < 2; read++) {
-        snprintf(site, sizeof site, "%s:1@%d", read ? "data.read" : "data.open", qep_size(world) - 1);
+        snprintf(site, sizeof site, "%s:1@%d", read ? "data.read" : "data.open",
+                 qep_size(world) - 1);
         setenv("QEP_FAULT", site, 1);
         qep_fault_init(qep_rank(world));
-        expect_failure("[calibration]\ndata = line.npy\nsamples = 20\nlength = 10\n", QEP_E_IO, "line.npy: injected fault");
+        expect_failure("[calibration]\ndata = line.npy\nsamples = 20\nlength = 10\n", QEP_E_IO,
+                       "line.npy: injected fault");
     }
     unsetenv("QEP_FAULT");
     qep_fault_init(qep_rank(world));
@@ -313,14 +350,21 @@ static void nothing_left(void **state)
     qep_mem_entry e[64];
     int n = qep_mem_table(e, 64);
     for (int i = 0; i < n && i < 64; i++) {
-        if (strncmp(e[i].name, "data.", 5) == 0 && e[i].now) fail_msg("%s: %lld bytes", e[i].name, (long long)e[i].now);
+        if (strncmp(e[i].name, "data.", 5) == 0 && e[i].now)
+            fail_msg("%s: %lld bytes", e[i].name, (long long)e[i].now);
     }
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(sequential_windows), cmocka_unit_test(random_windows), cmocka_unit_test(rows),
-    cmocka_unit_test(several_files),      cmocka_unit_test(evaluation_sets), cmocka_unit_test(digest),
-    cmocka_unit_test(shares),             cmocka_unit_test(refused),         cmocka_unit_test(fault_on_one_rank),
+    cmocka_unit_test(sequential_windows),
+    cmocka_unit_test(random_windows),
+    cmocka_unit_test(rows),
+    cmocka_unit_test(several_files),
+    cmocka_unit_test(evaluation_sets),
+    cmocka_unit_test(digest),
+    cmocka_unit_test(shares),
+    cmocka_unit_test(refused),
+    cmocka_unit_test(fault_on_one_rank),
     cmocka_unit_test(nothing_left),
 };
 

@@ -16,12 +16,18 @@ static qep_status open_file(const char *name, qep_source **s)
 static void good_headers(void **state)
 {
     (void)state;
-    static const struct { int version; const char *header; int64_t bytes, rows, length; bool is_rows; } row[] = {
+    static const struct {
+        int version;
+        const char *header;
+        int64_t bytes, rows, length;
+        bool is_rows;
+    } row[] = {
         {1, OK_HEAD, 24, 1, 6, false},
         {2, OK_HEAD "      \n", 24, 1, 6, false},
         {3, OK_HEAD "\n", 24, 1, 6, false},
         {1, "{'descr':'<i4','fortran_order':False,'shape':(6,)}", 24, 1, 6, false},
-        {1, " { \"shape\" : ( 2 , 3 ) , \"descr\" : \"<i4\" , 'fortran_order' : False } \n", 24, 2, 3, true},
+        {1, " { \"shape\" : ( 2 , 3 ) , \"descr\" : \"<i4\" , 'fortran_order' : False } \n", 24, 2,
+         3, true},
         {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (3, 2,), }", 24, 3, 2, true},
         {1, "{'descr': '<i8', 'fortran_order': False, 'shape': (3,), }", 24, 1, 3, false},
         {1, "{'descr': '<u2', 'fortran_order': False, 'shape': (4, 3), }", 24, 4, 3, true},
@@ -46,7 +52,12 @@ static void good_headers(void **state)
 static void bad_headers(void **state)
 {
     (void)state;
-    static const struct { int version; const char *header; int64_t bytes; const char *say; } row[] = {
+    static const struct {
+        int version;
+        const char *header;
+        int64_t bytes;
+        const char *say;
+    } row[] = {
         {0, OK_HEAD, 24, "version 0"},
         {4, OK_HEAD, 24, "version 4"},
         {1, "", 24, "no dictionary"},
@@ -55,7 +66,8 @@ static void bad_headers(void **state)
         {1, "{'descr': '<i4', 'shape': (6,), }", 24, "missing"},
         {1, "{'descr': '<i4', 'fortran_order': False}", 24, "missing"},
         {1, "{'descr': '<i4' 'fortran_order': False, 'shape': (6,), }", 24, "comma"},
-        {1, "{'descr': '<i4', 'descr': '<i4', 'fortran_order': False, 'shape': (6,), }", 24, "twice"},
+        {1, "{'descr': '<i4', 'descr': '<i4', 'fortran_order': False, 'shape': (6,), }", 24,
+         "twice"},
         {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (6,), 'x': 1}", 24, "unknown key"},
         {1, OK_HEAD " x", 24, "follows"},
         {1, OK_HEAD "{}", 24, "follows"},
@@ -66,7 +78,8 @@ static void bad_headers(void **state)
         {1, "{'descr': 4, 'fortran_order': False, 'shape': (6,), }", 24, "descr"},
         {1, "{'descr': '<i4, 'fortran_order': False, 'shape': (6,), }", 24, "items of type <i4, "},
         {1, "{'descr': '<i4", 24, "descr is not a text"},
-        {1, "{'descr': '<i\\x34', 'fortran_order': False, 'shape': (6,), }", 24, "descr is not a text"},
+        {1, "{'descr': '<i\\x34', 'fortran_order': False, 'shape': (6,), }", 24,
+         "descr is not a text"},
         {1, "{'descr': '<i4', 'fortran_order': True, 'shape': (6,), }", 24, "ascontiguousarray"},
         {1, "{'descr': '<i4', 'fortran_order': 0, 'shape': (6,), }", 24, "fortran_order"},
         {1, "{'descr': '<i4', 'fortran_order': False, 'shape': 6, }", 24, "tuple"},
@@ -74,11 +87,14 @@ static void bad_headers(void **state)
         {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (-6,), }", 24, "tuple"},
         {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (6,,), }", 24, "tuple"},
         {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (2 3), }", 24, "tuple"},
-        {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 24, "tuple"},
+        {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 24,
+         "tuple"},
         {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (), }", 24, "0 dimensions"},
         {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (1, 2, 3), }", 24, "3 dimensions"},
-        {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", 24, "impossibly large"},
-        {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (2305843009213693952, 1), }", 24, "impossibly large"},
+        {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", 24,
+         "impossibly large"},
+        {1, "{'descr': '<i4', 'fortran_order': False, 'shape': (2305843009213693952, 1), }", 24,
+         "impossibly large"},
         {1, OK_HEAD, 23, "cut off"},
         {1, OK_HEAD, 0, "cut off"},
         {1, OK_HEAD, 25, "one array per file"},
@@ -89,7 +105,8 @@ static void bad_headers(void **state)
         write_npy("bad.npy", row[i].version, row[i].header, zeros, row[i].bytes);
         qep_status st = open_file("bad.npy", &s);
         if (st != QEP_E_INPUT || s) fail_msg("row %d is taken: %s", (int)i, row[i].header);
-        if (!strstr(qep_error_text(), row[i].say)) fail_msg("row %d: \"%s\" lacks \"%s\"", (int)i, qep_error_text(), row[i].say);
+        if (!strstr(qep_error_text(), row[i].say))
+            fail_msg("row %d: \"%s\" lacks \"%s\"", (int)i, qep_error_text(), row[i].say);
         if (!strstr(qep_error_text(), "bad.npy")) fail_msg("row %d does not name the file", (int)i);
         qep_barrier_all(world);
     }
@@ -133,10 +150,15 @@ static void types(void **state)
     static const uint32_t u4[] = {0, 5, 99};
     static const int32_t i4[] = {0, 5, 99};
     static const uint16_t u2[] = {0, 5, 99};
-    static const struct { const char *descr; const void *items; int64_t size; } row[] = {{"<i8", i8, 8}, {"<u4", u4, 4}, {"<i4", i4, 4}, {"<u2", u2, 2}};
+    static const struct {
+        const char *descr;
+        const void *items;
+        int64_t size;
+    } row[] = {{"<i8", i8, 8}, {"<u4", u4, 4}, {"<i4", i4, 4}, {"<u2", u2, 2}};
     for (size_t i = 0; i < 4; i++) {
         char header[100];
-        snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': (3,), }", row[i].descr);
+        snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': (3,), }",
+                 row[i].descr);
         write_npy("t.npy", 1, header, row[i].items, 3 * row[i].size);
         qep_source *s;
         int32_t ids[3] = {-1, -1, -1};
@@ -148,7 +170,8 @@ static void types(void **state)
         assert_ok(qep_source_read(s, 0, 2, 1, 100, ids));
         assert_int_equal(ids[0], 99);
         assert_ok(qep_source_read(s, 0, 3, 0, 100, ids));
-        assert_fails(qep_source_read(s, 0, 0, 3, 99, ids), QEP_E_INPUT, "row 0, position 2: token id 99");
+        assert_fails(qep_source_read(s, 0, 0, 3, 99, ids), QEP_E_INPUT,
+                     "row 0, position 2: token id 99");
         qep_source_close(&s);
         qep_barrier_all(world);
     }
@@ -162,12 +185,15 @@ static void wild_ids(void **state)
     static const uint32_t big[] = {1, 4294967295u};
     int32_t ids[6];
     qep_source *s;
-    write_npy("wide.npy", 1, "{'descr': '<i8', 'fortran_order': False, 'shape': (2, 3), }", wide, 48);
+    write_npy("wide.npy", 1, "{'descr': '<i8', 'fortran_order': False, 'shape': (2, 3), }", wide,
+              48);
     assert_ok(open_file("wide.npy", &s));
     assert_ok(qep_source_read(s, 0, 0, 3, 10, ids));
-    assert_fails(qep_source_read(s, 1, 1, 2, 10, ids), QEP_E_INPUT, "row 1, position 1: token id 4294967297");
+    assert_fails(qep_source_read(s, 1, 1, 2, 10, ids), QEP_E_INPUT,
+                 "row 1, position 1: token id 4294967297");
     qep_source_close(&s);
-    write_npy("minus.npy", 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (4,), }", minus, 16);
+    write_npy("minus.npy", 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (4,), }", minus,
+              16);
     assert_ok(open_file("minus.npy", &s));
     assert_fails(qep_source_read(s, 0, 1, 3, 10, ids), QEP_E_INPUT, "position 3: token id -4");
     qep_source_close(&s);
@@ -222,8 +248,10 @@ static void hdf5(void **state)
     qep_store *store;
     bool mine = qep_rank(world) == 0;
     assert_ok(qep_store_create_all(world, path, &store));
-    assert_ok(qep_store_put_all(store, "tokens", "token ids", "1", QEP_I32, 2, 3, 0, mine ? 2 : 0, ids));
-    assert_ok(qep_store_put_all(store, "other", "token ids", "1", QEP_I64, 1, 1, 0, mine ? 1 : 0, (const int64_t[]){7}));
+    assert_ok(
+        qep_store_put_all(store, "tokens", "token ids", "1", QEP_I32, 2, 3, 0, mine ? 2 : 0, ids));
+    assert_ok(qep_store_put_all(store, "other", "token ids", "1", QEP_I64, 1, 1, 0, mine ? 1 : 0,
+                                (const int64_t[]){7}));
     assert_ok(qep_store_seal_all(&store, 1));
     qep_free(path);
     qep_source *s;
@@ -235,7 +263,8 @@ static void hdf5(void **state)
     assert_ok(qep_source_read(s, 1, 0, 2, 60, got));
     assert_int_equal(got[0], 4);
     assert_int_equal(got[1], 5);
-    assert_fails(qep_source_read(s, 1, 1, 2, 60, got), QEP_E_INPUT, "row 1, position 2: token id 60");
+    assert_fails(qep_source_read(s, 1, 1, 2, 60, got), QEP_E_INPUT,
+                 "row 1, position 2: token id 60");
     qep_source_close(&s);
     assert_ok(open_file("t.h5:other", &s));
     assert_ok(qep_source_read(s, 0, 0, 1, 60, got));
@@ -273,14 +302,16 @@ static void nothing_left(void **state)
     qep_mem_entry e[64];
     int n = qep_mem_table(e, 64);
     for (int i = 0; i < n && i < 64; i++) {
-        if (strncmp(e[i].name, "data.", 5) == 0 && e[i].now) fail_msg("%s: %lld bytes", e[i].name, (long long)e[i].now);
+        if (strncmp(e[i].name, "data.", 5) == 0 && e[i].now)
+            fail_msg("%s: %lld bytes", e[i].name, (long long)e[i].now);
     }
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(good_headers), cmocka_unit_test(bad_headers), cmocka_unit_test(not_npy), cmocka_unit_test(types),
-    cmocka_unit_test(wild_ids),     cmocka_unit_test(long_reads),  cmocka_unit_test(shrunk),  cmocka_unit_test(hdf5),
-    cmocka_unit_test(faults),       cmocka_unit_test(nothing_left),
+    cmocka_unit_test(good_headers), cmocka_unit_test(bad_headers), cmocka_unit_test(not_npy),
+    cmocka_unit_test(types),        cmocka_unit_test(wild_ids),    cmocka_unit_test(long_reads),
+    cmocka_unit_test(shrunk),       cmocka_unit_test(hdf5),        cmocka_unit_test(faults),
+    cmocka_unit_test(nothing_left),
 };
 
 int main(int argc, char **argv)

@@ -3,7 +3,8 @@
 #include "qep_test.h"
 #include "qep/config.h"
 
-#define HEAD "[model]\npath = m\n[output]\npath = o\n[calibration]\ndata = c.npy\n" /* six lines */
+#define HEAD "[model]\npath = m\n[output]\npath = o\n[calibration]\ndata = c.npy\n" /* six lines   \
+                                                                                     */
 
 typedef struct bad {
     const char *text;
@@ -32,22 +33,30 @@ static const bad table[] = {
     {"[zzz]\n", "bad.ini:1: zzz: ", "Sections: model, output"},
     {"[override]\nbits = 4\n", "bad.ini:1: override: ", "[override NAME]"},
     {"[quantization]\nbit = 4\n", "bad.ini:2: quantization.bit: ", "did you mean bits?"},
-    {"[quantization]\ngruop_size = 4\n", "bad.ini:2: quantization.gruop_size: ", "did you mean group_size?"},
+    {"[quantization]\ngruop_size = 4\n",
+     "bad.ini:2: quantization.gruop_size: ", "did you mean group_size?"},
     {"[quantization]\nBits = 4\n", "bad.ini:2: quantization.Bits: ", "did you mean bits?"},
     {"[run]\nseed = 4\n", "bad.ini:2: run.seed: ", "seed belongs into [calibration]"},
-    {"[calibration]\nvalidation = 16\n", "bad.ini:2: calibration.validation: ", "Keys of [calibration]: data, field, samples"},
-    {"[correction]\nresidual = 0.5\n", "bad.ini:2: correction.residual: ", "Keys of [correction]: method, alpha, damping, exclude"},
+    {"[calibration]\nvalidation = 16\n",
+     "bad.ini:2: calibration.validation: ", "Keys of [calibration]: data, field, samples"},
+    {"[correction]\nresidual = 0.5\n",
+     "bad.ini:2: correction.residual: ", "Keys of [correction]: method, alpha, damping, exclude"},
     {"[quantization]\nsweeps = 2\n", "bad.ini:2: quantization.sweeps: ", "unknown key"},
     {"[evaluation]\ntasks = a:b\n", "bad.ini:2: evaluation.tasks: ", "unknown key"},
-    {"[override a]\nlm_head = yes\n", "bad.ini:2: override a.lm_head: ", "cannot be set per module"},
+    {"[override a]\nlm_head = yes\n",
+     "bad.ini:2: override a.lm_head: ", "cannot be set per module"},
     {"[override a]\nseed = 1\n", "bad.ini:2: override a.seed: ", "[calibration]"},
     /* --- values --- */
-    {"[quantization]\nmethod = awq\n", "bad.ini:2: quantization.method: ", "allowed: none, rtn, gptq"},
-    {"[quantization]\nmethod =\n", "bad.ini:2: quantization.method: ", "missing; allowed: none, rtn, gptq"},
+    {"[quantization]\nmethod = awq\n",
+     "bad.ini:2: quantization.method: ", "allowed: none, rtn, gptq"},
+    {"[quantization]\nmethod =\n",
+     "bad.ini:2: quantization.method: ", "missing; allowed: none, rtn, gptq"},
     {"[quantization]\nbits = 5\n", "bad.ini:2: quantization.bits: 5", "allowed: 2, 3, 4, 8"},
     {"[quantization]\nbits = 4.0\n", "bad.ini:2: quantization.bits: 4.0", "allowed: 2, 3, 4, 8"},
-    {"[quantization]\nbits = 99999999999999999999\n", "bad.ini:2: quantization.bits: ", "allowed: 2, 3, 4, 8"},
-    {"[quantization]\ngroup_size = 0\n", "bad.ini:2: quantization.group_size: 0", "1 .. 16777216 or -1"},
+    {"[quantization]\nbits = 99999999999999999999\n",
+     "bad.ini:2: quantization.bits: ", "allowed: 2, 3, 4, 8"},
+    {"[quantization]\ngroup_size = 0\n", "bad.ini:2: quantization.group_size: 0",
+     "1 .. 16777216 or -1"},
     {"[quantization]\ngroup_size = -2\n", "bad.ini:2: quantization.group_size: -2", "or -1"},
     {"[quantization]\nsymmetric = maybe\n", "bad.ini:2: quantization.symmetric: maybe", "yes, no"},
     {"[quantization]\nclip = 0.9\n", "bad.ini:2: quantization.clip: 0.9", "none, mse, hessian"},
@@ -72,14 +81,16 @@ static const bad table[] = {
     {"[calibration]\nsamples = 0\n", "bad.ini:2: calibration.samples: 0", "1 .. "},
     {"[calibration]\nsamples = ten\n", "bad.ini:2: calibration.samples: ten", "1 .. "},
     {"[calibration]\nlength = -1\n", "bad.ini:2: calibration.length: -1", "or auto"},
-    {"[calibration]\nselection = packed\n", "bad.ini:2: calibration.selection: packed", "random, sequential"},
+    {"[calibration]\nselection = packed\n", "bad.ini:2: calibration.selection: packed",
+     "random, sequential"},
     {"[calibration]\nseed = -1\n", "bad.ini:2: calibration.seed: -1", "0 or more"},
     {"[calibration]\ndata = a.npy, \"b\n", "bad.ini:2: calibration.data: ", "quote is not closed"},
     {"[evaluation]\ndata = file.npy\n", "bad.ini:2: evaluation.data: file.npy", "name:file"},
     {"[evaluation]\ndata = a:\n", "bad.ini:2: evaluation.data: a:", "name:file"},
     {"[evaluation]\ndata = :f\n", "bad.ini:2: evaluation.data: :f", "name:file"},
     {"[evaluation]\ndata = a b:f\n", "bad.ini:2: evaluation.data: a b:f", "letters"},
-    {"[evaluation]\ndata = a:f, b:g, a:h\n", "bad.ini:2: evaluation.data: ", "the name a is there twice"},
+    {"[evaluation]\ndata = a:f, b:g, a:h\n",
+     "bad.ini:2: evaluation.data: ", "the name a is there twice"},
     {"[evaluation]\nlength = 1\n", "bad.ini:2: evaluation.length: 1", "2 .. "},
     {"[checkpoint]\nkeep = 3\n", "bad.ini:2: checkpoint.keep: 3", "1 .. 2"},
     {"[checkpoint]\nevery = -1\n", "bad.ini:2: checkpoint.every: -1", "or never"},
@@ -87,13 +98,15 @@ static const bad table[] = {
     {"[run]\nthreads = -1\n", "bad.ini:2: run.threads: -1", "or auto"},
     {"[run]\nwalltime = 1:60:00\n", "bad.ini:2: run.walltime: 1:60:00", "H:MM:SS"},
     {"[run]\nwalltime = -5\n", "bad.ini:2: run.walltime: -5", "or none"},
-    {"[run]\nlog_level = verbose\n", "bad.ini:2: run.log_level: verbose", "error, warn, info, debug"},
+    {"[run]\nlog_level = verbose\n", "bad.ini:2: run.log_level: verbose",
+     "error, warn, info, debug"},
     {"[solver]\ngrid = 2x2\n", "bad.ini:2: solver.grid: 2x2", "bits of the result would depend"},
     {"[solver]\ngrid = 1x4\n", "bad.ini:2: solver.grid: 1x4", "Px1"},
     {"[solver]\ngrid = 0x1\n", "bad.ini:2: solver.grid: 0x1", "Px1"},
     {"[solver]\ngrid = 4\n", "bad.ini:2: solver.grid: 4", "Px1"},
     {"[solver]\nblock = 0\n", "bad.ini:2: solver.block: 0", "1 .. 65536"},
-    {"[model]\npath = ${QEP_TEST_NOT_SET}/m\n", "bad.ini:2: model.path: ", "QEP_TEST_NOT_SET is not set"},
+    {"[model]\npath = ${QEP_TEST_NOT_SET}/m\n",
+     "bad.ini:2: model.path: ", "QEP_TEST_NOT_SET is not set"},
     {"[model]\npath = ${\n", "bad.ini:2: model.path: ", "${NAME}"},
     {"[model]\npath = ${A-B}\n", "bad.ini:2: model.path: ", "${NAME}"},
     {"[model]\npath = ${QEP_TEST_CONTROL}\n", "bad.ini:2: model.path: ", "control character 0x0a"},
@@ -107,13 +120,17 @@ static const bad table[] = {
     {"[model]\npath = m\n", "bad.ini: output.path: ", "--set output.path="},
     {"[model]\npath = m\n[output]\npath = ./m\n", "bad.ini:4: output.path: ", "own directory"},
     {"[model]\npath = m\n[output]\npath = o\n", "bad.ini: calibration.data: ", "missing"},
-    {"[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = rtn\n", "bad.ini: calibration.data: ", "missing"},
-    {"[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = none\n[override a]\nmatch = *\nmethod = gptq\n",
+    {"[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = rtn\n",
      "bad.ini: calibration.data: ", "missing"},
-    {"[model]\npath = m\n[output]\npath = o\n[calibration]\ndata =\n", "bad.ini:6: calibration.data: ", "missing"},
-    {HEAD "[quantization]\nmethod = rtn\nclip = hessian\n", "bad.ini:9: quantization.clip: ", "forms no Hessian"},
-    {HEAD "[quantization]\nclip = hessian\n[override a]\nmatch = *.q_proj\nmethod = rtn\n", "bad.ini:11: override a.method: ",
-     "forms no Hessian"},
+    {"[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = none\n[override a]\nmatch = "
+     "*\nmethod = gptq\n",
+     "bad.ini: calibration.data: ", "missing"},
+    {"[model]\npath = m\n[output]\npath = o\n[calibration]\ndata =\n",
+     "bad.ini:6: calibration.data: ", "missing"},
+    {HEAD "[quantization]\nmethod = rtn\nclip = hessian\n",
+     "bad.ini:9: quantization.clip: ", "forms no Hessian"},
+    {HEAD "[quantization]\nclip = hessian\n[override a]\nmatch = *.q_proj\nmethod = rtn\n",
+     "bad.ini:11: override a.method: ", "forms no Hessian"},
     {HEAD "[override a]\nbits = 8\n", "bad.ini:7: override a: ", "match is missing"},
     {HEAD "[override a]\nmatch = *\n", "bad.ini:7: override a: ", "changes nothing"},
 };
@@ -130,7 +147,8 @@ static void wrong_files(void **state)
         qep_status st = qep_config_parse(b->text, "bad.ini", NULL, 0, &c);
         const char *said = qep_error_text();
         if (st != QEP_E_CONFIG || c) fail_msg("row %d is taken: %s", (int)i, b->text);
-        if (strncmp(said, b->where, strlen(b->where)) != 0) fail_msg("row %d: \"%s\" does not start with \"%s\"", (int)i, said, b->where);
+        if (strncmp(said, b->where, strlen(b->where)) != 0)
+            fail_msg("row %d: \"%s\" does not start with \"%s\"", (int)i, said, b->where);
         if (!strstr(said, b->say)) fail_msg("row %d: \"%s\" lacks \"%s\"", (int)i, said, b->say);
         assert_int_equal(qep_mem_blocks(), 0);
     }
@@ -155,7 +173,8 @@ static const bad set_table[] = {
 static void wrong_command_lines(void **state)
 {
     (void)state;
-    const char *file = HEAD "[quantization]\nclip = hessian\n[override old]\nmatch = *\nclip = mse\n";
+    const char *file =
+        HEAD "[quantization]\nclip = hessian\n[override old]\nmatch = *\nclip = mse\n";
     for (size_t i = 0; i < sizeof set_table / sizeof *set_table; i++) {
         const bad *b = &set_table[i];
         qep_config *c;
@@ -165,7 +184,8 @@ static void wrong_command_lines(void **state)
         /* the clip line of the file is at fault as much as the method of the command line */
         bool clash = strcmp(b->text, "quantization.method=rtn") == 0;
         const char *where = clash ? "bad.ini:8: quantization.clip: " : b->where;
-        if (strncmp(said, where, strlen(where)) != 0) fail_msg("row %d: \"%s\" does not start with \"%s\"", (int)i, said, where);
+        if (strncmp(said, where, strlen(where)) != 0)
+            fail_msg("row %d: \"%s\" does not start with \"%s\"", (int)i, said, where);
         if (!strstr(said, b->say)) fail_msg("row %d: \"%s\" lacks \"%s\"", (int)i, said, b->say);
         assert_int_equal(qep_mem_blocks(), 0);
     }
@@ -174,18 +194,37 @@ static void wrong_command_lines(void **state)
 static void wrong_durations(void **state)
 {
     (void)state;
-    static const char *const words[] = {"", "x", "1:", ":30", "1:2", "1:2:3", "1:00:60", "1:00:00:00", "-1", "nan", "inf", "1e13",
-                                        "1:00:0x", "-1:00", "+1:00", "1:000", "99999999999999999999:00", " 5", "5 "};
+    static const char *const words[] = {"",
+                                        "x",
+                                        "1:",
+                                        ":30",
+                                        "1:2",
+                                        "1:2:3",
+                                        "1:00:60",
+                                        "1:00:00:00",
+                                        "-1",
+                                        "nan",
+                                        "inf",
+                                        "1e13",
+                                        "1:00:0x",
+                                        "-1:00",
+                                        "+1:00",
+                                        "1:000",
+                                        "99999999999999999999:00",
+                                        " 5",
+                                        "5 "};
     double s;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (qep_parse_duration(words[i], &s) != QEP_E_CONFIG) fail_msg("\"%s\" is taken as %g s", words[i], s);
+        if (qep_parse_duration(words[i], &s) != QEP_E_CONFIG)
+            fail_msg("\"%s\" is taken as %g s", words[i], s);
     }
     assert_fails(qep_parse_duration("soon", &s), QEP_E_CONFIG, "H:MM:SS");
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(wrong_files), cmocka_unit_test(wrong_command_lines),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(wrong_files),
+                                       cmocka_unit_test(wrong_command_lines),
                                        cmocka_unit_test(wrong_durations)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -1,5 +1,5 @@
-/* The dump is a complete input that dumps to itself; identity; the files in config/. Run with QEP_UPDATE=1 to write
- * config/reference.ini anew. SPDX-License-Identifier: Apache-2.0 */
+/* The dump is a complete input that dumps to itself; identity; the files in config/. Run with
+ * QEP_UPDATE=1 to write config/reference.ini anew. SPDX-License-Identifier: Apache-2.0 */
 #include "qep_test.h"
 #include "qep/config.h"
 #include <dirent.h>
@@ -9,7 +9,8 @@
 static qep_config *parse(const char *text, const char *source)
 {
     qep_config *c;
-    if (qep_config_parse(text, source, NULL, 0, &c) != QEP_OK) fail_msg("%s\n%s", qep_error_text(), text);
+    if (qep_config_parse(text, source, NULL, 0, &c) != QEP_OK)
+        fail_msg("%s\n%s", qep_error_text(), text);
     return c;
 }
 
@@ -39,12 +40,14 @@ static void fixed_points(void **state)
     (void)state;
     static const char *const rest[] = {
         "",
-        "[quantization]\ndamping = 0.1\n[correction]\nalpha = 0.30000000000000004\ndamping = 1e-300\n",
+        "[quantization]\ndamping = 0.1\n[correction]\nalpha = 0.30000000000000004\ndamping = "
+        "1e-300\n",
         "[quantization]\ndamping = -0\n",
         "[run]\nwalltime = 0.1\n",
         "[run]\nwalltime = 11:50:00\nthreads = 0\n[checkpoint]\nevery = 0\npath = 'a b#c'\n",
         "[evaluation]\ndata = a:x, \"b:y, z\", 'c:q \"r\"'\nlength = 5\ntokens = 77\n",
-        "[override x]\nmatch = \"* # ;'\"\"\"\nbits = 2\nexclude =\nalpha = 0.7\n[override y]\nmatch = $${x}\ncorrection = none\nclip = none\n",
+        "[override x]\nmatch = \"* # ;'\"\"\"\nbits = 2\nexclude =\nalpha = 0.7\n[override "
+        "y]\nmatch = $${x}\ncorrection = none\nclip = none\n",
         "[solver]\ngrid = 3x1\nblock = 1\n",
         "[checkpoint]\npath = /o/checkpoint\n",
     };
@@ -53,15 +56,18 @@ static void fixed_points(void **state)
         check_fixed_point(text, "/d/run.ini");
         qep_free(text);
     }
-    check_fixed_point("[model]\npath = '/m # , \"x\" $${y'''\n[output]\npath = $$$${o\n[calibration]\ndata = \"a, b\", ' c '\nfield = ' f'\n",
+    check_fixed_point("[model]\npath = '/m # , \"x\" $${y'''\n[output]\npath = "
+                      "$$$${o\n[calibration]\ndata = \"a, b\", ' c '\nfield = ' f'\n",
                       "run.ini");
-    check_fixed_point("[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = none\n", "x/run.ini");
+    check_fixed_point("[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = none\n",
+                      "x/run.ini");
 }
 
 static void dump_is_absolute(void **state)
 {
     (void)state;
-    qep_config *c = parse("[model]\npath = m\n[output]\npath = ../o\n[calibration]\ndata = c.npy\n", "/d/run.ini");
+    qep_config *c = parse("[model]\npath = m\n[output]\npath = ../o\n[calibration]\ndata = c.npy\n",
+                          "/d/run.ini");
     char *dump = qep_config_dump(c);
     assert_non_null(strstr(dump, "\npath = /d/m\n"));
     assert_non_null(strstr(dump, "\npath = /d/../o\n"));
@@ -77,8 +83,13 @@ static void dump_is_absolute(void **state)
 static void identity(void **state)
 {
     (void)state;
-    static const struct { const char *rest; bool same; } row[] = {
-        {"[run]\nthreads = 3\nwalltime = 10\nlog_level = debug\nactivations = keep\non_failure = abort\n", true},
+    static const struct {
+        const char *rest;
+        bool same;
+    } row[] = {
+        {"[run]\nthreads = 3\nwalltime = 10\nlog_level = debug\nactivations = keep\non_failure = "
+         "abort\n",
+         true},
         {"[checkpoint]\npath = /x\nevery = 5\nkeep = 1\n", true},
         {"[solver]\ngrid = 4x1\n", true},
         {"[quantization]\nbits = 4\n", true},
@@ -110,9 +121,12 @@ static void identity(void **state)
         qep_config_destroy(&c);
     }
     /* names of overrides do not count, their order does */
-    qep_config *x = parse(HEAD "[override a]\nmatch = *\nbits = 2\n[override b]\nmatch = *\nbits = 8\n", "x");
-    qep_config *y = parse(HEAD "[override c]\nmatch = *\nbits = 2\n[override a]\nmatch = *\nbits = 8\n", "x");
-    qep_config *z = parse(HEAD "[override b]\nmatch = *\nbits = 8\n[override a]\nmatch = *\nbits = 2\n", "x");
+    qep_config *x =
+        parse(HEAD "[override a]\nmatch = *\nbits = 2\n[override b]\nmatch = *\nbits = 8\n", "x");
+    qep_config *y =
+        parse(HEAD "[override c]\nmatch = *\nbits = 2\n[override a]\nmatch = *\nbits = 8\n", "x");
+    qep_config *z =
+        parse(HEAD "[override b]\nmatch = *\nbits = 8\n[override a]\nmatch = *\nbits = 2\n", "x");
     char *ix = qep_config_identity(x), *iy = qep_config_identity(y), *iz = qep_config_identity(z);
     assert_string_equal(ix, iy);
     assert_string_not_equal(ix, iz);
@@ -137,9 +151,12 @@ static void reference_file(void **state)
 {
     (void)state;
     char *want = qep_config_reference();
-    if (getenv("QEP_UPDATE")) assert_ok(qep_file_write("config/reference.ini", want, (int64_t)strlen(want)));
+    if (getenv("QEP_UPDATE"))
+        assert_ok(qep_file_write("config/reference.ini", want, (int64_t)strlen(want)));
     char *have = read_text("config/reference.ini");
-    if (strcmp(want, have) != 0) fail_msg("config/reference.ini differs from the table of keys; run this test with QEP_UPDATE=1");
+    if (strcmp(want, have) != 0)
+        fail_msg(
+            "config/reference.ini differs from the table of keys; run this test with QEP_UPDATE=1");
     for (const char *line = have; *line;) {
         const char *next = strchr(line, '\n') + 1;
         assert_true(next - line <= 121);
@@ -147,7 +164,9 @@ static void reference_file(void **state)
     }
     /* all its values are the defaults: only what has no default is written in a short file */
     qep_config *a = parse(have, "/d/reference.ini");
-    qep_config *b = parse("[model]\npath = model\n[output]\npath = model-quantized\n[calibration]\ndata = calibration.npy\n", "/d/x.ini");
+    qep_config *b = parse("[model]\npath = model\n[output]\npath = "
+                          "model-quantized\n[calibration]\ndata = calibration.npy\n",
+                          "/d/x.ini");
     char *da = qep_config_dump(a), *db = qep_config_dump(b);
     assert_string_equal(da, db);
     qep_free(da);
@@ -163,8 +182,12 @@ static void help_names_every_key(void **state)
 {
     (void)state;
     char *help = qep_config_help();
-    static const char *const some[] = {"model.path (none, must be set)", "quantization.bits (4)", "correction.exclude (empty)",
-                                       "override NAME.match", "solver.grid (auto)", "calibration.data (none)"};
+    static const char *const some[] = {"model.path (none, must be set)",
+                                       "quantization.bits (4)",
+                                       "correction.exclude (empty)",
+                                       "override NAME.match",
+                                       "solver.grid (auto)",
+                                       "calibration.data (none)"};
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) assert_non_null(strstr(help, some[i]));
     qep_free(help);
 }
@@ -188,7 +211,8 @@ static int check_directory(const char *dir)
         if (strstr(dir, "paper")) {
             const char *g = bits ? strstr(bits, "-g") : group;
             assert_int_equal(c->linear.group_size, g ? atoi(g + 2) : -1);
-            assert_int_equal(strncmp(e->d_name, "qep-", 4) == 0, strcmp(c->linear.correction, "qep") == 0);
+            assert_int_equal(strncmp(e->d_name, "qep-", 4) == 0,
+                             strcmp(c->linear.correction, "qep") == 0);
             assert_string_equal(l.correction, "none");
             assert_string_equal(c->linear.method, strstr(e->d_name, "rtn") ? "rtn" : "gptq");
             assert_int_equal(strstr(e->d_name, "actorder-mse") != NULL, c->linear.act_order);
@@ -211,8 +235,11 @@ static void shipped_files_parse(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(fixed_points), cmocka_unit_test(dump_is_absolute), cmocka_unit_test(identity),
-                                       cmocka_unit_test(reference_file), cmocka_unit_test(help_names_every_key),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(fixed_points),
+                                       cmocka_unit_test(dump_is_absolute),
+                                       cmocka_unit_test(identity),
+                                       cmocka_unit_test(reference_file),
+                                       cmocka_unit_test(help_names_every_key),
                                        cmocka_unit_test(shipped_files_parse)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

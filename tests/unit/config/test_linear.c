@@ -7,15 +7,37 @@
 static void globs(void **state)
 {
     (void)state;
-    static const struct { const char *glob, *name; bool yes; } row[] = {
-        {"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "abc", true}, {"?", "", false}, {"?", "a", true}, {"?", "ab", false},
-        {"a*c", "abc", true}, {"a*c", "ac", true}, {"a*c", "abcd", false}, {"*.q_proj", "m.0.q_proj", true}, {"*a*b", "aab", true},
-        {"*a*b*c", "xaybzc", true}, {"*a*b*c", "xaybz", false}, {"a**b", "ab", true}, {"*aab", "aaab", true}, {"a?c", "abc", true},
-        {"[ab]", "a", false}, {"[ab]", "[ab]", true}, {"a.c", "abc", false}, {"*?", "", false}, {"*?", "a", true},
+    static const struct {
+        const char *glob, *name;
+        bool yes;
+    } row[] = {
+        {"", "", true},
+        {"", "a", false},
+        {"*", "", true},
+        {"*", "abc", true},
+        {"?", "", false},
+        {"?", "a", true},
+        {"?", "ab", false},
+        {"a*c", "abc", true},
+        {"a*c", "ac", true},
+        {"a*c", "abcd", false},
+        {"*.q_proj", "m.0.q_proj", true},
+        {"*a*b", "aab", true},
+        {"*a*b*c", "xaybzc", true},
+        {"*a*b*c", "xaybz", false},
+        {"a**b", "ab", true},
+        {"*aab", "aaab", true},
+        {"a?c", "abc", true},
+        {"[ab]", "a", false},
+        {"[ab]", "[ab]", true},
+        {"a.c", "abc", false},
+        {"*?", "", false},
+        {"*?", "a", true},
         {"*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        if (qep_glob(row[i].glob, row[i].name) != row[i].yes) fail_msg("glob %s and name %s", row[i].glob, row[i].name);
+        if (qep_glob(row[i].glob, row[i].name) != row[i].yes)
+            fail_msg("glob %s and name %s", row[i].glob, row[i].name);
     }
 }
 
@@ -23,11 +45,14 @@ static void overrides_in_order(void **state)
 {
     (void)state;
     qep_config *c;
-    assert_ok(qep_config_parse(HEAD "[correction]\nalpha = 0.5\n"
-                               "[override a]\nmatch = model.layers.0.*\nbits = 8\ngroup_size = -1\nsymmetric = yes\nalpha = 2\n"
-                               "[override b]\nmatch = *.q_proj\nbits = 2\nmethod = rtn\ncorrection = none\ncorrection_damping = 3\n"
-                               "damping = 0.5\nact_order = no\nclip = none\nblock_size = 3\nstatic_groups = no\n",
-                               "run.ini", NULL, 0, &c));
+    assert_ok(qep_config_parse(
+        HEAD "[correction]\nalpha = 0.5\n"
+             "[override a]\nmatch = model.layers.0.*\nbits = 8\ngroup_size = -1\nsymmetric = "
+             "yes\nalpha = 2\n"
+             "[override b]\nmatch = *.q_proj\nbits = 2\nmethod = rtn\ncorrection = "
+             "none\ncorrection_damping = 3\n"
+             "damping = 0.5\nact_order = no\nclip = none\nblock_size = 3\nstatic_groups = no\n",
+        "run.ini", NULL, 0, &c));
     qep_linear_config l;
     qep_config_linear(c, "model.layers.1.self_attn.k_proj", &l);
     assert_memory_equal(&l, &c->linear, sizeof l);
@@ -61,14 +86,24 @@ static void overrides_in_order(void **state)
 static void exclusion(void **state)
 {
     (void)state;
-    static const struct { const char *list, *name; bool out; } row[] = {
-        {"down_proj", "model.layers.3.mlp.down_proj", true},    {"down_proj", "model.layers.3.mlp.gate_proj", false},
-        {"proj", "model.layers.3.mlp.down_proj", false},        {"mlp.*", "model.layers.3.mlp.up_proj", true},
-        {"mlp.*", "model.layers.3.self_attn.o_proj", false},    {"o_proj, mlp.down_proj", "model.layers.3.mlp.down_proj", true},
-        {"x, o_proj", "model.layers.3.self_attn.o_proj", true}, {"*", "lm_head", true},
-        {"lm_head", "lm_head", true},                           {"model.layers.3.mlp.down_proj", "model.layers.3.mlp.down_proj", true},
-        {"?_proj", "model.layers.0.self_attn.q_proj", true},    {"", "lm_head", false},
-        {"layers.3.*", "model.layers.3.mlp.up_proj", true},     {"layers.3.*", "model.layers.13.mlp.up_proj", false},
+    static const struct {
+        const char *list, *name;
+        bool out;
+    } row[] = {
+        {"down_proj", "model.layers.3.mlp.down_proj", true},
+        {"down_proj", "model.layers.3.mlp.gate_proj", false},
+        {"proj", "model.layers.3.mlp.down_proj", false},
+        {"mlp.*", "model.layers.3.mlp.up_proj", true},
+        {"mlp.*", "model.layers.3.self_attn.o_proj", false},
+        {"o_proj, mlp.down_proj", "model.layers.3.mlp.down_proj", true},
+        {"x, o_proj", "model.layers.3.self_attn.o_proj", true},
+        {"*", "lm_head", true},
+        {"lm_head", "lm_head", true},
+        {"model.layers.3.mlp.down_proj", "model.layers.3.mlp.down_proj", true},
+        {"?_proj", "model.layers.0.self_attn.q_proj", true},
+        {"", "lm_head", false},
+        {"layers.3.*", "model.layers.3.mlp.up_proj", true},
+        {"layers.3.*", "model.layers.13.mlp.up_proj", false},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char *set = qep_strf("test", "correction.exclude=%s", row[i].list);
@@ -77,7 +112,8 @@ static void exclusion(void **state)
         assert_ok(qep_config_parse(HEAD, "run.ini", sets, 1, &c));
         qep_linear_config l;
         qep_config_linear(c, row[i].name, &l);
-        if ((strcmp(l.correction, "none") == 0) != row[i].out) fail_msg("exclude = %s and %s", row[i].list, row[i].name);
+        if ((strcmp(l.correction, "none") == 0) != row[i].out)
+            fail_msg("exclude = %s and %s", row[i].list, row[i].name);
         qep_config_destroy(&c);
         qep_free(set);
     }
@@ -87,7 +123,9 @@ static void exclusion_per_module(void **state)
 {
     (void)state;
     qep_config *c;
-    assert_ok(qep_config_parse(HEAD "[correction]\nexclude = down_proj\n[override a]\nmatch = *.0.*\nexclude =\n", "run.ini", NULL, 0, &c));
+    assert_ok(qep_config_parse(
+        HEAD "[correction]\nexclude = down_proj\n[override a]\nmatch = *.0.*\nexclude =\n",
+        "run.ini", NULL, 0, &c));
     qep_linear_config l;
     qep_config_linear(c, "m.0.down_proj", &l);
     assert_string_equal(l.correction, "qep");
@@ -101,14 +139,19 @@ static void checks_with_the_names(void **state)
     (void)state;
     const char *const names[] = {"m.0.q_proj", "m.0.down_proj"};
     qep_config *c;
-    assert_ok(qep_config_parse(HEAD "[override a]\nmatch = *.q_proj\nbits = 8\n[override b]\nmatch = *.qproj\nbits = 8\n", "run.ini", NULL, 0, &c));
-    assert_fails(qep_config_check_modules(c, names, 2), QEP_E_CONFIG, "run.ini:10: override b.match: *.qproj matches no linear");
+    assert_ok(qep_config_parse(
+        HEAD "[override a]\nmatch = *.q_proj\nbits = 8\n[override b]\nmatch = *.qproj\nbits = 8\n",
+        "run.ini", NULL, 0, &c));
+    assert_fails(qep_config_check_modules(c, names, 2), QEP_E_CONFIG,
+                 "run.ini:10: override b.match: *.qproj matches no linear");
     qep_config_destroy(&c);
-    assert_ok(qep_config_parse(HEAD "[override a]\nmatch = *.q_proj\nmethod = rtn\n[override b]\nmatch = m.0.*\nclip = hessian\n", "run.ini",
-                               NULL, 0, &c));
+    assert_ok(qep_config_parse(HEAD "[override a]\nmatch = *.q_proj\nmethod = rtn\n[override "
+                                    "b]\nmatch = m.0.*\nclip = hessian\n",
+                               "run.ini", NULL, 0, &c));
     assert_fails(qep_config_check_modules(c, names, 2), QEP_E_CONFIG, "m.0.q_proj");
     qep_config_destroy(&c);
-    assert_ok(qep_config_parse(HEAD "[override a]\nmatch = *.q_proj\nmethod = rtn\n[override b]\nmatch = *.down_proj\nclip = hessian\n",
+    assert_ok(qep_config_parse(HEAD "[override a]\nmatch = *.q_proj\nmethod = rtn\n[override "
+                                    "b]\nmatch = *.down_proj\nclip = hessian\n",
                                "run.ini", NULL, 0, &c));
     assert_ok(qep_config_check_modules(c, names, 2));
     qep_config_destroy(&c);
@@ -117,7 +160,8 @@ static void checks_with_the_names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(globs), cmocka_unit_test(overrides_in_order), cmocka_unit_test(exclusion),
-                                       cmocka_unit_test(exclusion_per_module), cmocka_unit_test(checks_with_the_names)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(globs), cmocka_unit_test(overrides_in_order), cmocka_unit_test(exclusion),
+        cmocka_unit_test(exclusion_per_module), cmocka_unit_test(checks_with_the_names)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

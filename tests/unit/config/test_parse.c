@@ -73,16 +73,21 @@ static void defaults(void **state)
 static void every_key(void **state)
 {
     (void)state;
-    qep_config *c = parse("[model]\npath = /m\n[output]\npath = /o\nformat = dense\nshard_size = 250M\noverwrite = on\n"
-                          "[calibration]\ndata = /a.npy, b.h5:/ids\nfield = body\nsamples = 7\nlength = 33\nselection = sequential\nseed = 9000000000\n"
-                          "[quantization]\nmethod = gptq\nbits = 3\ngroup_size = -1\nsymmetric = 1\nact_order = off\nstatic_groups = false\n"
-                          "clip = hessian\ndamping = 2.5e-2\nblock_size = 17\nlm_head = true\n"
-                          "[correction]\nmethod = none\nalpha = .5\ndamping = 1\nexclude = down_proj ,mlp.*\n"
-                          "[evaluation]\ndata = w2:/w.npy, t-1.x:/t.h5:/ids\nlength = 64\ntokens = 1000\n"
-                          "[checkpoint]\npath = /ck/a\nevery = never\nkeep = 1\n"
-                          "[run]\ncompute = f32\nthreads = 5\nwalltime = 1:02:03\nreproducible = 0\nactivations = keep\non_failure = abort\n"
-                          "log_level = debug\n[solver]\ngrid = 12x1\nblock = 128\n",
-                          NULL, 0);
+    qep_config *c =
+        parse("[model]\npath = /m\n[output]\npath = /o\nformat = dense\nshard_size = "
+              "250M\noverwrite = on\n"
+              "[calibration]\ndata = /a.npy, b.h5:/ids\nfield = body\nsamples = 7\nlength = "
+              "33\nselection = sequential\nseed = 9000000000\n"
+              "[quantization]\nmethod = gptq\nbits = 3\ngroup_size = -1\nsymmetric = 1\nact_order "
+              "= off\nstatic_groups = false\n"
+              "clip = hessian\ndamping = 2.5e-2\nblock_size = 17\nlm_head = true\n"
+              "[correction]\nmethod = none\nalpha = .5\ndamping = 1\nexclude = down_proj ,mlp.*\n"
+              "[evaluation]\ndata = w2:/w.npy, t-1.x:/t.h5:/ids\nlength = 64\ntokens = 1000\n"
+              "[checkpoint]\npath = /ck/a\nevery = never\nkeep = 1\n"
+              "[run]\ncompute = f32\nthreads = 5\nwalltime = 1:02:03\nreproducible = "
+              "0\nactivations = keep\non_failure = abort\n"
+              "log_level = debug\n[solver]\ngrid = 12x1\nblock = 128\n",
+              NULL, 0);
     assert_string_equal(c->format, "dense");
     assert_int_equal(c->shard_size, 250000000);
     assert_true(c->overwrite);
@@ -130,7 +135,9 @@ static void every_key(void **state)
 static void grammar(void **state)
 {
     (void)state;
-    static const struct { const char *text, *path; } row[] = {
+    static const struct {
+        const char *text, *path;
+    } row[] = {
         {"path = /a", "/a"},
         {"path=/a", "/a"},
         {"\t path\t=\t/a\t ", "/a"},
@@ -160,7 +167,9 @@ static void grammar(void **state)
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         for (int crlf = 0; crlf < 2; crlf++) {
             const char *nl = crlf ? "\r\n" : "\n";
-            char *text = qep_strf("test", "\xEF\xBB\xBF# first%s%s  [ output ] ; c%spath = /o%s[calibration]%sdata = /c.npy%s[model]%s%s%s",
+            char *text = qep_strf("test",
+                                  "\xEF\xBB\xBF# first%s%s  [ output ] ; c%spath = "
+                                  "/o%s[calibration]%sdata = /c.npy%s[model]%s%s%s",
                                   nl, nl, nl, nl, nl, nl, nl, row[i].text, crlf ? "\r\n" : "");
             qep_config *c = parse(text, NULL, 0);
             assert_string_equal(c->model_path, row[i].path);
@@ -188,8 +197,10 @@ static void long_lines(void **state)
 static void lists(void **state)
 {
     (void)state;
-    qep_config *c = parse("[model]\npath = /m\n[output]\npath = /o\n[calibration]\ndata = /a , \"/b, c\",'/d # e' # f\n"
-                          "[evaluation]\ndata = \"x:/p, q\",y:/r's\n", NULL, 0);
+    qep_config *c = parse("[model]\npath = /m\n[output]\npath = /o\n[calibration]\ndata = /a , "
+                          "\"/b, c\",'/d # e' # f\n"
+                          "[evaluation]\ndata = \"x:/p, q\",y:/r's\n",
+                          NULL, 0);
     assert_int_equal(c->n_calibration_data, 3);
     assert_string_equal(c->calibration_data[0], "/a");
     assert_string_equal(c->calibration_data[1], "/b, c");
@@ -204,10 +215,13 @@ static void command_line_wins(void **state)
     (void)state;
     char cwd[4096];
     assert_non_null(getcwd(cwd, sizeof cwd));
-    const char *sets[] = {"quantization.bits=2", "quantization.bits=8", "correction.exclude=", "model.path=here",
-                          "override v.w.match=*.v_proj", "override v.w.bits=3", "override old.bits=2", "evaluation.data=a:b, c:d",
+    const char *sets[] = {"quantization.bits=2",         "quantization.bits=8",
+                          "correction.exclude=",         "model.path=here",
+                          "override v.w.match=*.v_proj", "override v.w.bits=3",
+                          "override old.bits=2",         "evaluation.data=a:b, c:d",
                           "output.path=/p # q"};
-    qep_config *c = parse(HEAD "[quantization]\nbits = 3\n[correction]\nexclude = down_proj\n[override old]\nmatch = *\nbits = 8\n",
+    qep_config *c = parse(HEAD "[quantization]\nbits = 3\n[correction]\nexclude = "
+                               "down_proj\n[override old]\nmatch = *\nbits = 8\n",
                           sets, (int)(sizeof sets / sizeof *sets));
     assert_int_equal(c->linear.bits, 8);
     assert_string_equal(c->linear.exclude, "");
@@ -227,14 +241,16 @@ static void calibration_may_be_absent(void **state)
 {
     (void)state;
 #define NO_DATA "[model]\npath = /m\n[output]\npath = /o\n[quantization]\n"
-    static const char *const fine[] = {NO_DATA "method = none\n", NO_DATA "method = rtn\n[correction]\nmethod = none\n",
-                                       NO_DATA "method = none\n[override a]\nmatch = *\nmethod = rtn\ncorrection = none\n"};
+    static const char *const fine[] = {
+        NO_DATA "method = none\n", NO_DATA "method = rtn\n[correction]\nmethod = none\n",
+        NO_DATA "method = none\n[override a]\nmatch = *\nmethod = rtn\ncorrection = none\n"};
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
         qep_config *c = parse(fine[i], NULL, 0);
         assert_int_equal(c->n_calibration_data, 0);
         end(&c);
     }
-    qep_config *c = parse(HEAD "[quantization]\nmethod = rtn\n", NULL, 0); /* rtn with correction: legitimate */
+    qep_config *c =
+        parse(HEAD "[quantization]\nmethod = rtn\n", NULL, 0); /* rtn with correction: legitimate */
     assert_string_equal(c->linear.correction, "qep");
     end(&c);
 }
@@ -242,9 +258,13 @@ static void calibration_may_be_absent(void **state)
 static void checkpoint_names(void **state)
 {
     (void)state;
-    static const struct { const char *line, *path; } row[] = {
-        {"path = auto", "/o/checkpoint"}, {"path = /x/auto", "/x/auto"}, {"path = y.h5", "/dir/y"},
-        {"path = y.h5.h5", "/dir/y"}, {"path = .h5", "/dir/.h5"}};
+    static const struct {
+        const char *line, *path;
+    } row[] = {{"path = auto", "/o/checkpoint"},
+               {"path = /x/auto", "/x/auto"},
+               {"path = y.h5", "/dir/y"},
+               {"path = y.h5.h5", "/dir/y"},
+               {"path = .h5", "/dir/.h5"}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char *text = qep_strf("test", HEAD "[checkpoint]\n%s\n", row[i].line);
         qep_config *c = parse(text, NULL, 0);
@@ -257,9 +277,12 @@ static void checkpoint_names(void **state)
 static void durations(void **state)
 {
     (void)state;
-    static const struct { const char *text; double s; } row[] = {
-        {"0", 0}, {"90", 90}, {"1.5", 1.5}, {"00:00", 0}, {"1:30", 90}, {"90:00", 5400}, {"0:00:01", 1}, {"11:50:00", 42600},
-        {"100:00:00", 360000}};
+    static const struct {
+        const char *text;
+        double s;
+    } row[] = {{"0", 0},       {"90", 90},          {"1.5", 1.5},
+               {"00:00", 0},   {"1:30", 90},        {"90:00", 5400},
+               {"0:00:01", 1}, {"11:50:00", 42600}, {"100:00:00", 360000}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         double s = NAN;
         assert_ok(qep_parse_duration(row[i].text, &s));
@@ -270,9 +293,15 @@ static void durations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults), cmocka_unit_test(every_key), cmocka_unit_test(grammar), cmocka_unit_test(long_lines),
-        cmocka_unit_test(lists), cmocka_unit_test(command_line_wins), cmocka_unit_test(calibration_may_be_absent),
-        cmocka_unit_test(checkpoint_names), cmocka_unit_test(durations),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(every_key),
+        cmocka_unit_test(grammar),
+        cmocka_unit_test(long_lines),
+        cmocka_unit_test(lists),
+        cmocka_unit_test(command_line_wins),
+        cmocka_unit_test(calibration_may_be_absent),
+        cmocka_unit_test(checkpoint_names),
+        cmocka_unit_test(durations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
