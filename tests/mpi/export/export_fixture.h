@@ -20,19 +20,19 @@ typedef struct fixture {
     qep_export_request rq;
 } fixture;
 
-static bool is_root(void) { return qep_rank(world) == 0; }
+static inline bool is_root(void) { return qep_rank(world) == 0; }
 
 /* Local work of root between collectives. */
 #define root_ok(expr) assert_ok(qep_agree_all(world, is_root() ? (expr) : QEP_OK))
 
-static void put_text(const char *dir, const char *name, const char *text)
+static inline void put_text(const char *dir, const char *name, const char *text)
 {
     char *path = qep_path_join(dir, name);
     root_ok(qep_file_write(path, text, (int64_t)strlen(text)));
     qep_free(path);
 }
 
-static bool has_file(const char *dir, const char *name)
+static inline bool has_file(const char *dir, const char *name)
 {
     char *path = qep_path_join(dir, name);
     bool yes = qep_file_exists(path);
@@ -41,7 +41,7 @@ static bool has_file(const char *dir, const char *name)
     return yes;
 }
 
-static uint64_t file_hash(const char *dir, const char *name)
+static inline uint64_t file_hash(const char *dir, const char *name)
 {
     char *path = qep_path_join(dir, name), *text = NULL;
     int64_t bytes = 0;
@@ -52,13 +52,13 @@ static uint64_t file_hash(const char *dir, const char *name)
     return h;
 }
 
-static qep_qspec spec_of(int bits, int64_t group, bool sym, bool act)
+static inline qep_qspec spec_of(int bits, int64_t group, bool sym, bool act)
 {
     return (qep_qspec){.method = QEP_METHOD_GPTQ, .bits = bits, .group_size = group, .symmetric = sym,
                        .act_order = act, .block_size = 128, .zero_min = 1};
 }
 
-static void set_linear(fixture *f, int64_t i, const char *module)
+static inline void set_linear(fixture *f, int64_t i, const char *module)
 {
     qep_export_linear *l = &f->linears[i];
     char name[160];
@@ -74,7 +74,7 @@ static void set_linear(fixture *f, int64_t i, const char *module)
 }
 
 /* head: lm_head is one of the linears. */
-static fixture open_fixture(const tiny_model *m, bool head, qep_qspec spec)
+static inline fixture open_fixture(const tiny_model *m, bool head, qep_qspec spec)
 {
     fixture f = {0};
     const char *tmp = getenv("TMPDIR");
@@ -105,7 +105,7 @@ static fixture open_fixture(const tiny_model *m, bool head, qep_qspec spec)
     return f;
 }
 
-static void close_fixture(fixture *f)
+static inline void close_fixture(fixture *f)
 {
     qep_st_close(&f->files);
     for (int64_t i = 0; i < f->n_linears; i++) qep_free(f->linears[i].module);
@@ -127,13 +127,13 @@ typedef struct result {
     int32_t *g_idx;
 } result;
 
-static uint64_t word(int64_t what, int64_t i, int64_t k)
+static inline uint64_t word(int64_t what, int64_t i, int64_t k)
 {
     const int64_t key[3] = {what, i, k};
     return qep_hash64(key, sizeof key, 77);
 }
 
-static result make_result(const qep_export_linear *l, int64_t i)
+static inline result make_result(const qep_export_linear *l, int64_t i)
 {
     const qep_qspec *s = &l->spec;
     result r = {.rows = l->rows, .cols = l->cols, .groups = qep_n_groups(s, l->cols)};
@@ -154,7 +154,7 @@ static result make_result(const qep_export_linear *l, int64_t i)
     return r;
 }
 
-static void free_result(result *r)
+static inline void free_result(result *r)
 {
     qep_free(r->codes);
     qep_free(r->zeros);
@@ -163,7 +163,7 @@ static void free_result(result *r)
 }
 
 /* All quantized linears, units of 32 rows dealt out unevenly, or everything by the last rank. */
-static qep_status put_all(qep_export *e, const fixture *f, bool alone)
+static inline qep_status put_all(qep_export *e, const fixture *f, bool alone)
 {
     for (int64_t i = 0; i < f->n_linears; i++) {
         if (!f->linears[i].quantized) continue;
@@ -185,7 +185,7 @@ static qep_status put_all(qep_export *e, const fixture *f, bool alone)
     return QEP_OK;
 }
 
-static void digest_of(const fixture *f, uint64_t d[2])
+static inline void digest_of(const fixture *f, uint64_t d[2])
 {
     d[0] = d[1] = 0;
     for (int64_t i = 0; i < f->n_linears; i++) {
@@ -199,7 +199,7 @@ static void digest_of(const fixture *f, uint64_t d[2])
 }
 
 /* Everything from plan to publish; the first failing step's status. */
-static qep_status write_output(const fixture *f, bool overwrite, bool resume, bool alone)
+static inline qep_status write_output(const fixture *f, bool overwrite, bool resume, bool alone)
 {
     qep_export *e = NULL;
     qep_status st = QEP_OK;
@@ -218,7 +218,7 @@ done:
 }
 
 /* The output reads back with the digest of the results. */
-static void check_digest(const fixture *f, const char *dir)
+static inline void check_digest(const fixture *f, const char *dir)
 {
     uint64_t want[2], got[2];
     int64_t n = 0, quantized = 0;
