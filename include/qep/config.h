@@ -43,6 +43,7 @@ typedef struct qep_config {
     const char *selection;                  /* random | sequential */
     int64_t seed;
     qep_linear_config linear;               /* [quantization] + [correction] */
+    const char *compat;                     /* none | paper */
     bool lm_head;
     qep_override *overrides; int64_t n_overrides;
     qep_named_file *evaluation; int64_t n_evaluation; /* [evaluation] data = name:file, ... */
