@@ -1,8 +1,9 @@
 /* Cholesky factor by p?potrf, arranged so that its bits do not depend on the number of owners.
- * Measured with OpenBLAS 0.3.21 (AVX-512 and AVX2 kernels), 2 to 7 owners against one, blocks 5 to 128, n 10 to
- * 3000: the lower factor on a column of processes, padded to whole blocks by a unit diagonal, had the same bits
- * in all of 317 cases; the upper factor on a row of processes, which our rows would fit without a copy, in 3 of 115.
- * So the local rows are copied to a column-major array and back.
+ * Measured with OpenBLAS 0.3.21 (AVX-512 and AVX2 kernels), 2 to 7 owners against one, blocks 5
+ * to 128, n 10 to 3000: the lower factor on a column of processes, padded to whole blocks by a
+ * unit diagonal, had the same bits in all of 317 cases; the upper factor on a row of processes,
+ * which our rows would fit without a copy, in 3 of 115. So the local rows are copied to a
+ * column-major array and back.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dmat_priv.h"
 #include "scalapack_priv.h"
@@ -46,7 +47,8 @@ static void load(const qep_dmat *m, padded *p)
             for (int64_t j = j0; j < end; j++) p->t[j * p->ld + l] = m->data[l * m->ld + j];
         }
     }
-    for (int64_t l = m->n_rows; l < p->rows; l++) p->t[qep_spread_row(m->spread, rank, l) * p->ld + l] = 1.0;
+    for (int64_t l = m->n_rows; l < p->rows; l++)
+        p->t[qep_spread_row(m->spread, rank, l) * p->ld + l] = 1.0;
 }
 
 /* The factor back into the rows; zeros above the diagonal. */
@@ -59,7 +61,8 @@ static void store(qep_dmat *m, const padded *p)
         const int64_t end = qep_min_i64(j0 + LINE, n);
         for (int64_t l = 0; l < m->n_rows; l++) {
             const int64_t i = qep_spread_row(m->spread, rank, l);
-            for (int64_t j = j0; j < end; j++) m->data[l * m->ld + j] = j <= i ? p->t[j * p->ld + l] : 0.0;
+            double *row = m->data + l * m->ld;
+            for (int64_t j = j0; j < end; j++) row[j] = j <= i ? p->t[j * p->ld + l] : 0.0;
         }
     }
 }
@@ -71,14 +74,16 @@ static int64_t factor(const qep_grid *g, const qep_dmat *m, padded *p)
     /* DTYPE, CTXT, M, N, MB, NB, RSRC, CSRC, LLD */
     const int desc[9] = {1, g->context, n, n, block, block, 0, 0, qep_int(p->ld)};
     int info = QEP_INFO_UNSET;
-    int threads = qep_linalg_one_thread(); /* ScaLAPACK's BLAS calls: the same bits for any number of threads */
+    /* ScaLAPACK's BLAS calls: the same bits for any number of threads */
+    int threads = qep_linalg_one_thread();
     pdpotrf_("L", &n, p->t, &one, &one, desc, &info, 1);
     qep_linalg_restore_threads(threads);
     QEP_CHECK_INFO("p?potrf", info);
     return info;
 }
 
-/* p?potrf lets a NaN pass: order of the first leading minor whose pivot is not a positive number, 0 when none. */
+/* p?potrf lets a NaN pass: order of the first leading minor whose pivot is not a positive
+ * number, 0 when none. */
 static int64_t first_bad_pivot(const qep_dmat *m, const padded *p)
 {
     for (int64_t l = 0; l < m->n_rows; l++) {

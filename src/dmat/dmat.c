@@ -1,10 +1,12 @@
-/* The matrix: storage, questions, and what a rank does to its own rows. SPDX-License-Identifier: Apache-2.0 */
+/* The matrix: storage, questions, and what a rank does to its own rows.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "dmat_priv.h"
 #include <string.h>
 
 enum { LD_UNIT = 8 }; /* rows start on cache lines */
 
-qep_dmat *qep_dmat_create_all(qep_comm *c, const char *name, int64_t n, int64_t block, int64_t n_owners)
+qep_dmat *qep_dmat_create_all(qep_comm *c, const char *name, int64_t n, int64_t block,
+                              int64_t n_owners)
 {
     QEP_REQUIRE(n >= 0 && block >= 1 && n_owners >= 1 && n_owners <= qep_size(c));
     qep_dmat *m = qep_alloc("dmat", 1, sizeof *m);

@@ -1,10 +1,12 @@
-/* dmat, private: who holds which rows, and the matrix itself. SPDX-License-Identifier: Apache-2.0 */
+/* dmat, private: who holds which rows, and the matrix itself.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_DMAT_PRIV_H
 #define QEP_DMAT_PRIV_H
 
 #include "qep/dmat.h"
 
-/* n rows dealt in blocks of `block` rows to ranks 0 .. n_owners-1 in turn. A value, passed by copy. */
+/* n rows dealt in blocks of `block` rows to ranks 0 .. n_owners-1 in turn. A value, passed by
+ * copy. */
 typedef struct qep_spread {
     int64_t n, block, n_owners;
 } qep_spread;

@@ -1,6 +1,7 @@
-/* Rows into the windows of all nodes. Consecutive row blocks have different owners, so as many blocks as there
- * are owners travel in one round: each owner converts its rows into its node's window, then the windows are
- * merged. SPDX-License-Identifier: Apache-2.0 */
+/* Rows into the windows of all nodes. Consecutive row blocks have different owners, so as many
+ * blocks as there are owners travel in one round: each owner converts its rows into its node's
+ * window, then the windows are merged.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "dmat_priv.h"
 #include <string.h>
 
@@ -26,7 +27,8 @@ static int64_t run_length(const request *q, int64_t i)
     return qep_min_i64(q->n_rows - i, q->flip ? in_block + 1 : q->m->spread.block - in_block);
 }
 
-/* One row of mine, n entries (flipped: from the diagonal of the last row asked for on), zeros up to ld. */
+/* One row of mine, n entries (flipped: from the diagonal of the last row asked for on), zeros up
+ * to ld. */
 static void write_row(const request *q, int64_t i)
 {
     const int64_t n = q->m->spread.n, used = q->flip ? n - q->row0 : n;
@@ -53,8 +55,8 @@ static void write_rows(const request *q, int64_t i0, int64_t count)
     for (int64_t i = i0; i < i0 + count; i++) write_row(q, i);
 }
 
-void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bool flip, qep_dtype type,
-                             qep_window *w, int64_t offset, int64_t ld)
+void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bool flip,
+                             qep_dtype type, qep_window *w, int64_t offset, int64_t ld)
 {
     const int64_t row_bytes = ld * qep_dtype_size(type);
     const int64_t size = qep_size(m->comm);
@@ -69,7 +71,8 @@ void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bo
     for (int64_t i = 0; i < n_rows;) {
         memset(begin, 0, 2 * (size_t)size * sizeof *begin);
         for (int64_t k = 0; k < m->spread.n_owners && i < n_rows; k++) {
-            const int64_t run = run_length(&q, i), owner = qep_spread_owner(m->spread, source_row(&q, i));
+            const int64_t run = run_length(&q, i);
+            const int64_t owner = qep_spread_owner(m->spread, source_row(&q, i));
             begin[owner] = offset + i * row_bytes;
             count[owner] = run * row_bytes;
             if (owner == qep_rank(m->comm)) write_rows(&q, i, run);

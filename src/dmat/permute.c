@@ -1,6 +1,7 @@
-/* Rows and columns in another order: the sender reorders the columns of a row, the exchange the rows.
- * A step takes as many rows of the result as fit with at most two blocks of rows sent and received per rank, so
- * the buffers stay small for every permutation. SPDX-License-Identifier: Apache-2.0 */
+/* Rows and columns in another order: the sender reorders the columns of a row, the exchange the
+ * rows. A step takes as many rows of the result as fit with at most two blocks of rows sent and
+ * received per rank, so the buffers stay small for every permutation.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "dmat_priv.h"
 #include <string.h>
 
@@ -55,7 +56,8 @@ static void count_rows(const qep_dmat *m, const int32_t *perm, exchange *x, int6
     const int64_t row_bytes = m->spread.n * (int64_t)sizeof(double);
     memset(x->count, 0, 4 * (size_t)size * sizeof *x->count);
     for (int64_t i = i0; i < i1; i++) {
-        const int64_t from = qep_spread_owner(m->spread, perm[i]), to = qep_spread_owner(m->spread, i);
+        const int64_t from = qep_spread_owner(m->spread, perm[i]);
+        const int64_t to = qep_spread_owner(m->spread, i);
         if (from == rank) x->count[to] += row_bytes;
         if (to == rank) x->rcount[from] += row_bytes;
     }

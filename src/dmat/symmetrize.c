@@ -1,7 +1,9 @@
-/* The upper triangle from the lower one, in steps of one row block per owner. SPDX-License-Identifier: Apache-2.0 */
+/* The upper triangle from the lower one, in steps of one row block per owner.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "dmat_priv.h"
 
-/* What one rank sends in a step: rows [row0, row0 + height) of its lower triangle, turned by 90 degrees. */
+/* What one rank sends in a step: rows [row0, row0 + height) of its lower triangle, turned by 90
+ * degrees. */
 typedef struct slab {
     int64_t row0, height; /* height 0: nothing */
 } slab;
@@ -73,7 +75,8 @@ void qep_dmat_symmetrize_all(qep_dmat *m)
     double *send = qep_alloc("dmat.exchange", s.block * s.n, sizeof *send);
     double *recv = qep_alloc("dmat.exchange", widest * m->n_rows, sizeof *recv);
     int64_t *counts = qep_alloc("dmat.exchange", 4 * (int64_t)qep_size(m->comm), sizeof *counts);
-    for (int64_t step = 0; step * s.n_owners < n_blocks; step++) one_step(m, step, send, recv, counts);
+    for (int64_t step = 0; step * s.n_owners < n_blocks; step++)
+        one_step(m, step, send, recv, counts);
     qep_free(counts);
     qep_free(recv);
     qep_free(send);

@@ -1,4 +1,5 @@
-/* What is read off the diagonal of H: dead channels, the order of processing. SPDX-License-Identifier: Apache-2.0 */
+/* What is read off the diagonal of H: dead channels, the order of processing.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "qep/solve.h"
 #include <stdlib.h>
 

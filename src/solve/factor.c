@@ -1,4 +1,5 @@
-/* Damped Cholesky factors, and the ladder of larger dampings when one fails. SPDX-License-Identifier: Apache-2.0 */
+/* Damped Cholesky factors, and the ladder of larger dampings when one fails.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "qep/solve.h"
 
 #define LADDER_FIRST 1e-3 /* smallest damping of a repair */
@@ -14,8 +15,10 @@ static double mean_diag_all(const qep_dmat *H)
     return sum / (double)d;
 }
 
-/* m = factor of (H + damping mean I)[order, order]; order NULL: identity. On failure up the ladder. */
-static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder *ladder, qep_dmat *m)
+/* m = factor of (H + damping mean I)[order, order]; order NULL: identity. On failure up the
+ * ladder. */
+static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder *ladder,
+                            qep_dmat *m)
 {
     const double mean = mean_diag_all(H);
     ladder->attempts = 0;
@@ -32,21 +35,26 @@ static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder 
         ladder->attempts++;
         if (minor == 0) return QEP_OK;
         ladder->minor = minor;
-        const double next = 10.0 * ladder->damping > LADDER_FIRST ? 10.0 * ladder->damping : LADDER_FIRST;
+        double next = 10.0 * ladder->damping;
+        if (next < LADDER_FIRST) next = LADDER_FIRST;
         if (!ladder->repair || next > LADDER_LAST) break;
         ladder->damping = next;
     }
+    static const char hopeless[] = "No damping up to 1 helps: the calibration inputs of this layer "
+                                   "are degenerate";
+    static const char too_small[] = "Set a larger damping, or run.on_failure = repair";
     return qep_fail(QEP_E_NUMERIC,
-                    "the damped Hessian (order %lld, mean of the diagonal %g, relative damping %g) is not positive "
-                    "definite: leading minor %lld, attempt %d. %s",
-                    (long long)qep_dmat_n(H), mean, ladder->damping, (long long)ladder->minor, ladder->attempts,
-                    ladder->repair ? "No damping up to 1 helps: the calibration inputs of this layer are degenerate"
-                                   : "Set a larger damping, or run.on_failure = repair");
+                    "the damped Hessian (order %lld, mean of the diagonal %g, relative damping %g) is "
+                    "not positive definite: leading minor %lld, attempt %d. %s",
+                    (long long)qep_dmat_n(H), mean, ladder->damping, (long long)ladder->minor,
+                    ladder->attempts, ladder->repair ? hopeless : too_small);
 }
 
-static qep_status factor_all(const qep_dmat *H, const int32_t *order, qep_ladder *ladder, qep_dmat **out)
+static qep_status factor_all(const qep_dmat *H, const int32_t *order, qep_ladder *ladder,
+                             qep_dmat **out)
 {
-    *out = qep_dmat_create_all(qep_dmat_comm(H), "solve.factor", qep_dmat_n(H), qep_dmat_block(H), qep_dmat_n_owners(H));
+    *out = qep_dmat_create_all(qep_dmat_comm(H), "solve.factor", qep_dmat_n(H), qep_dmat_block(H),
+                               qep_dmat_n_owners(H));
     qep_status st = climb_all(H, order, ladder, *out);
     if (st != QEP_OK) qep_dmat_destroy_all(out);
     return st;
@@ -57,7 +65,8 @@ qep_status qep_factor_all(const qep_dmat *H, qep_ladder *ladder, qep_dmat **L)
     return factor_all(H, NULL, ladder, L);
 }
 
-qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *perm, qep_ladder *ladder, qep_dmat **Lr, float *rdiag)
+qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *perm, qep_ladder *ladder,
+                            qep_dmat **Lr, float *rdiag)
 {
     const int64_t d = qep_dmat_n(H);
     int32_t *reversed = qep_alloc("solve.diag", d, sizeof *reversed);

@@ -3,8 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Adding 1.5 * 2^52 to a double of magnitude up to 2^51 rounds it to a whole number, which then stands in the low
- * bits: rounding and conversion by plain additions, which every vector unit has (AVX2 cannot convert to int64). */
+/* Adding 1.5 * 2^52 to a double of magnitude up to 2^51 rounds it to a whole number, which then
+ * stands in the low bits: rounding and conversion by plain additions, which every vector unit
+ * has (AVX2 cannot convert to int64). */
 static const double magic = 0x1.8p52;
 
 static uint64_t bits_of(double v)

@@ -5,7 +5,8 @@
 
 #include "qep/solve.h"
 
-enum { QEP_STREAM_ROWS = 128 }; /* of a block; also the depth of the products, so part of the bits */
+/* Of a block; also the depth of the products, so part of the bits. */
+enum { QEP_STREAM_ROWS = 128 };
 
 typedef struct qep_stream {
     const qep_dmat *m; /* borrowed */
@@ -16,7 +17,8 @@ typedef struct qep_stream {
 } qep_stream;
 
 qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type);
-/* Block b, rows [128 b, min(128 (b+1), d)), in my node's window. Valid until the next but one call. Collective. */
+/* Block b, rows [128 b, min(128 (b+1), d)), in my node's window. Valid until the next but one
+ * call. Collective. */
 const void *qep_stream_block_all(qep_stream *s, int64_t b);
 /* After this the window may be used for something else. Collective. */
 void qep_stream_close_all(qep_stream *s);
@@ -30,12 +32,13 @@ static inline int64_t qep_stream_block_rows(int64_t d, int64_t b)
     return qep_min_i64(QEP_STREAM_ROWS, d - b * QEP_STREAM_ROWS);
 }
 
-/* y += a * M over strips of 64 rows; a is f64, or f32 (then a64 is NULL) and converted piece by piece.
- * Strips with alpha[i] == 0 are left alone; alpha NULL: none. alpha is not multiplied. */
-void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32, const double *alpha,
-                        double *y, qep_window *w);
-/* x <- x (L L^T)^-1 for n_rows rows of x, ld ldx, in strips of `strip` rows (the last may be lower). alpha as above. */
-void qep_rows_solve_strips_all(const qep_dmat *L, int64_t n_rows, int64_t strip, const double *alpha, double *x,
-                               int64_t ldx, qep_window *w);
+/* y += a * M over strips of 64 rows; a is f64, or f32 (then a64 is NULL) and converted piece by
+ * piece. Strips with alpha[i] == 0 are left alone; alpha NULL: none. alpha is not multiplied. */
+void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32,
+                        const double *alpha, double *y, qep_window *w);
+/* x <- x (L L^T)^-1 for n_rows rows of x, ld ldx, in strips of `strip` rows (the last may be
+ * lower). alpha as above. */
+void qep_rows_solve_strips_all(const qep_dmat *L, int64_t n_rows, int64_t strip,
+                               const double *alpha, double *x, int64_t ldx, qep_window *w);
 
 #endif

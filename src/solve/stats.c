@@ -1,12 +1,15 @@
-/* Statistics of a linear group: H and C in fixed point, so that sums do not depend on their order.
+/* Statistics of a linear group: H and C in fixed point, so that sums do not depend on their
+ * order.
  *
- * Why nothing overflows. Channels are scaled by 2^-e_i, so all magnitudes are at most 1 (bf16 rounding may reach 1).
- * The exact product of a sequence of T tokens is at most T; computed in f32 in any order it is at most T (1 + u)^(T+1),
- * u = 2^-24, which for T <= 2^22 is below 1.3 T. In units of 2^-s, s = 62 - ceil(log2 total), the sum of all
- * magnitudes is at most 1.3 * 2^62 plus one half per sequence for the rounding to whole units: below 2^63. Every partial
- * sum, in every order, is bounded by the same number.
+ * Why nothing overflows. Channels are scaled by 2^-e_i, so all magnitudes are at most 1 (bf16
+ * rounding may reach 1). The exact product of a sequence of T tokens is at most T; computed in
+ * f32 in any order it is at most T (1 + u)^(T+1), u = 2^-24, which for T <= 2^22 is below 1.3 T.
+ * In units of 2^-s, s = 62 - ceil(log2 total), the sum of all magnitudes is at most 1.3 * 2^62
+ * plus one half per sequence for the rounding to whole units: below 2^63. Every partial sum, in
+ * every order, is bounded by the same number.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
+#include <omp.h>
 
 enum { MAX_SEQUENCE = 1 << 22 };
 
@@ -26,26 +29,29 @@ int64_t qep_stats_panel_bytes(const qep_stats_plan *p)
 {
     /* rank 0 owns the most rows */
     const int64_t row_bytes = qep_round_up(p->d, 8) * (int64_t)sizeof(double);
-    const int64_t rows = p->d > 0 ? qep_dmat_local_bytes(p->d, p->block, p->n_owners, 0) / row_bytes : 0;
+    const int64_t rows = qep_dmat_local_bytes(p->d, p->block, p->n_owners, 0) / row_bytes;
     return (qep_stats_acc_count(p) + qep_stats_recv_count(p, rows)) * (int64_t)sizeof(int64_t);
 }
 
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t max_tokens, int threads)
 {
     const int64_t entry = p->compute == QEP_COMPUTE_BF16 ? 6 : 4;
-    return max_tokens * p->d * streams(p) * entry + (int64_t)threads * QEP_STATS_TILE * QEP_STATS_TILE * 4;
+    const int64_t leaf = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE * 4;
+    return max_tokens * p->d * streams(p) * entry + threads * leaf;
 }
 
 static qep_stats_run run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src)
 {
-    qep_stats_run r = {.comm = c, .plan = p, .source = src, .unit_exp = 62 - ceil_log2(p->total_tokens)};
+    qep_stats_run r = {.comm = c, .plan = p, .source = src};
+    r.unit_exp = 62 - ceil_log2(p->total_tokens);
     const int64_t n = src->n_seq > 0 ? src->max_tokens * p->d : 0;
     const bool bf16 = p->compute == QEP_COMPUTE_BF16;
     r.tap.xq = qep_alloc("stats.tap", n, sizeof *r.tap.xq);
     if (p->want_c) r.tap.delta = qep_alloc("stats.tap", n, sizeof *r.tap.delta);
     if (bf16) r.tap.xq_bf16 = qep_alloc("stats.tap", n, sizeof *r.tap.xq_bf16);
     if (bf16 && p->want_c) r.tap.delta_bf16 = qep_alloc("stats.tap", n, sizeof *r.tap.delta_bf16);
-    r.leaf = qep_alloc("stats.tap", (int64_t)qep_linalg_threads() * QEP_STATS_TILE * QEP_STATS_TILE, sizeof *r.leaf);
+    const int64_t tile = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE;
+    r.leaf = qep_alloc("stats.tap", omp_get_max_threads() * tile, sizeof *r.leaf);
     r.xq_exp = qep_alloc("stats.scale", 2 * p->d, sizeof *r.xq_exp);
     r.delta_exp = r.xq_exp + p->d;
     return r;
@@ -84,7 +90,8 @@ static void sum_panels_all(qep_stats_run *r, qep_dmat *H, qep_dmat *C)
     qep_free(acc);
 }
 
-qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_dmat **H, qep_dmat **C)
+qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src,
+                         qep_dmat **H, qep_dmat **C)
 {
     *H = NULL;
     if (C != NULL) *C = NULL;

@@ -1,4 +1,5 @@
-/* Pass 1 of the statistics: the exact largest magnitude of each channel over all sequences of all ranks.
+/* Pass 1 of the statistics: the exact largest magnitude of each channel over all sequences of
+ * all ranks.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
 #include <math.h>
@@ -19,14 +20,17 @@ static void widen_max(float *max, const float *x, int64_t T, int64_t d)
     }
 }
 
-static qep_status check_finite(const qep_stats_run *r, const char *what, const float *x, int64_t seq, int64_t T)
+static qep_status check_finite(const qep_stats_run *r, const char *what, const float *x,
+                               int64_t seq, int64_t T)
 {
     const int64_t d = r->plan->d, at = qep_find_nonfinite_f32(x, T * d);
     if (at < 0) return QEP_OK;
     return qep_fail(QEP_E_NUMERIC,
-                    "statistics: %s is not finite (rank %d, its calibration sequence %lld, token %lld, channel %lld). "
-                    "The model overflows here: check its weights, or the layers quantized before this one",
-                    what, qep_rank(r->comm), (long long)seq, (long long)(at / d), (long long)(at % d));
+                    "statistics: %s is not finite (rank %d, its calibration sequence %lld, "
+                    "token %lld, channel %lld). The model overflows here: check its weights, or the layers "
+                    "quantized before this one",
+                    what, qep_rank(r->comm), (long long)seq, (long long)(at / d),
+                    (long long)(at % d));
 }
 
 /* Over my sequences; stops at the first bad one. */

@@ -1,5 +1,6 @@
-/* Pass 2 of the statistics: one panel of columns of H and C over all sequences and ranks.
- * The local sums of the panel are ordered by the owner of the row, so that they can be sent as they are.
+/* Pass 2 of the statistics: one panel of columns of H and C over all sequences and ranks. The
+ * local sums of the panel are ordered by the owner of the row, so that they can be sent as they
+ * are.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
 #include <math.h>
@@ -16,8 +17,8 @@ typedef struct panel {
     int64_t *count, *displ; /* owned, [P]: entries of each owner */
 } panel;
 
-static panel panel_create(const qep_stats_run *r, qep_dmat *m, int64_t row0, int64_t col0, int64_t width,
-                          int64_t *sum, bool is_c)
+static panel panel_create(const qep_stats_run *r, qep_dmat *m, int64_t row0, int64_t col0,
+                          int64_t width, int64_t *sum, bool is_c)
 {
     const int size = qep_size(r->comm);
     panel p = {m, row0, col0, width, is_c, sum, NULL, NULL, NULL};
@@ -36,9 +37,11 @@ static panel panel_create(const qep_stats_run *r, qep_dmat *m, int64_t row0, int
     return p;
 }
 
-/* x[t, c] *= 2^-e_c, so that all magnitudes are at most 1; also as bf16 unless NULL. Exact up to the rounding to
- * bf16, except that values more than 2^126 times below their channel's maximum may lose bits. */
-static void scale(const qep_stats_run *r, float *x, uint16_t *x_bf16, const double *factor, int64_t T)
+/* x[t, c] *= 2^-e_c, so that all magnitudes are at most 1; also as bf16 unless NULL. Exact up to
+ * the rounding to bf16, except that values more than 2^126 times below their channel's maximum
+ * may lose bits. */
+static void scale(const qep_stats_run *r, float *x, uint16_t *x_bf16, const double *factor,
+                  int64_t T)
 {
     const int64_t d = r->plan->d;
 #pragma omp parallel for schedule(static)
@@ -49,7 +52,8 @@ static void scale(const qep_stats_run *r, float *x, uint16_t *x_bf16, const doub
     }
 }
 
-/* The product of one sequence and one tile: rows from i0, columns from j0. Its shape depends on d and T only. */
+/* The product of one sequence and one tile: rows from i0, columns from j0. Its shape depends on
+ * d and T only. */
 static void add_leaf(const qep_stats_run *r, const panel *p, int64_t i0, int64_t j0, int64_t T)
 {
     const int64_t d = r->plan->d, tile = QEP_STATS_TILE;
@@ -64,11 +68,12 @@ static void add_leaf(const qep_stats_run *r, const panel *p, int64_t i0, int64_t
         qep_tile_tn_f32(leaf, tile, a + i0, d, tap->xq + j0, d, rows, cols, T);
     }
     for (int64_t i = 0; i < rows; i++)
-        qep_stats_add_fixed(p->sum + p->place[i0 + i] * p->width + (j0 - p->col0), leaf + i * tile, cols, r->unit_exp);
+        qep_stats_add_fixed(p->sum + p->place[i0 + i] * p->width + (j0 - p->col0), leaf + i * tile,
+                            cols, r->unit_exp);
 }
 
-/* All tiles of both panels (n_panels 1: H alone) for the sequence in the tap. Of H only tiles on and below the
- * diagonal. */
+/* All tiles of both panels (n_panels 1: H alone) for the sequence in the tap. Of H only tiles on
+ * and below the diagonal. */
 static void add_sequence(const qep_stats_run *r, const panel *p, int64_t n_panels, int64_t T)
 {
     const int64_t tile = QEP_STATS_TILE;
@@ -86,7 +91,8 @@ static void add_my_sequences(qep_stats_run *r, const panel *p, int64_t n_panels)
 {
     const qep_tap_source *src = r->source;
     const int64_t d = r->plan->d;
-    double *factor = qep_alloc("stats.scale", 2 * d, sizeof *factor); /* quantized stream, then delta */
+    /* 2^-e of the quantized stream, then of delta */
+    double *factor = qep_alloc("stats.scale", 2 * d, sizeof *factor);
     for (int64_t c = 0; c < d; c++) {
         factor[c] = ldexp(1.0, -r->xq_exp[c]);
         factor[d + c] = ldexp(1.0, -r->delta_exp[c]);
@@ -101,23 +107,25 @@ static void add_my_sequences(qep_stats_run *r, const panel *p, int64_t n_panels)
     qep_free(factor);
 }
 
-/* Exact sums over ranks to the owners of the rows, who turn them into f64 per token: sum 2^(e_i + e_j - s) / tokens,
- * with two roundings, of the conversion and of the division. */
+/* Exact sums over ranks to the owners of the rows, who turn them into f64 per token: sum 2^(e_i
+ * + e_j - s) / tokens, with two roundings, of the conversion and of the division. */
 static void deliver_all(const qep_stats_run *r, const panel *p, int64_t *recv)
 {
     const int rank = qep_rank(r->comm);
     qep_sum_to_owners_all(r->comm, p->sum, p->count, p->displ, recv);
     const int32_t *row_exp = p->is_c ? r->delta_exp : r->xq_exp;
     const double tokens = (double)r->plan->total_tokens;
-    const int64_t skip = qep_dmat_n_rows_of(p->m, rank) - p->count[rank] / p->width; /* my rows above row0 */
+    const int64_t n_rows = qep_dmat_n_rows_of(p->m, rank);
+    const int64_t skip = n_rows - p->count[rank] / p->width; /* my rows above row0 */
     double *col_unit = qep_alloc("stats.scale", p->width, sizeof *col_unit);
     for (int64_t j = 0; j < p->width; j++) col_unit[j] = ldexp(1.0, r->xq_exp[p->col0 + j]);
 #pragma omp parallel for schedule(static)
-    for (int64_t l = skip; l < qep_dmat_n_rows_of(p->m, rank); l++) {
+    for (int64_t l = skip; l < n_rows; l++) {
         const int64_t *sum = recv + (l - skip) * p->width;
         double *row = qep_dmat_row(p->m, l) + p->col0;
         const double unit = ldexp(1.0, row_exp[qep_dmat_row_of(p->m, rank, l)] - r->unit_exp);
-        for (int64_t j = 0; j < p->width; j++) row[j] = (double)sum[j] * unit * col_unit[j] / tokens;
+        for (int64_t j = 0; j < p->width; j++)
+            row[j] = (double)sum[j] * unit * col_unit[j] / tokens;
     }
     qep_free(col_unit);
 }
@@ -132,12 +140,13 @@ int64_t qep_stats_recv_count(const qep_stats_plan *p, int64_t rows)
     return rows * qep_min_i64(p->panel, p->d);
 }
 
-void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv, qep_dmat *H,
-                         qep_dmat *C)
+void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
+                         qep_dmat *H, qep_dmat *C)
 {
     panel p[2] = {panel_create(r, H, col0, col0, width, acc, false)};
     const int64_t n_panels = C != NULL ? 2 : 1;
-    if (C != NULL) p[1] = panel_create(r, C, 0, col0, width, acc + (r->plan->d - col0) * width, true);
+    int64_t *behind_h = acc + (r->plan->d - col0) * width;
+    if (C != NULL) p[1] = panel_create(r, C, 0, col0, width, behind_h, true);
     memset(acc, 0, (size_t)qep_stats_acc_count(r->plan) * sizeof *acc);
     add_my_sequences(r, p, n_panels);
     for (int64_t k = 0; k < n_panels; k++) {

@@ -8,7 +8,8 @@
 /* One sequence in the two streams: [T, d], room for max_tokens. delta parts are NULL without C. */
 typedef struct qep_tap {
     float *xq, *delta;          /* owned: as the source gives them, then scaled in place */
-    uint16_t *xq_bf16, *delta_bf16; /* owned: the scaled values rounded; NULL unless compute is bf16 */
+    /* owned: the scaled values rounded; NULL unless compute is bf16 */
+    uint16_t *xq_bf16, *delta_bf16;
 } qep_tap;
 
 typedef struct qep_stats_run {
@@ -27,11 +28,13 @@ QEP_MUST_CHECK qep_status qep_stats_exponents_all(qep_stats_run *r);
 
 /* Pass 2, columns [col0, col0 + width) of H (rows from col0 on) and, unless NULL, of C.
  * acc, recv: scratch of qep_stats_panel_bytes in all. */
-void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv, qep_dmat *H,
-                         qep_dmat *C);
+void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
+                         qep_dmat *H, qep_dmat *C);
 
-/* sum[i] += leaf[i] * 2^unit_exp rounded to the nearest whole number, ties to even. |leaf[i]| * 2^unit_exp < 2^63. */
-void qep_stats_add_fixed(int64_t *restrict sum, const float *restrict leaf, int64_t n, int unit_exp);
+/* sum[i] += leaf[i] * 2^unit_exp rounded to the nearest whole number, ties to even. |leaf[i]| *
+ * 2^unit_exp < 2^63. */
+void qep_stats_add_fixed(int64_t *restrict sum, const float *restrict leaf, int64_t n,
+                         int unit_exp);
 
 /* Entries of the two scratch arrays. */
 int64_t qep_stats_acc_count(const qep_stats_plan *p);

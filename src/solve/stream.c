@@ -1,6 +1,7 @@
-/* Rows of a matrix streaming by. While a rank still computes on one half of the window, the next block goes into
- * the other half: the merge of block b + 1 begins with a barrier of the node, so whoever has left it knows that
- * nobody reads block b - 1 any more. SPDX-License-Identifier: Apache-2.0 */
+/* Rows of a matrix streaming by. While a rank still computes on one half of the window, the next
+ * block goes into the other half: the merge of block b + 1 begins with a barrier of the node, so
+ * whoever has left it knows that nobody reads block b - 1 any more.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "rows_priv.h"
 
 enum { LD_UNIT = 8 };
