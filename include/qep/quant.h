@@ -22,7 +22,7 @@ typedef struct qep_qspec {
     qep_clip clip;
     int64_t block_size;   /* columns per lazy block, >= 1 */
     int zero_min;         /* smallest zero point that the output format can hold: 1 for gptq v1, else 0 */
-    bool exact_scales;    /* tests only: keep f32 scales as the published codes do, no rounding to f16 */
+    bool exact_scales;    /* scales stay f32 as in the published codes (compat = paper), no rounding to f16 */
 } qep_qspec;
 
 int64_t qep_n_groups(const qep_qspec *s, int64_t cols); /* G >= 1 */

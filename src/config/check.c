@@ -83,6 +83,15 @@ static qep_status check_calibration(const qep_config *c, const qep_origin *o)
                 "rtn without correction does not)");
 }
 
+static qep_status check_compat(const qep_config *c, const qep_origin *o)
+{
+    if (!qep_same(c->compat, "paper") || qep_same(c->format, "dense")) return QEP_OK;
+    qep_place p = place_of(o, "quantization", "compat", -1);
+    return qep_place_fail(&p,
+                          "compat = paper keeps f32 scales, which no packed format can hold; set "
+                          "[output] format = dense, or compat = none");
+}
+
 qep_status qep_config_check(const qep_config *c, const qep_origin *o)
 {
     QEP_TRY(need(o, "model", "path", c->model_path != NULL, "missing: the directory of the model"));
@@ -94,6 +103,7 @@ qep_status qep_config_check(const qep_config *c, const qep_origin *o)
             &p, "%s is the model's own directory; choose another one, the model is not overwritten",
             c->output_path);
     }
+    QEP_TRY(check_compat(c, o));
     QEP_TRY(check_linear(c, o, -1));
     for (int64_t i = 0; i < c->n_overrides; i++) QEP_TRY(check_override(c, o, i));
     return check_calibration(c, o);

@@ -22,6 +22,7 @@ static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_t
     l->rows = rows;
     l->cols = cols;
     l->spec = qep_layer_spec(cfg, zero_min);
+    l->spec.exact_scales = strcmp(r->cfg->compat, "paper") == 0;
     if (l->spec.group_size == cols) l->spec.group_size = -1; /* one group per row */
     l->quantized = l->spec.method != QEP_METHOD_NONE;
     if (l->quantized) r->quantizes = true;
@@ -47,18 +48,13 @@ static void list_linears(qep_run *r)
         set_linear(r, r->n_linears - 1, "lm_head", m->lm_head, NULL, m->arch.vocab, m->arch.hidden, zero_min);
 }
 
-/* An override whose pattern matches nothing is a mistake of the user. */
-static qep_status check_overrides(const qep_run *r)
+static qep_status check_modules(const qep_run *r)
 {
-    for (int64_t o = 0; o < r->cfg->n_overrides; o++) {
-        const qep_override *v = &r->cfg->overrides[o];
-        bool hit = false;
-        for (int64_t i = 0; i < r->n_linears && !hit; i++) hit = qep_glob(v->match, r->linears[i].module);
-        if (!hit)
-            return qep_fail(QEP_E_CONFIG, "%s:%d: [override %s] match = %s fits no linear of the model (names look like %s)",
-                            r->cfg->source, v->line, v->name, v->match, r->linears[0].module);
-    }
-    return QEP_OK;
+    const char **names = qep_alloc("run.linears", r->n_linears, sizeof *names);
+    for (int64_t i = 0; i < r->n_linears; i++) names[i] = r->linears[i].module;
+    qep_status st = qep_config_check_modules(r->cfg, names, r->n_linears);
+    qep_free(names);
+    return st;
 }
 
 /* Provenance for quantization_config.meta. */
@@ -80,7 +76,7 @@ static char *meta_text(const qep_run *r)
 qep_status qep_run_list_linears_all(qep_run *r)
 {
     list_linears(r);
-    QEP_TRY(check_overrides(r));
+    QEP_TRY(check_modules(r));
     if (!r->quantizes) return QEP_OK;
     char *meta = meta_text(r);
     const qep_arch *a = &r->model->arch;
@@ -94,7 +90,7 @@ qep_status qep_run_list_linears_all(qep_run *r)
                              .tied_head_quantized = head && a->tied,
                              .output_dir = r->cfg->output_path,
                              .shard_bytes = r->cfg->shard_size,
-                             .dense_dtype = a->dtype,
+                             .dense_dtype = strcmp(r->cfg->compat, "paper") == 0 ? QEP_F32 : a->dtype,
                              .meta_json = meta,
                              .damping = r->cfg->linear.damping};
     qep_status st = qep_export_plan(&rq, &r->output);

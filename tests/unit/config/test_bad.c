@@ -127,6 +127,7 @@ static const bad table[] = {
      "bad.ini: calibration.data: ", "missing"},
     {"[model]\npath = m\n[output]\npath = o\n[calibration]\ndata =\n",
      "bad.ini:6: calibration.data: ", "missing"},
+    {HEAD "[quantization]\ncompat = paper\n", "bad.ini:8: quantization.compat: ", "format = dense"},
     {HEAD "[quantization]\nmethod = rtn\nclip = hessian\n",
      "bad.ini:9: quantization.clip: ", "forms no Hessian"},
     {HEAD "[quantization]\nclip = hessian\n[override a]\nmatch = *.q_proj\nmethod = rtn\n",

@@ -50,6 +50,7 @@ static void defaults(void **state)
     assert_le_f(fabs(c->linear.alpha - 1.0), 0);
     assert_le_f(fabs(c->linear.correction_damping - 0.01), 0);
     assert_string_equal(c->linear.exclude, "");
+    assert_string_equal(c->compat, "none");
     assert_false(c->lm_head);
     assert_int_equal(c->n_overrides, 0);
     assert_int_equal(c->n_evaluation, 0);
@@ -80,7 +81,7 @@ static void every_key(void **state)
               "33\nselection = sequential\nseed = 9000000000\n"
               "[quantization]\nmethod = gptq\nbits = 3\ngroup_size = -1\nsymmetric = 1\nact_order "
               "= off\nstatic_groups = false\n"
-              "clip = hessian\ndamping = 2.5e-2\nblock_size = 17\nlm_head = true\n"
+              "clip = hessian\ndamping = 2.5e-2\nblock_size = 17\ncompat = paper\nlm_head = true\n"
               "[correction]\nmethod = none\nalpha = .5\ndamping = 1\nexclude = down_proj ,mlp.*\n"
               "[evaluation]\ndata = w2:/w.npy, t-1.x:/t.h5:/ids\nlength = 64\ntokens = 1000\n"
               "[checkpoint]\npath = /ck/a\nevery = never\nkeep = 1\n"
@@ -106,6 +107,7 @@ static void every_key(void **state)
     assert_string_equal(c->linear.clip, "hessian");
     assert_le_f(fabs(c->linear.damping - 0.025), 0);
     assert_int_equal(c->linear.block_size, 17);
+    assert_string_equal(c->compat, "paper");
     assert_true(c->lm_head);
     assert_string_equal(c->linear.correction, "none");
     assert_le_f(fabs(c->linear.alpha - 0.5), 0);
