@@ -44,8 +44,8 @@ static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder 
                                    "are degenerate";
     static const char too_small[] = "Set a larger damping, or run.on_failure = repair";
     return qep_fail(QEP_E_NUMERIC,
-                    "the damped Hessian (order %lld, mean of the diagonal %g, relative damping %g) is "
-                    "not positive definite: leading minor %lld, attempt %d. %s",
+                    "the damped Hessian (order %lld, mean of the diagonal %g, relative damping %g) "
+                    "is not positive definite: leading minor %lld, attempt %d. %s",
                     (long long)qep_dmat_n(H), mean, ladder->damping, (long long)ladder->minor,
                     ladder->attempts, ladder->repair ? hopeless : too_small);
 }

@@ -27,8 +27,8 @@ static qep_status check_finite(const qep_stats_run *r, const char *what, const f
     if (at < 0) return QEP_OK;
     return qep_fail(QEP_E_NUMERIC,
                     "statistics: %s is not finite (rank %d, its calibration sequence %lld, "
-                    "token %lld, channel %lld). The model overflows here: check its weights, or the layers "
-                    "quantized before this one",
+                    "token %lld, channel %lld). The model overflows here: check its weights, or the "
+                    "layers quantized before this one",
                     what, qep_rank(r->comm), (long long)seq, (long long)(at / d),
                     (long long)(at % d));
 }
