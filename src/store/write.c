@@ -25,12 +25,14 @@ static qep_status make_file(const char *tmp)
 
 static qep_status create_hdf5(qep_store *s)
 {
-    hid_t access = qep_store_parallel_access(s->comm);
+    hid_t access = qep_store_parallel_access(s->comm), creation = H5Pcreate(H5P_FILE_CREATE);
     qep_status st = QEP_OK;
 
-    s->file = H5Fcreate(s->tmp, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    (void)H5Pset_obj_track_times(creation, false); /* of the root group; see make_dataset */
+    s->file = H5Fcreate(s->tmp, H5F_ACC_TRUNC, creation, access);
     if (s->file < 0)
         st = qep_store_fail(QEP_E_IO, "cannot create %s", s->tmp);
+    H5Pclose(creation);
     H5Pclose(access);
     return st;
 }
@@ -77,6 +79,7 @@ static qep_status make_dataset(const qep_store *s, const char *name, hid_t type,
     (void)H5Pset_layout(layout, H5D_CONTIGUOUS);
     (void)H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER);
     (void)H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY);
+    (void)H5Pset_obj_track_times(layout, false); /* equal runs write equal files */
     (void)H5Pset_create_intermediate_group(link, 1);
     *set = H5Dcreate2(s->file, name, type, space, link, layout, H5P_DEFAULT);
     if (*set < 0)
