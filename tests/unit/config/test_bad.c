@@ -132,7 +132,6 @@ static const bad table[] = {
      "bad.ini:9: quantization.clip: ", "forms no Hessian"},
     {HEAD "[quantization]\nclip = hessian\n[override a]\nmatch = *.q_proj\nmethod = rtn\n",
      "bad.ini:11: override a.method: ", "forms no Hessian"},
-    {HEAD "[quantization]\ncompat = paper\n", "bad.ini:8: quantization.compat: ", "format = dense"},
     {HEAD "[override a]\nbits = 8\n", "bad.ini:7: override a: ", "match is missing"},
     {HEAD "[override a]\nmatch = *\n", "bad.ini:7: override a: ", "changes nothing"},
 };
