@@ -1,0 +1,144 @@
+/* --check finds every kind of damage. SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include "export_fixture.h"
+
+/* Overwrites bytes of a tensor of the output at `at`; `old` keeps what was there. */
+static void poke(const char *dir, const char *tensor, int64_t at, const void *bytes, size_t n, void *old)
+{
+    qep_st_set *s = NULL;
+    assert_ok(qep_st_open_dir(dir, &s));
+    const qep_st_tensor *t = qep_st_find(s, tensor);
+    assert_true(t && at + (int64_t)n <= t->bytes);
+    if (old) assert_ok(qep_st_read(s, t, at, (int64_t)n, old));
+    qep_barrier_all(world);
+    bool ok = true;
+    if (is_root()) {
+        int fd = open(qep_st_file(s, t->shard), O_WRONLY);
+        ok = fd >= 0 && pwrite(fd, bytes, n, t->offset + at) == (ssize_t)n && close(fd) == 0;
+    }
+    assert_all(world, ok);
+    qep_st_close(&s);
+}
+
+static void check_fails(const fixture *f, const char *text)
+{
+    uint64_t d[2];
+    int64_t n;
+    qep_status st = qep_export_check_all(world, f->out, d, &n);
+    bool ok = st == QEP_E_INPUT && strstr(qep_error_text(), text) != NULL;
+    if (!ok) print_message("wanted \"%s\", got %d: %s\n", text, (int)st, qep_error_text());
+    assert_all(world, ok);
+}
+
+static void damaged(const fixture *f, const char *tensor, int64_t at, const void *bytes, size_t n, const char *text)
+{
+    char old[16];
+    poke(f->out, tensor, at, bytes, n, old);
+    check_fails(f, text);
+    poke(f->out, tensor, at, old, n, NULL);
+    check_digest(f, f->out);
+}
+
+#define Q1 "model.layers.1.self_attn.q_proj"
+
+static void damaged_tensors(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(&small, true, spec_of(4, 32, true, false));
+    f.linears[6].spec = spec_of(8, 32, false, false);
+    assert_ok(write_output(&f, false, false, false));
+    check_digest(&f, f.out);
+    const uint16_t inf = 0x7c00, zero = 0, nan = 0x7e01, negative = 0xbc00, bf16_inf = 0x7f80;
+    damaged(&f, Q1 ".scales", 2 * 95, &inf, 2, "module " Q1 ": a scale is not finite or not positive");
+    damaged(&f, Q1 ".scales", 0, &zero, 2, "a scale is not finite or not positive");
+    damaged(&f, Q1 ".scales", 2, &nan, 2, "a scale is not finite or not positive");
+    damaged(&f, Q1 ".scales", 4, &negative, 2, "a scale is not finite or not positive");
+    const int32_t high = 3, low = -1, one = 1;
+    damaged(&f, Q1 ".g_idx", 4 * 7, &high, 4, "g_idx has a group that does not exist");
+    damaged(&f, Q1 ".g_idx", 4 * 7, &low, 4, "g_idx has a group that does not exist");
+    damaged(&f, Q1 ".g_idx", 4 * 7, &one, 4, "desc_act = false");
+    const uint8_t off = 0x76, full = 0xff;
+    damaged(&f, Q1 ".qzeros", 40, &off, 1, "sym = true");
+    damaged(&f, "model.layers.0.mlp.down_proj.qzeros", 40, &full, 1, "outside of the range");
+    damaged(&f, "model.norm.weight", 2 * 95, &bf16_inf, 2, "\"model.norm.weight\": infinity");
+    damaged(&f, "lm_head.scales", 2 * 63, &inf, 2, "module lm_head");
+    /* one bit of one code: only the digest can know */
+    uint64_t want[2], got[2];
+    int64_t n = 0;
+    uint8_t old = 0;
+    digest_of(&f, want);
+    poke(f.out, Q1 ".qweight", 4 * 96 * 5 + 17, &full, 1, &old);
+    assert_ok(qep_export_check_all(world, f.out, got, &n));
+    assert_all(world, got[0] != want[0] && got[1] != want[1]);
+    close_fixture(&f);
+}
+
+/* The configuration with one text replaced by another. */
+static void edited(const fixture *f, const char *from, const char *to, const char *text)
+{
+    char *path = qep_path_join(f->out, "config.json"), *config = NULL;
+    int64_t bytes = 0;
+    assert_ok(qep_agree_all(world, qep_file_read(path, INT64_MAX, QEP_E_INPUT, &config, &bytes)));
+    qep_barrier_all(world);
+    const char *at = strstr(config, from);
+    if (!at) fail_msg("config.json lacks %s", from);
+    char *other = qep_strf("test", "%.*s%s%s", (int)(at - config), config, to, at + strlen(from));
+    put_text(f->out, "config.json", other);
+    check_fails(f, text);
+    put_text(f->out, "config.json", config);
+    qep_free(other);
+    qep_free(config);
+    qep_free(path);
+}
+
+static void wrong_configuration(void **state)
+{
+    (void)state;
+    tiny_model m = small;
+    m.tied = true;
+    fixture f = open_fixture(&m, true, spec_of(4, 32, true, false));
+    f.linears[3].quantized = false;
+    f.linears[6].spec.bits = 8;
+    assert_ok(write_output(&f, false, false, false));
+    check_digest(&f, f.out);
+    edited(&f, "\"bits\": 4", "\"bits\": 2", "do not fit a [");
+    edited(&f, "\"bits\": 4", "\"bits\": 5", "bits = 5 is not 2, 3, 4 or 8");
+    edited(&f, "\"bits\": 4", "\"bits\": \"4\"", "\"bits\" is missing or not an integer");
+    edited(&f, "\"bits\": 8", "\"bits\": 4", "model.layers.0.mlp.down_proj: shapes or dtypes");
+    edited(&f, "\"group_size\": 32", "\"group_size\": 16", "group_size = 16 of config.json");
+    edited(&f, "\"group_size\": 32", "\"group_size\": 64", "does not divide");
+    edited(&f, "\"group_size\": 32", "\"group_size\": 0", "group_size = 0");
+    edited(&f, "\"quant_method\": \"gptq\"", "\"quant_method\": \"awq\"", "quant_method");
+    edited(&f, "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"gptq_v2\"", "checkpoint_format");
+    edited(&f, "\"lm_head\": true", "\"lm_head\": false", "there is a lm_head.qweight");
+    edited(&f, "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", "tie_word_embeddings is true");
+    edited(&f, "-:^model", "-:^other", "o_proj is quantized, but there is no");
+    edited(&f, "-:^model\\\\.layers\\\\.0\\\\.self_attn\\\\.o_proj$", "-:model\\\\.layers\\\\.0\\\\.self_attn", "is not quantized");
+    edited(&f, "-:^model", "-:^(model", "is not a regular expression");
+    edited(&f, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "7 packed linears belong to no block");
+    edited(&f, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "there is no model.layers.2.self_attn.q_proj.qweight");
+    edited(&f, "\"num_hidden_layers\": 2", "\"layers\": 2", "num_hidden_layers");
+    close_fixture(&f);
+}
+
+static void missing_output(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(&small, false, spec_of(4, 32, true, false));
+    check_fails(&f, "config.json");
+    f.rq.format = "dense";
+    assert_ok(write_output(&f, false, false, false));
+    check_digest(&(fixture){.n_linears = 0}, f.out);
+    const uint16_t nan = 0x7fc0;
+    poke(f.out, Q1 ".weight", 96 * 2 * 95 + 190, &nan, 2, NULL);
+    check_fails(&f, "\"" Q1 ".weight\": NaN at row 95, column 95");
+    close_fixture(&f);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(damaged_tensors),
+    cmocka_unit_test(wrong_configuration),
+    cmocka_unit_test(missing_output),
+};
+
+QEP_TEST_MAIN_MPI(tests)
