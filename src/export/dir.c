@@ -109,8 +109,8 @@ static qep_status check_space(const qep_export *e, const char *dir)
         return qep_fail(QEP_E_IO, "cannot ask for the free space of %s: %s", dir, strerror(errno));
     if (!qep_mul_i64((int64_t)fs.f_bavail, (int64_t)fs.f_frsize, &room) || need <= room)
         return QEP_OK;
-    return qep_fail(QEP_E_RESOURCE, "%s needs %s (%lld bytes) more, but %s (%lld bytes) are free on "
-                    "its file system; free space or choose another output.path", e->output_dir,
+    return qep_fail(QEP_E_RESOURCE, "%s needs %s (%lld bytes) more, but %s (%lld bytes) are free "
+                    "on its file system; free space or choose another output.path", e->output_dir,
                     qep_format_bytes(need, need_text, sizeof need_text), (long long)need,
                     qep_format_bytes(room, room_text, sizeof room_text), (long long)room);
 }
