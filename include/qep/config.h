@@ -37,7 +37,6 @@ typedef struct qep_config {
     int64_t shard_size;                     /* bytes */
     bool overwrite;
     char **calibration_data; int64_t n_calibration_data; /* absolute or relative to the file, resolved */
-    char *field;
     int64_t samples;
     int64_t length;                         /* 0: auto (2048 for one-dimensional sources, the rows of [samples, length] arrays) */
     const char *selection;                  /* random | sequential */

@@ -42,8 +42,6 @@ const qep_key qep_keys[] = {
     {"calibration", "data", QEP_KEY_PATHS, LIST(calibration_data), .example = "calibration.npy",
      .help = "Token ids: .npy or HDF5 (file.h5:/dataset), one-dimensional or [samples, length]; "
              "several files share the samples."},
-    {"calibration", "field", QEP_KEY_TEXT, AT(field), .def = "text",
-     .help = "Name of the text in a record of a .jsonl file; arrays of token ids do not use it."},
     {"calibration", "samples", QEP_KEY_INT, AT(samples), .identity = true, .def = "128",
      RANGE(1, 16777216), .help = "Number of calibration sequences."},
     {"calibration", "length", QEP_KEY_INT, AT(length), .identity = true, .def = "auto",

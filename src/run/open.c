@@ -16,6 +16,10 @@ static qep_status read_config_all(qep_run *r)
     st = qep_agree_all(r->comm, st);
     if (st == QEP_OK) {
         qep_bcast_text_all(r->comm, 0, &text, &bytes);
+        if ((int64_t)strlen(text) != bytes)
+            st = qep_fail(QEP_E_CONFIG, "%s: holds a NUL byte; this is not a text file", r->args.config);
+    }
+    if (st == QEP_OK) {
         st = qep_agree_all(r->comm, qep_config_parse(text, r->args.config, r->args.sets, r->args.n_sets, &r->cfg));
     }
     qep_free(text);

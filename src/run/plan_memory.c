@@ -95,6 +95,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
                          .want_c = want_c, .panel = QEP_STATS_TILE, .block = block, .n_owners = owners};
     add(t, "solve.h", matrix, QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
+    add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     if (want_c) {
         add(t, "solve.c", matrix, QEP_STAGE_STATISTICS | solving, false);
         add(t, "solve.rows", strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);

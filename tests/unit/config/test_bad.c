@@ -38,7 +38,7 @@ static const bad table[] = {
     {"[quantization]\nBits = 4\n", "bad.ini:2: quantization.Bits: ", "did you mean bits?"},
     {"[run]\nseed = 4\n", "bad.ini:2: run.seed: ", "seed belongs into [calibration]"},
     {"[calibration]\nvalidation = 16\n",
-     "bad.ini:2: calibration.validation: ", "Keys of [calibration]: data, field, samples"},
+     "bad.ini:2: calibration.validation: ", "Keys of [calibration]: data, samples"},
     {"[correction]\nresidual = 0.5\n",
      "bad.ini:2: correction.residual: ", "Keys of [correction]: method, alpha, damping, exclude"},
     {"[quantization]\nsweeps = 2\n", "bad.ini:2: quantization.sweeps: ", "unknown key"},

@@ -57,7 +57,7 @@ static void fixed_points(void **state)
         qep_free(text);
     }
     check_fixed_point("[model]\npath = '/m # , \"x\" $${y'''\n[output]\npath = "
-                      "$$$${o\n[calibration]\ndata = \"a, b\", ' c '\nfield = ' f'\n",
+                      "$$$${o\n[calibration]\ndata = \"a, b\", ' c '\n",
                       "run.ini");
     check_fixed_point("[model]\npath = m\n[output]\npath = o\n[quantization]\nmethod = none\n",
                       "x/run.ini");

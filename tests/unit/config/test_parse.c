@@ -32,7 +32,6 @@ static void defaults(void **state)
     assert_false(c->overwrite);
     assert_int_equal(c->n_calibration_data, 1);
     assert_string_equal(c->calibration_data[0], "/c.npy");
-    assert_string_equal(c->field, "text");
     assert_int_equal(c->samples, 128);
     assert_int_equal(c->length, 0);
     assert_string_equal(c->selection, "random");
@@ -77,7 +76,7 @@ static void every_key(void **state)
     qep_config *c =
         parse("[model]\npath = /m\n[output]\npath = /o\nformat = dense\nshard_size = "
               "250M\noverwrite = on\n"
-              "[calibration]\ndata = /a.npy, b.h5:/ids\nfield = body\nsamples = 7\nlength = "
+              "[calibration]\ndata = /a.npy, b.h5:/ids\nsamples = 7\nlength = "
               "33\nselection = sequential\nseed = 9000000000\n"
               "[quantization]\nmethod = gptq\nbits = 3\ngroup_size = -1\nsymmetric = 1\nact_order "
               "= off\nstatic_groups = false\n"
@@ -94,7 +93,6 @@ static void every_key(void **state)
     assert_true(c->overwrite);
     assert_int_equal(c->n_calibration_data, 2);
     assert_string_equal(c->calibration_data[1], "/dir/b.h5:/ids");
-    assert_string_equal(c->field, "body");
     assert_int_equal(c->samples, 7);
     assert_int_equal(c->length, 33);
     assert_string_equal(c->selection, "sequential");
