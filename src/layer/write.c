@@ -2,21 +2,32 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
-static qep_status write_strip(const qep_set *s, int64_t i, float *values)
+/* Digest of strip i, and its values for the quantized stream. */
+static void hand_over_strip(const qep_set *s, int64_t i, float *values)
 {
     const qep_layer_job *j = s->job;
     const qep_strip *t = &s->strips[i];
-    const qep_layer_member *m = &s->members[t->member];
+    int64_t index = s->members[t->member].index;
     const uint8_t *codes = s->codes + i * QEP_STRIP * s->cols;
     const uint8_t *zeros = s->zeros + i * QEP_STRIP * s->groups;
     const float *scales = s->scales + i * QEP_STRIP * s->groups;
-    QEP_TRY(qep_export_put_rows(j->output, m->index, t->row0, t->n, codes, scales, zeros, s->g_idx));
     for (int64_t r = 0; r < t->n; r++)
-        qep_digest_row(j->digest, m->index, t->row0 + r, codes + r * s->cols, scales + r * s->groups,
+        qep_digest_row(j->digest, index, t->row0 + r, codes + r * s->cols, scales + r * s->groups,
                        zeros + r * s->groups, s->g_idx, s->cols, s->groups);
-    qep_export_values(j->output, m->index, t->n, codes, scales, zeros, s->g_idx, values);
+    qep_export_values(j->output, index, t->n, codes, scales, zeros, s->g_idx, values);
     j->sink.put(j->sink.ctx, t->member, t->row0, t->n, values);
-    return QEP_OK;
+}
+
+/* The strips of one member are consecutive, and only a member's last strip is padded: their rows go out in one call. */
+static qep_status write_run(const qep_set *s, int64_t first, int64_t *next)
+{
+    const qep_strip *t = &s->strips[first];
+    int64_t rows = 0, i = first;
+    for (; i < s->count && s->strips[i].member == t->member; i++) rows += s->strips[i].n;
+    *next = i;
+    int64_t at = first * QEP_STRIP;
+    return qep_export_put_rows(s->job->output, s->members[t->member].index, t->row0, rows, s->codes + at * s->cols,
+                               s->scales + at * s->groups, s->zeros + at * s->groups, s->g_idx);
 }
 
 /* Rows of member m that each rank has: a rank's strips of one member are consecutive. */
@@ -41,7 +52,8 @@ qep_status qep_set_write_all(qep_set *s)
     const qep_layer_job *j = s->job;
     qep_status st = QEP_OK;
     float *values = qep_alloc("layer.rows", QEP_STRIP * s->cols, sizeof *values);
-    for (int64_t i = 0; i < s->count && st == QEP_OK; i++) st = write_strip(s, i, values);
+    for (int64_t i = 0; i < s->count && st == QEP_OK;) st = write_run(s, i, &i);
+    for (int64_t i = 0; i < s->count; i++) hand_over_strip(s, i, values);
     qep_free(values);
     st = qep_agree_all(j->comm, st);
     if (st != QEP_OK) return st;

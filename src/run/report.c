@@ -105,6 +105,7 @@ static qep_json *summary_all(qep_run *r)
     qep_json_set(o, "threads", qep_json_new_int(r->threads));
     qep_json_set(o, "seconds", seconds_json_all(r));
     qep_json_set(o, "peak_bytes", qep_json_new_int(peak));
+    qep_json_set(o, "memory", qep_run_memory_json_all(r));
     if (r->output) qep_json_set(o, "bits_per_weight", qep_json_new_real(qep_export_bits_per_weight(r->output)));
     qep_json_set(o, "modules", qep_json_new_int(modules));
     qep_json_set(o, "evaluation", evaluation_json(r));

@@ -95,6 +95,7 @@ static qep_status blocks_all(qep_run *r)
 static qep_status open_output_all(qep_run *r, bool resumed)
 {
     if (!r->output) return QEP_OK;
+    if (!resumed) QEP_TRY(qep_export_discard_all(r->comm, r->output)); /* what an abandoned run left */
     QEP_TRY(qep_export_open_all(r->comm, r->output, resumed));
     double t0 = qep_now_s();
     if (!resumed) QEP_TRY(qep_export_copy_all(r->comm, r->output));
@@ -125,6 +126,14 @@ static qep_status work_all(qep_run *r)
     return finish_all(r);
 }
 
+/* There is a checkpoint to go on from: what stands in the output directory is then our own, even when an earlier job ended
+ * between publishing and its last act. (A checkpoint of another run is refused before anything is written.) */
+static bool going_on_all(qep_run *r)
+{
+    bool mine = qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && qep_file_exists(r->checkpoint);
+    return qep_any_all(r->comm, mine);
+}
+
 static qep_status run_opened_all(qep_run *r)
 {
     QEP_TRY(qep_run_open_all(r));
@@ -133,7 +142,7 @@ static qep_status run_opened_all(qep_run *r)
                  r->cfg->output_path);
         return QEP_OK;
     }
-    if (r->output) QEP_TRY(qep_export_check_dir_all(r->comm, r->output, r->cfg->overwrite, false));
+    if (r->output) QEP_TRY(qep_export_check_dir_all(r->comm, r->output, r->cfg->overwrite || going_on_all(r), false));
     QEP_TRY(qep_run_plan_all(r));
     QEP_TRY(qep_model_scan_all(r->comm, r->model));
     if (r->args.dry_run) {

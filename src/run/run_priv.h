@@ -134,6 +134,8 @@ QEP_MUST_CHECK qep_status qep_run_state_parse(qep_run *r, const char *text);
 void qep_run_total_digest_all(qep_run *r, uint64_t total[2]);
 /* summary.json, qep_mpi.ini (report.c). */
 QEP_MUST_CHECK qep_status qep_run_report_all(qep_run *r);
+/* Planned against measured bytes: peaks of all ranks, and rank 0 by name (report_memory.c). Collective. */
+qep_json *qep_run_memory_json_all(qep_run *r);
 /* --check DIR (check.c). */
 QEP_MUST_CHECK qep_status qep_run_check_all(qep_comm *c, const char *dir);
 /* The whole of it (run.c). */
