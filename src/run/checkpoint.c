@@ -60,7 +60,7 @@ qep_status qep_run_save_all(qep_run *r)
     qep_status st = QEP_OK;
     qep_run_total_digest_all(r, digest);
     if (r->output) QEP_GO(st, qep_agree_all(r->comm, qep_export_sync(r->output)));
-    QEP_GO(st, qep_run_write_csv_all(r));
+    QEP_GO(st, qep_run_write_csv_all(r, false));
     QEP_GO(st, qep_store_create_all(r->comm, r->checkpoint, &s));
     QEP_GO(st, put_all(r, s, digest));
     st = qep_store_seal_all(&s, (int)r->cfg->checkpoint_keep);

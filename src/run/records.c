@@ -74,28 +74,30 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     fprintf(f, ",%d\n", rec->layer.fallback);
 }
 
-/* The whole table anew: small, and never half a line on disk. */
-static qep_status write_csv(const qep_run *r)
+/* The whole table anew: small, and never half a line on disk. Until the result is published, an earlier one keeps its table. */
+static qep_status write_csv(const qep_run *r, bool published)
 {
     char *text = NULL, *path = qep_path_join(r->cfg->output_path, "modules.csv");
+    char *partial = qep_strf("run.csv", "%s.partial", path);
     size_t size = 0;
+    qep_status st;
     FILE *f = open_memstream(&text, &size);
-    if (!f) {
-        qep_free(path);
-        return qep_fail(QEP_E_RESOURCE, "no memory for modules.csv");
-    }
+    if (!f) QEP_GO(st, qep_fail(QEP_E_RESOURCE, "no memory for modules.csv"));
     fprintf(f, "module,method,bits,group_size,rows,cols,tokens,alpha,correction_damping,damping,attempts,error_before,"
                "error_after,max_scale,seconds,fallback\n");
     for (int64_t i = 0; i < r->n_linears; i++)
         if (r->records[i].done) put_line(f, r, i);
     fclose(f);
-    qep_status st = qep_file_write(path, text, (int64_t)size);
+    QEP_GO(st, qep_file_write(published ? path : partial, text, (int64_t)size));
+    if (published) st = qep_file_remove(partial);
+done:
     free(text);
+    qep_free(partial);
     qep_free(path);
     return st;
 }
 
-qep_status qep_run_write_csv_all(qep_run *r)
+qep_status qep_run_write_csv_all(qep_run *r, bool published)
 {
-    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? write_csv(r) : QEP_OK);
+    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? write_csv(r, published) : QEP_OK);
 }

@@ -107,8 +107,8 @@ static qep_status finish_all(qep_run *r)
 {
     QEP_TRY(qep_run_head_all(r));
     double t0 = qep_now_s();
-    QEP_TRY(qep_run_write_csv_all(r));
     if (r->output) QEP_TRY(qep_export_publish_all(r->comm, r->output));
+    QEP_TRY(qep_run_write_csv_all(r, true));
     r->seconds[QEP_PHASE_PUBLISH] += qep_now_s() - t0;
     QEP_TRY(qep_run_report_all(r));
     return qep_store_remove_all(r->comm, r->checkpoint);

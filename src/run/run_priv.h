@@ -119,7 +119,8 @@ QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
 QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink);
 /* error_before / error_after of a member from its summed figures, and its log line (records.c). */
 void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, const double *diff, const double *ref);
-QEP_MUST_CHECK qep_status qep_run_write_csv_all(qep_run *r);
+/* modules.csv; under the name modules.csv.partial until the result is published. */
+QEP_MUST_CHECK qep_status qep_run_write_csv_all(qep_run *r, bool published);
 /* Checkpoints (checkpoint.c). */
 QEP_MUST_CHECK qep_status qep_run_save_all(qep_run *r);
 /* Decides by --restart and what is on disk; sets next_block and streams. *resumed. QEP_E_CHECKPOINT when it does not match. */
