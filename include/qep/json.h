@@ -39,6 +39,6 @@ qep_json *qep_json_copy(const qep_json *j); /* deep */
 void qep_json_set(qep_json *object, const char *key, qep_json *value /* [take] */); /* replaces */
 void qep_json_remove(qep_json *object, const char *key);
 void qep_json_append(qep_json *array, qep_json *value /* [take] */);
-char *qep_json_text(const qep_json *j, bool pretty); /* qep_free; reals with 17 digits */
+char *qep_json_text(const qep_json *j, bool pretty); /* qep_free; reals in the shortest form that reads back exactly */
 
 #endif

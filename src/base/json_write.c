@@ -84,6 +84,54 @@ void qep_json_append(qep_json *array, qep_json *value)
     }
 }
 
+/* Length of the number token that starts at p; *real: it has a fraction or an exponent. */
+static size_t number_length(const char *p, bool *real)
+{
+    size_t n = strspn(p, "+-.eE0123456789");
+    *real = strcspn(p, ".eE") < n;
+    return n;
+}
+
+/* Writes the shortest of 15, 16 or 17 digits that brings v back; returns the length. Always with a fraction or an exponent,
+ * so that it reads back as a real. */
+static size_t put_shortest(char *out, size_t cap, double v)
+{
+    int n = 0;
+    for (int digits = 15; digits <= 17; digits++) {
+        n = snprintf(out, cap, "%.*g", digits, v);
+        if (strtod(out, NULL) == v) break;
+    }
+    if (!strpbrk(out, ".e")) n += snprintf(out + n, cap - (size_t)n, ".0");
+    return (size_t)n;
+}
+
+/* Copies JSON text with its reals (written with 17 digits) in shortest form. out has room for twice the text: a
+ * number grows by at most one character (1e22 becomes 1e+22). */
+static void shorten_reals(char *out, const char *text)
+{
+    bool in_string = false, real;
+    for (const char *p = text; *p;) {
+        if (in_string || !(*p == '-' || (*p >= '0' && *p <= '9'))) {
+            if (*p == '"') in_string = !in_string;
+            if (in_string && *p == '\\') *out++ = *p++;
+            *out++ = *p++;
+            continue;
+        }
+        size_t n = number_length(p, &real);
+        if (real) {
+            char number[40];
+            size_t m = put_shortest(number, sizeof number, strtod(p, NULL));
+            memcpy(out, number, m);
+            out += m;
+        } else {
+            memcpy(out, p, n);
+            out += n;
+        }
+        p += n;
+    }
+    *out = '\0';
+}
+
 char *qep_json_text(const qep_json *j, bool pretty)
 {
     /* 17 significant digits bring every double back exactly */
@@ -91,7 +139,8 @@ char *qep_json_text(const qep_json *j, bool pretty)
     flags |= pretty ? JSON_INDENT(2) : JSON_COMPACT;
     char *text = json_dumps(qep_json_raw_const(j), flags);
     if (!text) QEP_BUG("a JSON value has no text: it is NULL or contains itself");
-    char *copy = qep_strdup("base.json", text);
+    char *copy = qep_alloc("base.json", 2 * (int64_t)strlen(text) + 1, 1);
+    shorten_reals(copy, text);
     free(text);
     return copy;
 }

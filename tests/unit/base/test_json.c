@@ -173,6 +173,18 @@ static void built_values_have_text(void **state)
     assert_int_equal(qep_mem_blocks(), 0);
 }
 
+static void reals_are_written_short(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\":1e-05,\"b\":0.1,\"c\":10000.0,\"d\":[1,-2,0.30000000000000004],\"s\":\"1.50 \\\"2.500\\\" 3\"}";
+    qep_json *j = NULL;
+    assert_ok(qep_json_parse(text, (int64_t)strlen(text), "t", QEP_E_INPUT, &j));
+    char *out = qep_json_text(j, false);
+    assert_string_equal(out, text);
+    qep_free(out);
+    qep_json_free(&j);
+}
+
 static void reals_come_back_exactly(void **state)
 {
     (void)state;
@@ -232,7 +244,7 @@ static void misuse_is_a_bug(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reals_are_written_short), 
         cmocka_unit_test(every_kind),
         cmocka_unit_test(integers_of_reals_are_clamped),
         cmocka_unit_test(members_come_in_file_order),
