@@ -1,0 +1,27 @@
+# make bench, included by the Makefile: the benchmark of the parts, and the generator of random models.
+# make bench [NP=ranks] [BENCH_ARGS="--preset 7b --threads 4"]; threads per rank: --threads or OMP_NUM_THREADS.
+# SPDX-License-Identifier: Apache-2.0
+BENCH_DIR    := $(O)/tests/bench
+BENCH_PARTS  := bench_parts options table machine noise part_kernels part_streams part_solve part_quantize part_output part_files
+BENCH_OBJ    := $(BENCH_PARTS:%=$(BENCH_DIR)/%.o)
+BENCH_MODEL  := $(BENCH_DIR)/tiny_model.o
+BENCH_CFLAGS := -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP
+BENCH_ARGS   ?=
+
+$(BENCH_OBJ) $(BENCH_DIR)/make_model.o: $(BENCH_DIR)/%.o: tests/bench/%.c $(O)/flags
+	@mkdir -p $(@D)
+	$(MPICC) $(CFLAGS_ALL) $(BENCH_CFLAGS) -c -o $@ $<
+$(BENCH_MODEL): tests/support/tiny_model.c $(O)/flags
+	@mkdir -p $(@D)
+	$(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) $(BENCH_CFLAGS) -c -o $@ $<
+
+BENCH_LINK = $(MPICC) $(CFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS) $(LDFLAGS)
+$(BENCH_DIR)/bench_parts: $(BENCH_OBJ) $(BENCH_MODEL) $(ALL_LIBS)
+	$(BENCH_LINK)
+$(BENCH_DIR)/make_model: $(BENCH_DIR)/make_model.o $(BENCH_MODEL) $(call LIB,safetensors) $(call LIB,tensor) $(call LIB,base)
+	$(BENCH_LINK)
+
+.PHONY: bench bench-programs
+bench-programs: $(BENCH_DIR)/bench_parts $(BENCH_DIR)/make_model
+bench: bench-programs   ## time each part against the machine's ceilings [NP=n BENCH_ARGS="--preset 7b"]
+	@tests/bench/run_bench.sh $(NP) $(BENCH_DIR)/bench_parts $(BENCH_ARGS)

@@ -1,0 +1,116 @@
+/* Quantizers over a rank's strips: rounding to nearest, the search for the grid, the GPTQ loop with
+ * its factor streaming by as src/layer drives it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "bench.h"
+
+typedef struct quantize_case {
+    bench_group *g;
+    qep_qspec spec;
+    uint8_t *codes, *zeros; /* [count * QEP_STRIP, d], [.., groups] */
+    float *scales;
+    int64_t groups;
+    qep_gptq **state; /* [count] */
+    int32_t *g_idx;
+} quantize_case;
+
+static qep_qstrip strip_result(const quantize_case *c, int64_t i)
+{
+    return (qep_qstrip){.codes = c->codes + i * QEP_STRIP * c->g->d,
+                        .scales = c->scales + i * QEP_STRIP * c->groups,
+                        .zeros = c->zeros + i * QEP_STRIP * c->groups};
+}
+
+static const float *strip_rows(const quantize_case *c, int64_t i)
+{
+    return c->g->target + i * QEP_STRIP * c->g->d;
+}
+
+static qep_status rtn(bench *b, void *ctx)
+{
+    (void)b;
+    const quantize_case *c = ctx;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < c->g->count; i++) {
+        qep_qstrip out = strip_result(c, i);
+        qep_rtn_strip(&c->spec, strip_rows(c, i), NULL, c->g->d, &out);
+    }
+    return QEP_OK;
+}
+
+static void steps_all(const quantize_case *c)
+{
+    const bench_group *g = c->g;
+    for (int64_t step = 0; step < qep_gptq_n_steps(&c->spec, g->d); step++) {
+        int64_t row0, n;
+        qep_gptq_step_rows(&c->spec, g->d, step, &row0, &n);
+        const int64_t ld = qep_round_up(g->d - row0, QEP_GPTQ_PAD);
+        qep_window_sync_all(g->stream);
+        qep_dmat_fetch_rows_all(g->Lr, row0, n, true, QEP_F32, g->stream, 0, ld);
+        const float *r = qep_window_data(g->stream);
+#pragma omp parallel for schedule(dynamic)
+        for (int64_t i = 0; i < g->count; i++) qep_gptq_step(c->state[i], step, r, ld);
+    }
+    qep_window_sync_all(g->stream);
+}
+
+/* Grids (static groups: found when the state is made), the loop, and the result in original order.
+ */
+static qep_status gptq(bench *b, void *ctx)
+{
+    (void)b;
+    const quantize_case *c = ctx;
+    const bench_group *g = c->g;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < g->count; i++)
+        c->state[i] = qep_gptq_create(&c->spec, strip_rows(c, i), g->d, g->perm, g->rdiag);
+    steps_all(c);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < g->count; i++) {
+        qep_qstrip out = strip_result(c, i);
+        qep_gptq_finish(c->state[i], &out, i == 0 ? c->g_idx : NULL, NULL);
+        qep_gptq_destroy(&c->state[i]);
+    }
+    return QEP_OK;
+}
+
+static qep_status time_one_all(bench *b, const char *what, double work, bench_floor floor,
+                               qep_status (*run)(bench *, void *), quantize_case *c)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s, %s", what, c->g->name);
+    return bench_time_all(b, &(bench_part){name, "f32", work, floor, NULL, run, c});
+}
+
+/* Arithmetic of one trial of a grid on one weight (src/quant/grid.c): distance 7, power 2.4 24,
+ * sum 1. A trial that has already lost ends early, so the rate may pass what the units can do. */
+static const double trial_flop = 32, trials = 80;
+
+static qep_status time_parts_all(bench *b, quantize_case *c)
+{
+    const double rows = (double)c->g->rows, d = (double)c->g->d;
+    c->spec.clip = QEP_CLIP_NONE;
+    QEP_TRY(time_one_all(b, "quantize: rtn", 5 * rows * d, BENCH_MEMORY, rtn, c));
+    QEP_TRY(time_one_all(b, "quantize: gptq, clip none", rows * d * d, BENCH_FMA_F32, gptq, c));
+    c->spec.clip = QEP_CLIP_MSE;
+    QEP_TRY(time_one_all(b, "quantize: gptq, clip mse", rows * d * d, BENCH_FMA_F32, gptq, c));
+    return time_one_all(b, "quantize: grid search, mse", trials * trial_flop * rows * d,
+                        BENCH_FMA_F32, rtn, c);
+}
+
+qep_status bench_quantize_all(bench *b, bench_group *g)
+{
+    quantize_case c = {.g = g, .spec = g->spec, .groups = qep_n_groups(&g->spec, g->d)};
+    const int64_t rows = g->count * QEP_STRIP;
+    c.codes = qep_alloc("bench", rows * g->d, 1);
+    c.zeros = qep_alloc("bench", rows * c.groups, 1);
+    c.scales = qep_alloc("bench", rows * c.groups, sizeof *c.scales);
+    c.state = qep_alloc("bench", g->count, sizeof *c.state);
+    c.g_idx = qep_alloc("bench", g->d, sizeof *c.g_idx);
+    qep_status st = time_parts_all(b, &c);
+    qep_free(c.codes);
+    qep_free(c.zeros);
+    qep_free(c.scales);
+    qep_free(c.state);
+    qep_free(c.g_idx);
+    return st;
+}
