@@ -80,6 +80,7 @@ bail_out() {
 # --- programs --------------------------------------------------------------------------------
 
 [ -x "$QEP_MPI" ] || bail_out "no program $QEP_MPI; make it first"
+cp "$QEP_MPI" "$work/qep_mpi" && QEP_MPI=$work/qep_mpi # it may be built anew while the tests run
 
 # forge: makes and damages models and token files (tools/forge.c)
 FORGE=$PWD/$O/tests/run/forge

@@ -1,0 +1,147 @@
+#!/bin/sh
+# An I/O error on any rank ends the job with the right exit code and a message that names the file; no rank hangs. Until publishing an earlier
+# result stays as it was; the same command without the fault then gives the result of an undisturbed run.
+# SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+LIMIT=30
+
+base=$work/base
+mkdir "$base"
+forge model "$base/m" blocks=2 shards=2
+echo '{"made": "for tests"}' >"$base/m/tokenizer.json"
+forge npy "$base/c.npy" i4 8x32 160
+forge npy "$base/e.npy" u2 300 160
+cat >"$base/case.ini" <<'INI'
+[model]
+path = m
+[output]
+path = out
+shard_size = 60K
+[calibration]
+data = c.npy
+samples = 8
+[quantization]
+group_size = 32
+[evaluation]
+data = val:e.npy
+INI
+
+# The undisturbed result; an earlier one of other bits; a run stopped after its first block.
+run 1 "$base/case.ini" --set "output.path=$work/good"
+[ "$code" = 0 ] || bail_out "the undisturbed run ended with $code"
+good=$(digest "$work/good")
+run 1 "$base/case.ini" --set quantization.bits=3 --set "output.path=$work/earlier"
+[ "$code" = 0 ] || bail_out "the earlier run ended with $code"
+mkdir "$work/stopped"
+touch "$work/stopped/STOP"
+run 1 "$base/case.ini" --set "output.path=$work/stopped"
+[ "$code" = 75 ] || bail_out "the run that was to stop ended with $code"
+
+# What a user sees as the result: everything but the log and the files of a run in progress.
+result() {
+    [ -d out ] || return 0
+    tree out 'qep_mpi.log' 'qep_mpi.lock' '*.partial' '*.tmp' 'checkpoint*'
+}
+
+# again NP WHEN: the same command again, without the fault
+again() {
+    run "$1" case.ini --set "output.overwrite=$overwrite"
+    [ "$code" = 0 ] || { not_ok "$title: the same command again ends with $code"; return 1; }
+    [ "$(digest out)" = "$good" ] || { not_ok "$title: the same command again gives another result"; return 1; }
+    no_leftovers out || { not_ok "$title: files are left behind"; return 1; }
+    [ "$2" = early ] && return
+    run 1 --check out
+    [ "$code" = 0 ] || { not_ok "$title: --check refuses the result"; return 1; }
+}
+
+number=0
+one() { # one CODE WHEN BEGIN FAULT TEXT
+    number=$((number + 1))
+    title="$4 ($3)"
+    rm -rf "$work/case"
+    cp -r "$base" "$work/case"
+    cd "$work/case" || exit 1
+    overwrite=no
+    case $3 in
+        earlier*) cp -r ../earlier out && overwrite=yes ;;
+        stopped*) cp -r ../stopped out ;;
+        *) mkdir out ;;
+    esac
+    ranks=3
+    case $3 in *nodes) export QEP_RANKS_PER_NODE=2 && ranks=4 ;; esac
+    result >"$work/before"
+    export QEP_FAULT="$4"
+    run "$ranks" case.ini --set "output.overwrite=$overwrite"
+    unset QEP_FAULT QEP_RANKS_PER_NODE
+    if hung "$code"; then
+        not_ok "$title: it hangs"
+    elif [ "$code" != "$1" ]; then
+        not_ok "$title: exit code $code, not $1"
+    elif ! said "$5"; then
+        not_ok "$title: no message with: $5"
+    elif [ "$2" = early ] && ! { result | diff "$work/before" - >"$work/log"; }; then
+        not_ok "$title: the earlier result was changed"
+    elif again $((1 + number % 3)) "$2"; then
+        ok "$title: exit code $1, then the result of an undisturbed run"
+    fi
+    cd "$here" || exit 1
+}
+here=$PWD
+
+# code | until publishing (early) or in it (late) | output folder before, "nodes": 4 ranks on 2 nodes instead of 3 ranks on one | faults | text of the message
+while IFS='|' read -r want when begin fault text; do
+    case $want in '' | '#'*) continue ;; esac
+    one "$want" "$when" "$begin" "$fault" "$text"
+done <<'TABLE'
+5|early|earlier|safetensors.open:1@0|model-00001-of-00003.safetensors
+5|early|earlier nodes|safetensors.open:2@1|model-00002-of-00003.safetensors
+5|early|none|safetensors.open:4@2|.safetensors
+5|early|earlier|safetensors.open:7@1|.partial
+5|early|earlier|safetensors.read:1@1|model-00001-of-00003.safetensors
+5|early|none|safetensors.read:3@0|.safetensors
+5|early|none nodes|safetensors.read:12@2|.safetensors
+5|early|earlier|safetensors.read:30@1|.safetensors
+5|early|none|safetensors.read:20@0,safetensors.read:20@1,safetensors.read:20@2|.safetensors
+5|early|earlier|data.open:1@0|c.npy
+5|early|earlier|data.open:2@2|e.npy
+5|early|none|data.read:1@1|c.npy
+5|early|earlier nodes|data.read:4@2|e.npy
+3|early|none|par.window:1@0|memory
+3|early|earlier nodes|par.window:2@2|memory
+3|early|none nodes|par.window:4@0|memory
+3|early|earlier|safetensors.create:1@0|.partial
+3|early|none|safetensors.create:2@0|.partial
+5|early|earlier|safetensors.write:1@0|.partial
+5|early|earlier|safetensors.write:2@1|.partial
+5|early|none nodes|safetensors.write:9@2|.partial
+5|early|none|safetensors.write:20@0|.partial
+5|early|earlier|safetensors.sync:1@0|.partial
+5|early|none|safetensors.sync:2@1|.partial
+5|early|earlier|store.create:1@0|checkpoint.h5
+5|early|none|store.create:2@0|checkpoint.h5
+5|early|earlier|store.write:1@0|checkpoint.h5
+5|early|none nodes|store.write:3@1|checkpoint.h5
+5|early|none|store.write:5@2|checkpoint.h5
+5|early|earlier|store.seal:1@1|checkpoint.h5
+5|early|none|store.seal:2@0|checkpoint.h5
+5|early|none|store.seal:4@0|checkpoint.h5
+6|early|stopped|store.open:1@0|checkpoint.h5
+6|early|stopped nodes|store.read:1@2|checkpoint.h5
+6|early|stopped|store.read:3@1|checkpoint.h5
+5|early|stopped|safetensors.open:5@1|.safetensors
+5|early|stopped|store.write:2@2|checkpoint.h5
+5|early|none|file.write:1@0|modules.csv.partial
+5|early|earlier|file.write:2@0|modules.csv.partial
+5|late|earlier|export.side:1@0|tokenizer.json
+5|late|none|export.rename:1@0|.partial
+5|late|earlier|export.rename:1@0|.partial
+5|late|none|export.rename:2@0|.partial
+5|late|earlier|export.rename:3@0|.partial
+5|late|none|export.rename:5@0|.partial
+5|late|earlier|file.write:5@0|.partial
+5|late|earlier|file.write:6@0|modules.csv
+5|late|none|file.write:7@0|qep_mpi.ini
+5|late|none|file.write:8@0|summary.json
+5|late|earlier|file.write:8@0|summary.json
+TABLE
+finish

@@ -1,0 +1,50 @@
+#!/bin/sh
+# The plan's memory against what was allocated, in total and by name, on 1 to 4 ranks: total within 15 %, every name that matters
+# (1 % of the total) within 15 %, and the peak of a rank falls as ranks are added.
+# SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+
+cat >"$work/run.ini" <<EOF
+[model]
+path = $PWD/tests/data/quickstart
+[output]
+path = out
+overwrite = yes
+[calibration]
+data = $PWD/tests/data/quickstart_tokens/calibration.npy
+samples = 64
+[quantization]
+bits = 3
+group_size = 32
+[evaluation]
+data = stories:$PWD/tests/data/quickstart_tokens/validation.npy
+EOF
+
+# within NAME PLANNED MEASURED TOTAL: relative difference at most 15 %, small amounts are left out
+within() { awk -v p="$2" -v m="$3" -v t="$4" 'BEGIN { d = m - p; if (d < 0) d = -d; exit !(m + 0 > 0 && (d <= 0.15 * m || d < 0.01 * t)) }'; }
+
+previous=''
+for np in 1 2 3 4; do
+    for activations in keep recompute; do
+        run "$np" "$work/run.ini" --restart no --set run.activations=$activations
+        check "np $np, activations $activations: finishes" [ "$code" = 0 ]
+        summary=$work/out/summary.json
+        r=0
+        while [ "$r" -lt "$np" ]; do
+            planned=$(json "$summary" memory.peaks.$r.planned) measured=$(json "$summary" memory.peaks.$r.measured)
+            check "np $np, $activations, rank $r: planned $planned, measured $measured bytes" within total "$planned" "$measured" 0
+            r=$((r + 1))
+        done
+        total=$(json "$summary" memory.peaks.0.measured)
+        for name in streams.fp streams.q streams.act run.sequence model.work model.block.fp model.block.q solve.stream layer.rows \
+            quantize.strips layer.figures solve.h solve.c solve.factor dmat.factor solve.rows stats.panel stats.tap eval.logits model.head; do
+            planned=$(sed -n "/\"rank0\"/,\$p" "$summary" | sed -n "/\"$name\"/,/}/s/.*\"planned\": \([0-9]*\).*/\1/p" | head -n 1)
+            measured=$(sed -n "/\"rank0\"/,\$p" "$summary" | sed -n "/\"$name\"/,/}/s/.*\"measured\": \([0-9]*\).*/\1/p" | head -n 1)
+            check "np $np, $activations: $name planned ${planned:-none}, measured ${measured:-none}" within "$name" "${planned:-0}" "${measured:-0}" "$total"
+        done
+        [ "$activations" = keep ] || continue
+        [ -z "$previous" ] || check "a rank of $np needs less than one of $((np - 1))" [ "$total" -lt "$previous" ]
+        previous=$total
+    done
+done
+finish
