@@ -164,7 +164,7 @@ asan-programs: $(UNIT_BIN) $(MPI_BIN) $(O)/tests/asan/leak
 	  run tests/asan/canary.sh unit $(UNIT_BIN) mpi $(MPI_BIN)
 $(O)/tests/asan/leak: tests/asan/leak.c $(O)/flags
 	@mkdir -p $(@D)
-	$(MPICC) $(CFLAGS_ALL) $(PKG_CFLAGS) -o $@ $< $(LDFLAGS)
+	$(call say,test $@) $(MPICC) $(CFLAGS_ALL) $(PKG_CFLAGS) -o $@ $< $(LDFLAGS)
 
 # tests/bench/bench_x.c: measures and prints, fails only when it cannot run
 BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
