@@ -52,7 +52,8 @@ double qep_export_bits_per_weight(const qep_export *e);
 QEP_MUST_CHECK qep_status qep_export_check_dir_all(qep_comm *c, qep_export *e, bool overwrite, bool create);
 /* Creates (fresh) or reuses (resume; QEP_E_CHECKPOINT if they do not match) the .partial files and opens them on every rank. Collective. */
 QEP_MUST_CHECK qep_status qep_export_open_all(qep_comm *c, qep_export *e, bool resume);
-/* Copies all tensors that are not quantized, split over ranks. Collective. */
+/* Copies all tensors that are not quantized, split over ranks, with a buffer "export.copy". Collective. */
+enum { QEP_EXPORT_COPY_BYTES = 8 << 20 };
 QEP_MUST_CHECK qep_status qep_export_copy_all(qep_comm *c, qep_export *e);
 /* Rows [row0, row0 + n) of linear number i: codes [n, cols], scales [n, G], zeros [n, G], in original column order, g_idx [cols]. row0 a multiple of 32, n too unless
  * the rows end there. Local. */

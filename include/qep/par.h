@@ -57,6 +57,8 @@ void qep_exchange_all(qep_comm *c, const void *send, const int64_t *count, const
  * ranks) is added into recv (count[rank] elements, overwritten). Exact: independent of the number of ranks and of
  * order. scratch inside: a few MiB. */
 void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *count, const int64_t *displ, int64_t *recv);
+/* Scratch "par.sum" of that call, when the longest part has `longest` elements (for the plan). */
+int64_t qep_sum_to_owners_bytes(const qep_comm *c, int64_t longest);
 
 /* --- memory shared by the ranks of a node ------------------------------------------------ */
 

@@ -1,14 +1,12 @@
 /* Tensors that are not quantized, copied as bytes. SPDX-License-Identifier: Apache-2.0 */
 #include "export_priv.h"
 
-#define CHUNK_BYTES (INT64_C(8) << 20)
-
 /* Bytes [begin, begin + n) of one tensor. */
 static qep_status copy_bytes(qep_export *e, const qep_copied *t, int64_t begin, int64_t n,
                              void *buf)
 {
-    for (int64_t at = begin; at < begin + n; at += CHUNK_BYTES) {
-        int64_t m = qep_min_i64(CHUNK_BYTES, begin + n - at);
+    for (int64_t at = begin; at < begin + n; at += QEP_EXPORT_COPY_BYTES) {
+        int64_t m = qep_min_i64(QEP_EXPORT_COPY_BYTES, begin + n - at);
 
         QEP_TRY(qep_st_read(e->files, t->src, at, m, buf));
         QEP_TRY(qep_st_write(e->writer, t->dst, at, m, buf));
@@ -69,7 +67,7 @@ static qep_status copy_mine(qep_export *e, int rank, int size, void *buf)
 
 qep_status qep_export_copy_all(qep_comm *c, qep_export *e)
 {
-    void *buf = qep_alloc("export.copy", CHUNK_BYTES, 1);
+    void *buf = qep_alloc("export.copy", QEP_EXPORT_COPY_BYTES, 1);
     qep_status st;
 
     QEP_REQUIRE(e->writer);

@@ -2,6 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "run_priv.h"
 
+int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act)
+{
+    int64_t budget = ((int64_t)128 << 20) * r->threads, column = d * (int64_t)sizeof(int64_t) * (want_c ? 2 : 1);
+    int64_t panel = qep_max_i64(1, budget / (column * QEP_STATS_TILE)) * QEP_STATS_TILE;
+    if (!keep_act) panel = qep_max_i64(panel, qep_round_up(qep_ceil_div(d, 4), QEP_STATS_TILE));
+    return qep_min_i64(panel, qep_round_up(d, QEP_STATS_TILE));
+}
+
 static qep_status statistics_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, qep_dmat **H, qep_dmat **C)
 {
     bool want_h = false, want_c = false;
@@ -16,7 +24,7 @@ static qep_status statistics_all(qep_run *r, const int64_t *members, int n, cons
                            .compute = r->compute,
                            .total_tokens = r->corpus->calibration_tokens,
                            .want_c = want_c,
-                           .panel = QEP_STATS_TILE,
+                           .panel = qep_run_panel(r, d, want_c, r->keep_act),
                            .block = block,
                            .n_owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid)};
     qep_status st = qep_stats_all(r->comm, &plan, taps, H, C);

@@ -44,6 +44,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     add(t, "run.sequence", streams * longest * (a->hidden + widest) * f, QEP_STAGE_ALL, false);
     add(t, "model.work", qep_work_bytes(a, r->compute, longest), QEP_STAGE_ALL, false);
     if (r->quantizes) {
+        add(t, "export.copy", QEP_EXPORT_COPY_BYTES, QEP_STAGE_COPY, false);
         add(t, "streams.q", tokens * a->hidden * f, QEP_STAGE_ALL, false);
         add(t, "streams.act", 2 * calibration * (keep_act ? widest : act0) * f, QEP_STAGE_ALL, false);
     }
@@ -69,7 +70,7 @@ static int64_t strips_of(const qep_run *r, const int64_t *members, int n, int ra
 }
 
 /* What lives while a group is worked on. */
-static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, int rank)
+static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, int rank, bool keep_act)
 {
     bool want_h = false, want_c = false;
     const qep_qspec *spec = NULL;
@@ -92,7 +93,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
     int64_t matrix = qep_dmat_local_bytes(d, block, owners, rank);
     qep_stats_plan sp = {.d = d, .compute = r->compute, .total_tokens = qep_max_i64(1, r->corpus->calibration_tokens),
-                         .want_c = want_c, .panel = QEP_STATS_TILE, .block = block, .n_owners = owners};
+                         .want_c = want_c, .panel = qep_run_panel(r, d, want_c, keep_act), .block = block, .n_owners = owners};
     add(t, "solve.h", matrix, QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
@@ -100,6 +101,8 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
         add(t, "solve.c", matrix, QEP_STAGE_STATISTICS | solving, false);
         add(t, "solve.rows", strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
     }
+    int64_t most_rows = qep_ceil_div(qep_ceil_div(d, block), owners) * block; /* of an owner */
+    add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, qep_min_i64(most_rows, d) * qep_min_i64(sp.panel, d)), QEP_STAGE_STATISTICS, false);
     add(t, "stats.panel", qep_stats_panel_bytes(&sp), QEP_STAGE_STATISTICS, false);
     add(t, "stats.tap", qep_stats_tap_bytes(&sp, r->corpus->max_length, r->threads), QEP_STAGE_STATISTICS, false);
 }
@@ -123,7 +126,7 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
             int64_t members[QEP_MAX_MEMBERS];
             tally t = lasting;
             for (int i = 0; i < a->group_count[g]; i++) members[i] = qep_run_linear_index(r, b, a->group_first[g] + i);
-            add_group(&t, r, members, a->group_count[g], rank);
+            add_group(&t, r, members, a->group_count[g], rank, keep_act);
             out->peak = qep_max_i64(out->peak, peak_of(&t));
         }
     bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
@@ -133,6 +136,6 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
     add(&t, "eval.logits", qep_eval_bytes(a, r->quantizes), QEP_STAGE_ALL, false);
     if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1))
         add(&t, "model.head", a->vocab * a->hidden * element * (head ? 2 : 1), QEP_STAGE_ALL, true);
-    if (head) add_group(&t, r, &last, 1, rank);
+    if (head) add_group(&t, r, &last, 1, rank, keep_act);
     out->peak = qep_max_i64(out->peak, peak_of(&t));
 }

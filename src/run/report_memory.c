@@ -20,7 +20,11 @@ static qep_json *by_name(const qep_memory_plan *plan)
     int n = (int)qep_min_i64(MAX_NAMES, qep_mem_table(table, MAX_NAMES));
     qep_json *o = qep_json_new_object();
     int64_t other = 0;
-    for (int i = 0; i < n; i++) other += table[i].peak;
+    for (int i = 0; i < n; i++) {
+        char text[32];
+        other += table[i].peak;
+        qep_debug("memory: %-18s %12s at most", table[i].name, qep_format_bytes(table[i].peak, text, sizeof text));
+    }
     for (int i = 0; i < plan->n; i++) {
         qep_json *e = qep_json_new_object();
         int64_t bytes = measured(table, n, plan->items[i].name);

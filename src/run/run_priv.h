@@ -117,6 +117,9 @@ QEP_MUST_CHECK qep_status qep_run_block_all(qep_run *r, int64_t b);
 QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
 /* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears. */
 QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink);
+/* Columns per panel of the statistics: the sums do not depend on it. As many as fit into 128 MiB per thread; when activations are
+ * recomputed once per panel, at most four panels. */
+int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act);
 /* error_before / error_after of a member from its summed figures, and its log line (records.c). */
 void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, const double *diff, const double *ref);
 /* modules.csv; under the name modules.csv.partial until the result is published. */
