@@ -10,16 +10,16 @@ BENCH_ARGS   ?=
 
 $(BENCH_OBJ) $(BENCH_DIR)/make_model.o: $(BENCH_DIR)/%.o: tests/bench/%.c $(O)/flags
 	@mkdir -p $(@D)
-	$(MPICC) $(CFLAGS_ALL) $(BENCH_CFLAGS) -c -o $@ $<
+	$(call say,cc   $<) $(MPICC) $(CFLAGS_ALL) $(BENCH_CFLAGS) -c -o $@ $<
 $(BENCH_MODEL): tests/support/tiny_model.c $(O)/flags
 	@mkdir -p $(@D)
-	$(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) $(BENCH_CFLAGS) -c -o $@ $<
+	$(call say,cc   $<) $(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) $(BENCH_CFLAGS) -c -o $@ $<
 
 BENCH_LINK = $(MPICC) $(CFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS) $(LDFLAGS)
 $(BENCH_DIR)/bench_parts: $(BENCH_OBJ) $(BENCH_MODEL) $(ALL_LIBS)
-	$(BENCH_LINK)
+	$(call say,link $@) $(BENCH_LINK)
 $(BENCH_DIR)/make_model: $(BENCH_DIR)/make_model.o $(BENCH_MODEL) $(call LIB,safetensors) $(call LIB,tensor) $(call LIB,base)
-	$(BENCH_LINK)
+	$(call say,link $@) $(BENCH_LINK)
 
 .PHONY: bench bench-programs
 bench-programs: $(BENCH_DIR)/bench_parts $(BENCH_DIR)/make_model
