@@ -115,7 +115,7 @@ test: $(O)/tests/$(T)   ## build and run one test: T=unit/MODULE/test_X [NP=n]
 # --- checks --------------------------------------------------------------------------
 # Targets that install what is missing build in a second make, which sees the installed libraries.
 NPS       ?= 1 2 3 4
-RUN_TESTS := $(sort $(wildcard tests/run/*.sh))
+RUN_TESTS := $(sort $(wildcard tests/run/test_*.sh))
 LINT_ENV   = O=$(O) MPICC='$(MPICC)' PKG_CFLAGS='$(PKG_CFLAGS)'
 RUN_ALL    = $(LINT_ENV) NPS="$(NPS)" tests/support/run_all.sh
 FLAG_J     = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
@@ -128,10 +128,8 @@ deps:   ## install the Debian packages that are missing (asks apt-get; quiet whe
 programs: all $(UNIT_BIN) $(MPI_BIN)
 
 check: deps   ## install what is missing, build, run every test and lint
-	@$(AGAIN) programs
-	@$(MAKE) --no-print-directory checked
-
-checked: lint-libs
+	@$(AGAIN) checked
+checked: programs
 	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) mpi $(MPI_BIN) run $(RUN_TESTS) tests/quickstart/quickstart.sh
 
 check-unit: $(UNIT_BIN)   ## tests of one process
@@ -145,12 +143,10 @@ quickstart: deps   ## RTN, GPTQ and QEP+GPTQ at 3 bits on the bundled model, and
 	@$(AGAIN) all
 	@O=$(O) tests/quickstart/quickstart.sh
 
-.PHONY: lint lint-libs check-slurm asan asan-programs bench
-lint-libs: $(ALL_LIBS)
-.PHONY: uses
+.PHONY: uses lint check-slurm asan asan-programs
 uses:   # "module: modules it may use", for lint
 	@$(foreach m,$(MODULES),echo '$(m): $(USES_$(m))';)
-lint: lint-libs   ## floors, doors, banned calls, headers, symbols, long functions, shell scripts
+lint: $(ALL_LIBS)   ## floors, doors, banned calls, headers, symbols, long functions, shell scripts
 	@$(LINT_ENV) tests/lint/lint.sh
 
 check-slurm: deps   ## the Slurm job script on a real Slurm that is started for it (installs slurm-wlm and munge)
@@ -166,16 +162,7 @@ $(O)/tests/asan/leak: tests/asan/leak.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,test $@) $(MPICC) $(CFLAGS_ALL) $(PKG_CFLAGS) -o $@ $< $(LDFLAGS)
 
-# tests/bench/bench_x.c: measures and prints, fails only when it cannot run
-BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
-BENCH_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(BENCH_SRC))
-$(O)/tests/bench/%: tests/bench/%.c $(ALL_LIBS)
-	@mkdir -p $(@D)
-	$(call say,bench $@) $(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -o $@ $< \
-	  -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) $(LDFLAGS)
-bench: all $(BENCH_BIN)   ## time each part against the machine's floor [NP=n]
-	@test -n "$(BENCH_BIN)" || { echo 'no benchmarks in tests/bench' >&2; exit 1; }
-	@for b in $(BENCH_BIN); do QEP_TEST_TIMEOUT=600 tests/support/run_test.sh $(NP) $$b || exit 1; done
+include tests/bench/bench.mk
 
 # --- install -------------------------------------------------------------------------
 .PHONY: install clean help
@@ -192,7 +179,7 @@ clean:   ## remove build/
 	rm -rf build
 
 help:   ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile tests/bench/bench.mk
 	@echo 'Variables (command line or config.mk): V BUILD MPICC CFLAGS LDFLAGS ARCH PKGS BLAS_LIBS DNNL_LIBS PREFIX DESTDIR NPS JOBS'
 
 -include $(wildcard $(O)/*/*.d $(O)/tests/*/*.d $(O)/tests/*/*/*.d)
