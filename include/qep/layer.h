@@ -36,7 +36,7 @@ typedef struct qep_layer_record {
 /* Who takes the values of the quantized rows: the block's or the head's quantized weights. */
 typedef struct qep_layer_sink {
     void *ctx;
-    void (*put)(void *ctx, int member, int64_t row0, int64_t n, const float *values);            /* local */
+    void (*put)(void *ctx, int member, int64_t row0, int64_t n, const float *values); /* local; several threads at once, disjoint rows */
     void (*share_all)(void *ctx, int member, const int64_t *begin, const int64_t *count);        /* collective; arrays [P] */
 } qep_layer_sink;
 

@@ -12,6 +12,10 @@ typedef enum qep_compute { QEP_COMPUTE_F32, QEP_COMPUTE_BF16 } qep_compute;
 /* threads >= 1: OpenMP threads of this process; sets BLAS to one thread (openblas_set_num_threads through dlsym).
  * Local. Call once before anything else. */
 void qep_linalg_start(int threads);
+/* run.reproducible: no lets the distributed factorization use all threads of a rank; its last bits then depend on their
+ * number. Default yes. Local; the same on all ranks. */
+void qep_linalg_set_reproducible(bool yes);
+bool qep_linalg_is_reproducible(void);
 int qep_linalg_threads(void);
 /* Around calls of BLAS, LAPACK or ScaLAPACK made elsewhere (dmat): the calling thread's OpenMP setting becomes 1 and is
  * put back. OpenBLAS's openmp build follows that setting at every call, whatever openblas_set_num_threads was told,

@@ -75,7 +75,7 @@ static int64_t factor(const qep_grid *g, const qep_dmat *m, padded *p)
     const int desc[9] = {1, g->context, n, n, block, block, 0, 0, qep_int(p->ld)};
     int info = QEP_INFO_UNSET;
     /* ScaLAPACK's BLAS calls: the same bits for any number of threads */
-    int threads = qep_linalg_one_thread();
+    int threads = qep_linalg_is_reproducible() ? qep_linalg_one_thread() : qep_linalg_threads();
     pdpotrf_("L", &n, p->t, &one, &one, desc, &info, 1);
     qep_linalg_restore_threads(threads);
     QEP_CHECK_INFO("p?potrf", info);

@@ -2,20 +2,28 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
-/* Digest of strip i, and its values for the quantized stream. */
-static void hand_over_strip(const qep_set *s, int64_t i, float *values)
+/* Digest of strip i, and its values for the quantized stream. Strips run in parallel: the digest is a sum modulo 2^64. */
+static void hand_over_strip(const qep_set *s, int64_t i)
 {
     const qep_layer_job *j = s->job;
+    uint64_t sum[2] = {0, 0};
+    float *values = qep_alloc("layer.rows", QEP_STRIP * s->cols, sizeof *values);
     const qep_strip *t = &s->strips[i];
     int64_t index = s->members[t->member].index;
     const uint8_t *codes = s->codes + i * QEP_STRIP * s->cols;
     const uint8_t *zeros = s->zeros + i * QEP_STRIP * s->groups;
     const float *scales = s->scales + i * QEP_STRIP * s->groups;
     for (int64_t r = 0; r < t->n; r++)
-        qep_digest_row(j->digest, index, t->row0 + r, codes + r * s->cols, scales + r * s->groups,
+        qep_digest_row(sum, index, t->row0 + r, codes + r * s->cols, scales + r * s->groups,
                        zeros + r * s->groups, s->g_idx, s->cols, s->groups);
     qep_export_values(j->output, index, t->n, codes, scales, zeros, s->g_idx, values);
     j->sink.put(j->sink.ctx, t->member, t->row0, t->n, values);
+    qep_free(values);
+#pragma omp critical(digest)
+    {
+        j->digest[0] += sum[0];
+        j->digest[1] += sum[1];
+    }
 }
 
 /* The strips of one member are consecutive, and only a member's last strip is padded: their rows go out in one call. */
@@ -51,10 +59,9 @@ qep_status qep_set_write_all(qep_set *s)
 {
     const qep_layer_job *j = s->job;
     qep_status st = QEP_OK;
-    float *values = qep_alloc("layer.rows", QEP_STRIP * s->cols, sizeof *values);
     for (int64_t i = 0; i < s->count && st == QEP_OK;) st = write_run(s, i, &i);
-    for (int64_t i = 0; i < s->count; i++) hand_over_strip(s, i, values);
-    qep_free(values);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < s->count; i++) hand_over_strip(s, i);
     st = qep_agree_all(j->comm, st);
     if (st != QEP_OK) return st;
     int ranks = qep_size(j->comm);

@@ -94,6 +94,18 @@ int qep_linalg_threads(void)
     return linalg_threads;
 }
 
+static bool reproducible = true;
+
+void qep_linalg_set_reproducible(bool yes)
+{
+    reproducible = yes;
+}
+
+bool qep_linalg_is_reproducible(void)
+{
+    return reproducible;
+}
+
 int qep_linalg_one_thread(void)
 {
     int before = omp_get_max_threads();

@@ -73,6 +73,7 @@ qep_status qep_run_open_all(qep_run *r)
     r->compute = strcmp(r->cfg->compute, "f32") == 0 ? QEP_COMPUTE_F32 : QEP_COMPUTE_BF16;
     r->threads = qep_run_threads(r->comm, r->cfg->threads);
     qep_linalg_start(r->threads);
+    qep_linalg_set_reproducible(r->cfg->reproducible);
     qep_log_start(qep_rank(r->comm) == 0, level_of(r->cfg->log_level));
     qep_info("qep_mpi %s on %d ranks, %d nodes, %d threads per rank", qep_version, qep_size(r->comm), qep_n_nodes(r->comm), r->threads);
     qep_info("%s", qep_linalg_describe());
