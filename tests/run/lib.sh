@@ -126,17 +126,17 @@ start() {
 
 # end_of JOB: waits; exit code in $code
 end_of() {
-    wait "$1"
+    wait "$1" 2>/dev/null
     code=$?
     background=''
 }
 
 # wait_until COMMAND: tries it every 20 ms, for at most $LIMIT seconds
 wait_until() {
-    tries=$((LIMIT * 50))
+    waits=$((LIMIT * 50))
     until eval "$1"; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || return 1
+        waits=$((waits - 1))
+        [ "$waits" -gt 0 ] || return 1
         sleep 0.02
     done
 }

@@ -1,0 +1,268 @@
+#!/bin/sh
+# A run that is stopped or killed at any point goes on, on any number of ranks and threads, to the result of an undisturbed run; and what
+# --restart, a second job and a finished output do. SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+LIMIT=60
+
+forge model "$work/m" blocks=5
+forge npy "$work/c.npy" i4 8x32 160
+forge npy "$work/e.npy" u2 300 160
+cd "$work" || exit 1
+cat >case.ini <<'INI'
+[model]
+path = m
+[output]
+path = out
+[calibration]
+data = c.npy
+samples = 8
+[quantization]
+group_size = 32
+[evaluation]
+data = val:e.npy
+INI
+
+run 1 case.ini --set output.path=good
+[ "$code" = 0 ] || bail_out "the undisturbed run ended with $code"
+good=$(digest good)
+[ ${#good} = 32 ] || bail_out "no digest in summary.json"
+
+# --- parts of the cases ------------------------------------------------------------------------
+
+# slow SECONDS: what starts from now on sleeps so long after each block; 0: not at all
+slow() { export QEP_TEST_BLOCK_SLEEP="$1"; }
+
+# begin NP OPTION...: a new output folder and a job on it in the background
+begin() {
+    rm -rf out
+    start "$@"
+}
+
+# after_block N: waits until the running job has done N blocks
+after_block() { wait_until "said 'block $1/5 done'" || bail_out "block $1 does not come"; }
+
+ranks() { pgrep -P "$launcher"; }
+rank() { ranks | sed -n "$1p"; } # process of the $1-th rank
+
+kill_all() {
+    # shellcheck disable=SC2046 # several processes
+    kill -9 "$launcher" $(ranks) 2>/dev/null
+}
+
+# stopped TEXT: the job ended with 75 and tells how to go on
+stopped() {
+    end_of "$job"
+    if [ "$code" != 75 ]; then
+        not_ok "$1: exit code $code, not 75"
+    elif ! said 'submit the same command again'; then
+        not_ok "$1: no word on how to go on"
+    elif [ ! -f out/checkpoint.h5 ]; then
+        not_ok "$1: no checkpoint"
+    else
+        ok "$1: exit code 75"
+    fi
+}
+
+# same NP TEXT OPTION...: finishes the job; the result is that of the undisturbed run
+same() {
+    np=$1 text=$2
+    shift 2
+    slow 0
+    run "$np" case.ini "$@"
+    if [ "$code" != 0 ]; then
+        not_ok "$text: exit code $code"
+    elif [ "$(digest out)" != "$good" ]; then
+        not_ok "$text: another digest: $(digest out), not $good"
+    elif ! no_leftovers out; then
+        not_ok "$text: files are left behind"
+    else
+        ok "$text: the digest of the undisturbed run"
+    fi
+}
+
+random() { od -An -N2 -tu2 /dev/urandom | awk -v n="$1" '{ print $1 % n }'; } # 0 .. $1 - 1
+
+# --- requests to stop ----------------------------------------------------------------------------
+
+slow 0.2
+begin 3 case.ini
+after_block 1
+touch out/STOP
+stopped 'file STOP'
+check 'file STOP is taken away' [ ! -e out/STOP ]
+same 1 'after STOP, from 3 ranks to 1 with 2 threads' --set run.threads=2
+check 'the resumed run says so' said 'resuming behind block'
+
+slow 0.2
+begin 2 case.ini
+after_block 2
+kill -USR1 "$launcher"
+stopped 'USR1 to mpirun'
+same 3 'after USR1, from 2 ranks to 3'
+
+slow 0.2
+begin 3 case.ini --set checkpoint.every=never
+after_block 1
+check 'no checkpoint under every = never' [ ! -e out/checkpoint.h5 ]
+kill -USR1 "$(rank 2)"
+stopped 'USR1 to one rank, every = never'
+same 4 'after USR1 to one rank, from 3 ranks to 4'
+
+slow 0.2
+begin 2 case.ini --set checkpoint.every=never
+after_block 1
+kill -USR2 "$launcher"
+check 'USR2 makes a checkpoint' wait_until '[ -f out/checkpoint.h5 ]'
+end_of "$job"
+check 'after USR2 the run goes on to its end' [ "$code" = 0 ]
+check 'after USR2: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
+check 'after USR2: nothing is left behind' no_leftovers out
+
+slow 0.2
+begin 3 case.ini
+after_block 2
+kill -TERM "$(rank 1)"
+stopped 'TERM to one rank'
+same 2 'after TERM to one rank, from 3 ranks to 2' --set run.threads=2
+
+slow 0.8 # mpirun takes a second to pass it on
+begin 4 case.ini
+after_block 1
+kill -TERM "$launcher"
+end_of "$job"
+check 'TERM to mpirun ends the job without success' [ "$code" != 0 ]
+check 'TERM to mpirun leaves a checkpoint' [ -f out/checkpoint.h5 ]
+same 1 'after TERM to mpirun, from 4 ranks to 1'
+
+slow 0.4
+rm -rf out
+jobs=0
+code=75
+while [ "$code" = 75 ] && [ "$jobs" -lt 10 ]; do
+    jobs=$((jobs + 1))
+    run $((1 + jobs % 2)) case.ini --walltime 0:00:02
+done
+check "wall time: ended by itself, in $jobs jobs" [ "$code" = 0 ]
+check 'wall time: more than one job was needed' [ "$jobs" -gt 1 ]
+check 'wall time: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
+
+# --- kills -----------------------------------------------------------------------------------------
+
+slow 0.2
+begin 3 case.ini
+after_block 3
+kill -9 "$(rank 3)"
+end_of "$job"
+check 'a killed rank ends the job' [ "$code" != 0 ]
+same 1 'after the kill of one rank, from 3 ranks to 1'
+
+# Jobs follow each other on the same output, each killed as a whole a random time after its start or one of its blocks: in the middle of
+# reading, computing, writing and publishing.
+rm -rf out
+slow 0.02
+kills=0 tries=0
+while [ "$kills" -lt 8 ] && [ "$tries" -lt 16 ]; do
+    tries=$((tries + 1))
+    blocks=$(random 3) ms=$(random 80)
+    start $((1 + tries % 4)) case.ini
+    wait_until "said 'disk: ' && [ \$(grep -c '^block' log) -ge $blocks ] || said 'finished normally'"
+    sleep "$(printf '0.%03d' "$ms")"
+    kill_all
+    end_of "$job"
+    if [ -e out/summary.json ] && [ ! -e out/checkpoint.h5 ]; then # it was faster
+        [ "$(digest out)" = "$good" ] || not_ok "killed after its end: another digest"
+        rm -rf out
+        continue
+    fi
+    kills=$((kills + 1))
+    echo "# killed $ms ms after its start and $blocks blocks: $(ls out 2>/dev/null | tr '\n' ' ')"
+done
+check "killed as a whole $kills times" [ "$kills" -ge 4 ]
+same 2 'after kills at random times'
+
+# In the middle of a checkpoint: the .tmp file is there.
+rm -rf out
+slow 0
+caught=0 tries=0
+while [ "$caught" -lt 2 ] && [ "$tries" -lt 12 ]; do
+    tries=$((tries + 1))
+    start $((1 + tries % 4)) case.ini
+    wait_until "said 'disk: '"
+    all="$launcher $(ranks)"
+    rm -f out/checkpoint.h5.tmp
+    until [ -e out/checkpoint.h5.tmp ] || [ -e out/summary.json ]; do :; done
+    # shellcheck disable=SC2086 # several processes
+    kill -9 $all 2>/dev/null
+    end_of "$job"
+    [ -e out/summary.json ] && rm -rf out
+    [ -e out/checkpoint.h5.tmp ] && caught=$((caught + 1))
+done
+check "killed while a checkpoint was being written, $caught of $tries times" [ "$caught" -gt 0 ]
+same 3 'after kills while checkpoints were being written'
+
+# --- what is on disk --------------------------------------------------------------------------------
+
+slow 0.1
+begin 2 case.ini
+after_block 3
+kill -USR1 "$launcher"
+stopped 'a run to copy'
+cp -r out kept
+fresh() { rm -rf out && cp -r kept out; }
+
+check 'two generations of the checkpoint' [ -f out/checkpoint.h5.prev ]
+printf x | dd of=out/checkpoint.h5 bs=1 seek=3000 conv=notrunc 2>/dev/null
+truncate -s -1000 out/checkpoint.h5
+same 3 'newest checkpoint damaged: the one before serves'
+check 'the log tells of the damaged checkpoint' said 'going on from the previous checkpoint'
+
+fresh
+same 2 '--restart yes with a checkpoint' --restart yes
+check '--restart yes resumes' said 'resuming behind block'
+fresh
+same 2 '--restart no' --restart no
+check '--restart no begins anew' sh -c "! grep -q resuming '$work/log'"
+fresh
+same 3 'other threads, memory plan, grid and log level on resuming' --set run.threads=2 --set run.activations=recompute \
+    --set solver.grid=2x1 --set run.log_level=debug --set checkpoint.keep=1
+
+slow 0.1
+begin 2 case.ini --set checkpoint.every=2 --set checkpoint.keep=1 --set checkpoint.path=elsewhere/cp
+after_block 4
+kill -9 "$(rank 1)"
+end_of "$job"
+check 'checkpoint elsewhere' [ -f elsewhere/cp.h5 ]
+check 'one generation of it' [ ! -e elsewhere/cp.h5.prev ]
+same 1 'checkpoint elsewhere, every 2 blocks' --set checkpoint.path=elsewhere/cp
+check 'checkpoint elsewhere: gone after success' [ -z "$(ls elsewhere)" ]
+
+# --- other jobs on the same output --------------------------------------------------------------------
+
+slow 0.3
+begin 2 case.ini
+first=$job
+after_block 1
+cp log first.log
+run 1 case.ini
+check 'a second job on the same output is refused' [ "$code" = 1 ]
+check 'and told why' said 'another job is working on'
+cp first.log log
+end_of "$first"
+check 'the first job is not disturbed' [ "$code" = 0 ]
+check 'the first job: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
+
+slow 0
+tree out >before
+run 2 case.ini
+check 'a finished output: nothing to do' said 'nothing to do'
+check 'a finished output: exit code 0' [ "$code" = 0 ]
+tree out >after
+check 'a finished output: not touched' cmp -s before after
+run 2 case.ini --restart no
+check 'a finished output, --restart no without overwrite: refused' [ "$code" = 1 ]
+tree out >after
+check 'a finished output, refused: not touched' cmp -s before after
+same 3 'a finished output, --restart no with overwrite: done again' --restart no --set output.overwrite=yes
+run 1 --check out
+check 'the result passes --check' [ "$code" = 0 ]
+finish
