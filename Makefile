@@ -88,6 +88,7 @@ $(O)/gen/version_gen.h: FORCE
 	@printf '#define QEP_VERSION_TEXT "%s"\n#define QEP_BUILD_TEXT "%s, %s, %s"\n' '$(VERSION)' \
 	  "$$(git describe --always --dirty 2>/dev/null || echo unknown)" "$$($(MPICC) --version | head -n 1)" '$(OPT_$(BUILD))' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+.PHONY: FORCE
 FORCE:
 
 # --- tests: tests/unit/<module>/test_x.c and tests/mpi/<module>/test_x.c link only what the module may use ---
