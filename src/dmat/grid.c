@@ -28,6 +28,6 @@ const char *qep_dmat_library(void)
     static char text[32]; /* the same on every call */
     int major = 0, minor = 0, patch = 0;
     pilaver_(&major, &minor, &patch);
-    snprintf(text, sizeof text, "ScaLAPACK %d.%d.%d", major, minor, patch);
+    snprintf(text, sizeof text, "ScaLAPACK (its pilaver says %d.%d.%d)", major, minor, patch);
     return text;
 }
