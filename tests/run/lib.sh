@@ -164,9 +164,10 @@ tree() {
     ) | sort
 }
 
-# json FILE PATH: the value at a.b.c (array items by number) of a JSON file, without quotes; empty when absent
+# json FILE PATH: the value at a.b.c (array items by number) of a JSON file, without quotes; empty when absent. Without PATH: "path value" of
+# everything, a line each.
 json() {
-    awk -v want="$2" '
+    awk -v want="${2:-}" '
         { text = text $0 "\n" }
         END {
             depth = 0; key = ""; pending = 0
@@ -178,6 +179,7 @@ json() {
                 if (token == "{" || token == "[") { depth++; kind[depth] = token; name[depth] = token == "[" ? 0 : ""; pending = 0; continue }
                 path = name[1]
                 for (i = 2; i <= depth; i++) path = path "." name[i]
+                if (want == "") print path, token
                 if (path == want) { gsub(/^"|"$/, "", token); print token; exit }
                 after()
             }
