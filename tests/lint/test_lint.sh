@@ -5,8 +5,9 @@ set -u
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 cp -R src include Makefile "$tmp" || exit 1
-mkdir -p "$tmp/tests"
+mkdir -p "$tmp/tests/bench"
 cp -R tests/lint "$tmp/tests/lint"
+cp tests/bench/bench.mk "$tmp/tests/bench"
 cd "$tmp" || exit 1
 n=0 failed=0
 
