@@ -25,7 +25,7 @@ void qep_grid_close(qep_grid *g)
 
 const char *qep_dmat_library(void)
 {
-    static char text[32]; /* the same on every call */
+    static char text[80]; /* the same on every call */
     int major = 0, minor = 0, patch = 0;
     pilaver_(&major, &minor, &patch);
     snprintf(text, sizeof text, "ScaLAPACK (its pilaver says %d.%d.%d)", major, minor, patch);
