@@ -1,7 +1,7 @@
 # Shared by the whole-program tests (tests/run/test_*.sh), which source it from the repository root. It finds the program, makes a folder
 # $work that is removed at the end, and offers the functions below. QEP_MPI: the program; O: build folder.
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # variables for those who source it
 set -u
 
 O=${O:-build/release}
@@ -31,7 +31,7 @@ mounts=''
 clean_up() {
     for p in $background; do kill -9 "$p" 2>/dev/null; done
     for m in $mounts; do umount "$m" 2>/dev/null; done
-    [ -n "${QEP_KEEP:-}" ] && echo "# kept: $work" || rm -rf "$work" "$shm"
+    if [ -n "${QEP_KEEP:-}" ]; then echo "# kept: $work"; else rm -rf "$work" "$shm"; fi
 }
 trap clean_up EXIT
 trap 'exit 130' HUP INT TERM

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Wrong input is refused with the right exit code and a message that says where the fault lies, before anything is written: the output folder
 # stays absent or, in every second case, keeps the result of an earlier run byte by byte. SPDX-License-Identifier: Apache-2.0
-# The table's text is evaluated where the functions and the folder of a case are known.
-# shellcheck disable=SC2016
+# The table's last column is evaluated where the functions and the folder of a case are known, in a subshell.
+# shellcheck disable=SC2317,SC2030,SC2031
 . tests/run/lib.sh
 LIMIT=30
 
@@ -52,11 +52,11 @@ header() { # header SED [FILE]
     forge header "$f" | sed "$1" >header.json
     forge rehead "$f" <header.json
 }
-length() { printf "$1" | dd of=m/model.safetensors bs=1 conv=notrunc 2>/dev/null; } # eight bytes, octal
+length() { printf %b "$1" | dd of=m/model.safetensors bs=1 conv=notrunc 2>/dev/null; } # eight bytes, octal
 poke() { forge poke m/model.safetensors "$@"; }
 sharded() { rm -r m && cp -r ../sharded m; }
 tokens() { forge npy c.npy "$@"; }
-bytes() { printf "$2" | dd of="$1" bs=1 seek="$3" conv=notrunc 2>/dev/null; } # bytes FILE OCTAL OFFSET
+bytes() { printf %b "$2" | dd of="$1" bs=1 seek="$3" conv=notrunc 2>/dev/null; } # bytes FILE OCTAL OFFSET
 earlier() { rm -rf out && cp -r ../earlier out; }
 stopped() { rm -rf out && cp -r ../stopped out; aside='qep_mpi.log qep_mpi.lock'; }
 checked() { earlier; command='--check out'; }
@@ -219,9 +219,9 @@ done <<'TABLE'
 2|1|weights under another name|a single file must be named model.safetensors|mv m/model.safetensors m/weights.safetensors
 2|1|weights file empty|model.safetensors has only 0 bytes|truncate -s 0 m/model.safetensors
 2|1|Git LFS pointer|Git LFS pointer|printf 'version https://git-lfs.github.com/spec/v1\n' >m/model.safetensors
-2|1 3|header length beyond the file|goes beyond the end of the file|length '\000\000\120\000\000\000\000\000'
-2|1|header length absurd|above the limit|length '\377\377\377\377\377\377\377\177'
-2|1|header length 0|header length is 0|length '\000\000\000\000\000\000\000\000'
+2|1 3|header length beyond the file|goes beyond the end of the file|length '\0000\0000\0120\0000\0000\0000\0000\0000'
+2|1|header length absurd|above the limit|length '\0377\0377\0377\0377\0377\0377\0377\0177'
+2|1|header length 0|header length is 0|length '\0000\0000\0000\0000\0000\0000\0000\0000'
 2|1|header not an object|header does not start with '{'|header 's/^{/[/'
 2|1|header JSON broken|model.safetensors|header 's/"dtype"/dtype/'
 2|1|tensor twice in a header|model.safetensors|header 's/layers.1.input_layernorm/layers.0.input_layernorm/'
@@ -253,8 +253,8 @@ done <<'TABLE'
 2|1|text where ids are needed|token ids are read from .npy, .h5 and .hdf5 files|echo hello >c.txt; line 7 'data = c.txt'
 2|1|not a .npy file|c.npy: not a .npy file (no magic number)|echo 'not an array' >c.npy
 2|1|empty .npy file|c.npy: the file ends too early|truncate -s 0 c.npy
-2|1|.npy of an unknown version|c.npy: version 9 of the .npy format|bytes c.npy '\011' 6
-2|1|.npy header length absurd|c.npy|bytes c.npy '\377\377' 8
+2|1|.npy of an unknown version|c.npy: version 9 of the .npy format|bytes c.npy '\0011' 6
+2|1|.npy header length absurd|c.npy|bytes c.npy '\0377\0377' 8
 2|1|.npy header broken|c.npy: not a .npy header|bytes c.npy 'dtype' 12
 2|1|.npy of floats|c.npy: items of type <f4|tokens '<f4' 8x32 160
 2|1|.npy of big-endian ids|c.npy: items of type >i4|tokens '>i4' 8x32 160
@@ -286,7 +286,7 @@ done <<'TABLE'
 6|1 3|checkpoint of other settings|quantization.bits = 4|stopped; line 10 'bits = 3'
 6|1|checkpoint of another model|belongs to another run|stopped; rm -r m; forge model m seed=2 hidden=128
 6|1|checkpoint of other tokens|token ids|stopped; tokens i4 8x32 150
-6|1|checkpoint damaged|wrong checksum|stopped; rm -f out/checkpoint.h5.prev; bytes out/checkpoint.h5 '\001\002\003' $(($(wc -c <out/checkpoint.h5) - 3000))
+6|1|checkpoint damaged|wrong checksum|stopped; rm -f out/checkpoint.h5.prev; bytes out/checkpoint.h5 '\0001\0002\0003' $(($(wc -c <out/checkpoint.h5) - 3000))
 6|1 3|checkpoint cut off|no usable checkpoint|stopped; rm -f out/checkpoint.h5.prev; truncate -s 3000 out/checkpoint.h5
 6|1|checkpoint that is no HDF5|no usable checkpoint|stopped; rm -f out/checkpoint.h5.prev; echo x >out/checkpoint.h5
 6|1 3|--restart yes without a checkpoint|--restart yes, but there is no checkpoint|rm -rf out; mkdir out; aside='qep_mpi.log qep_mpi.lock'; opt --restart yes

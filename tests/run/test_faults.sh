@@ -144,4 +144,59 @@ done <<'TABLE'
 5|late|none|file.write:8@0|summary.json
 5|late|earlier|file.write:8@0|summary.json
 TABLE
+
+# --- real faults, in the middle of a run ------------------------------------------------------------
+
+# ended WHAT CODES TEXT: how the job that was started ended
+ended() {
+    end_of "$job"
+    unset QEP_TEST_BLOCK_SLEEP
+    if hung "$code"; then
+        not_ok "$1: it hangs"
+    elif ! echo "$2" | grep -qw "$code"; then
+        not_ok "$1: exit code $code, not $2"
+    elif ! said "$3"; then
+        not_ok "$1: no message with: $3"
+    else
+        ok "$1: exit code $code"
+    fi
+}
+
+# begin NP OPTION...: a slow job on a fresh folder, until its first block is done
+begin() {
+    rm -rf "$work/case"
+    cp -r "$base" "$work/case"
+    cd "$work/case" || exit 1
+    export QEP_TEST_BLOCK_SLEEP=0.5
+    start "$@"
+    wait_until "said 'block 1/2 done'" || bail_out 'the first block does not come'
+}
+
+title='after a full disk'
+overwrite=no
+mkdir "$work/small"
+if mount -t tmpfs -o size=1500k none "$work/small" 2>/dev/null; then
+    mounts=$work/small
+    rm -rf "$base/out"
+    ln -s "$work/small" "$base/out"
+    begin 3 case.ini
+    cat /dev/zero >out/filler 2>/dev/null
+    ended 'disk full during a run' '3 5' checkpoint.h5
+    rm out/filler
+    again 2 late && ok "$title: the result of an undisturbed run"
+    cd "$here" || exit 1
+    rm "$base/out"
+else
+    skip 'disk full during a run' 'no small file system can be mounted'
+fi
+
+begin 3 case.ini
+rm -rf out
+ended 'output folder removed during a run' 5 out/
+cd "$here" || exit 1
+
+begin 2 case.ini
+for f in m/*.safetensors; do truncate -s 5000 "$f"; done
+ended 'weights cut off during a run' '2 5' .safetensors
+cd "$here" || exit 1
 finish
