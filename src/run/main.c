@@ -18,12 +18,13 @@ static void print_outcome(qep_status st)
 int main(int argc, char **argv)
 {
     qep_linalg_fix_core_type(argv);
+    qep_stop_install(); /* a signal while MPI starts must not end the job in disorder */
     qep_comm *comm = qep_par_start(&argc, &argv);
     bool root = qep_rank(comm) == 0;
     qep_args args;
-    qep_stop_install();
     qep_log_start(root, QEP_LOG_INFO);
     qep_status st = qep_args_parse(argc, argv, &args);
+    if (args.check || args.dry_run) qep_stop_remove(); /* nothing to save: Ctrl-C ends them */
     if (st == QEP_OK && args.help) {
         if (root) qep_print_help();
     } else if (st == QEP_OK && args.version) {

@@ -40,6 +40,7 @@ typedef struct qep_stop {
 } qep_stop;
 typedef enum qep_request { QEP_GO_ON, QEP_CHECKPOINT_NOW, QEP_CHECKPOINT_AND_STOP, QEP_STOP_NOW } qep_request;
 void qep_stop_install(void); /* signal handlers */
+void qep_stop_remove(void);  /* back to the system's */
 /* What the ranks agree to do. at_block_end: also looks at the STOP file and the wall time. Collective. */
 qep_request qep_stop_poll_all(qep_comm *c, const qep_stop *s, bool at_block_end);
 const char *qep_stop_reason(void); /* text for the log, of the last poll */

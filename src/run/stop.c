@@ -17,16 +17,26 @@ static void on_signal(int sig)
     if (sig == SIGTERM || sig == SIGINT) got_term = 1;
 }
 
-void qep_stop_install(void)
+static void handle_by(void (*handler)(int))
 {
     struct sigaction a;
     memset(&a, 0, sizeof a);
-    a.sa_handler = on_signal;
+    a.sa_handler = handler;
     a.sa_flags = SA_RESTART;
     sigaction(SIGUSR1, &a, NULL);
     sigaction(SIGUSR2, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
     sigaction(SIGINT, &a, NULL);
+}
+
+void qep_stop_install(void)
+{
+    handle_by(on_signal);
+}
+
+void qep_stop_remove(void)
+{
+    handle_by(SIG_DFL);
 }
 
 const char *qep_stop_reason(void)

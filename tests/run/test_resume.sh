@@ -125,6 +125,21 @@ kill -TERM "$(rank 1)"
 stopped 'TERM to one rank'
 same 2 'after TERM to one rank, from 3 ranks to 2' --set run.threads=2
 
+slow 0.2
+begin 2 case.ini
+wait_until "said 'disk: '"
+kill -USR1 "$(rank 1)"
+stopped 'USR1 before the first block ends'
+same 2 'after USR1 in the first block'
+
+slow 0.2
+begin 3 case.ini
+wait_until "said 'disk: '"
+kill -TERM "$(rank 2)"
+end_of "$job"
+check 'TERM in the first block: exit code 75' [ "$code" = 75 ]
+same 1 'after TERM in the first block'
+
 slow 0.8 # mpirun takes a second to pass it on
 begin 4 case.ini
 after_block 1
@@ -252,6 +267,13 @@ check 'the first job is not disturbed' [ "$code" = 0 ]
 check 'the first job: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
 
 slow 0
+cp -r out first
+rm -rf out
+run 2 case.ini --dry-run
+check 'a dry run: exit code 0' [ "$code" = 0 ]
+check 'a dry run tells the plan' said 'dry run: nothing was written'
+check 'a dry run touches nothing' [ ! -e out ]
+mv first out
 tree out >before
 run 2 case.ini
 check 'a finished output: nothing to do' said 'nothing to do'
