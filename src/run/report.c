@@ -145,7 +145,7 @@ static qep_status write_files(const qep_run *r, const char *summary)
 qep_status qep_run_report_all(qep_run *r)
 {
     qep_json *o = summary_all(r);
-    char *text = qep_json_text(o, true);
+    char *json = qep_json_text(o, true), *text = qep_strf("run.report", "%s\n", json);
     bool root = qep_rank(r->comm) == 0;
     qep_status st = qep_agree_all(r->comm, root ? write_files(r, text) : QEP_OK);
     if (st == QEP_OK) {
@@ -153,6 +153,7 @@ qep_status qep_run_report_all(qep_run *r)
         if (r->quantizes) qep_info("digest %s", qep_json_string(qep_json_get(o, "digest")));
     }
     qep_free(text);
+    qep_free(json);
     qep_json_free(&o);
     return st;
 }
