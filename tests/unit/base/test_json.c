@@ -244,7 +244,7 @@ static void misuse_is_a_bug(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reals_are_written_short), 
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reals_are_written_short),
         cmocka_unit_test(every_kind),
         cmocka_unit_test(integers_of_reals_are_clamped),
         cmocka_unit_test(members_come_in_file_order),
