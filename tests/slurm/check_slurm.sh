@@ -32,7 +32,7 @@ PATH=$PATH:/usr/sbin:/sbin
 install_slurm || { echo "check-slurm: slurm-wlm and munge are needed" >&2; exit 1; }
 tmp=$(mktemp -d /tmp/qep_slurm.XXXXXX) || exit 1
 chmod 755 "$tmp"
-mkdir -p "$tmp"/{munge,state,spool,work}
+mkdir -p "$tmp"/{munge,state,spool,runs}
 export SLURM_CONF=$tmp/slurm.conf
 own=() # processes to end
 
@@ -133,21 +133,21 @@ report() { # STATUS NAME
     fi
 }
 
-# submit NAME SLEEP [sbatch options]: the bundled model into $tmp/work/NAME, SLEEP seconds longer per block; sets id
+# submit NAME SLEEP [sbatch options]: the bundled model into $tmp/runs/NAME, SLEEP seconds longer per block; sets id
 submit() {
     local name=$1
     export QEP_TEST_BLOCK_SLEEP=$2 QEP_CONFIG=$top/config/quickstart/qep.ini
-    export QEP_OPTIONS="--set output.path=$tmp/work/$name"
+    export QEP_OPTIONS="--set output.path=$tmp/runs/$name"
     shift 2
-    id=$(sbatch --parsable --chdir="$tmp/work" --output="$tmp/work/$name.out" --nodes=1 --ntasks-per-node=2 --cpus-per-task=1 \
+    id=$(sbatch --parsable --chdir="$tmp/runs" --output="$tmp/runs/$name.out" --nodes=1 --ntasks-per-node=2 --cpus-per-task=1 \
         --time=1 "$@" jobs/slurm.sh)
 }
 
 # One word of "scontrol show job", as JobState, Restarts.
 job() { scontrol -o show job "$1" 2>/dev/null | tr ' ' '\n' | sed -n "s/^$2=//p"; }
 is_over() { [[ $(job "$1" JobState) =~ ^(COMPLETED|CANCELLED|TIMEOUT|FAILED|NODE_FAIL)$ ]]; }
-has_block() { grep -q "^.*block $2/" "$tmp/work/$1.out" 2>/dev/null; }
-digest() { sed -n 's/.*"digest": *"\([0-9a-f]*\)".*/\1/p' "$tmp/work/$1/summary.json" 2>/dev/null; }
+has_block() { grep -q "^.*block $2/" "$tmp/runs/$1.out" 2>/dev/null; }
+digest() { sed -n 's/.*"digest": *"\([0-9a-f]*\)".*/\1/p' "$tmp/runs/$1/summary.json" 2>/dev/null; }
 
 # ended NAME ID STATE: the job ends in that state
 ended() {
@@ -156,7 +156,7 @@ ended() {
     state=$(job "$2" JobState)
     [ "$state" = "$3" ]
     report $? "$1: the job ends as $3"
-    [ "$state" = "$3" ] || { echo "# state $state"; tail -n 15 "$tmp/work/$1.out" | sed 's/^/# /'; }
+    [ "$state" = "$3" ] || { echo "# state $state"; tail -n 15 "$tmp/runs/$1.out" | sed 's/^/# /'; }
 }
 
 same_digest() {
@@ -186,25 +186,25 @@ report $? "undisturbed: there is a digest"
 within 60 has_block cancelled 1
 scancel "$cancelled"
 ended cancelled "$cancelled" CANCELLED
-[ ! -f "$tmp/work/cancelled/summary.json" ] && [ -f "$tmp/work/cancelled/checkpoint.h5" ]
+[ ! -f "$tmp/runs/cancelled/summary.json" ] && [ -f "$tmp/runs/cancelled/checkpoint.h5" ]
 report $? "cancelled: unfinished, with a checkpoint"
 submit cancelled 0
 ended cancelled "$id" COMPLETED
-grep -q resuming "$tmp/work/cancelled.out"
+grep -q resuming "$tmp/runs/cancelled.out"
 report $? "cancelled: the second job goes on from the checkpoint"
 same_digest cancelled
 
 ended limit "$limit" TIMEOUT
 submit limit 0
 ended limit "$id" COMPLETED
-grep -q resuming "$tmp/work/limit.out"
+grep -q resuming "$tmp/runs/limit.out"
 report $? "limit: the second job goes on from the checkpoint"
 same_digest limit
 
 ended signalled "$signalled" COMPLETED
 [ "$(job "$signalled" Restarts)" -ge 1 ]
 report $? "signalled: the job was requeued"
-grep -q 'USR1' "$tmp/work/signalled.out" && grep -q 'exit code 75' "$tmp/work/signalled.out" && grep -q resuming "$tmp/work/signalled.out"
+grep -q 'USR1' "$tmp/runs/signalled.out" && grep -q 'exit code 75' "$tmp/runs/signalled.out" && grep -q resuming "$tmp/runs/signalled.out"
 report $? "signalled: USR1, exit code 75, resumed"
 same_digest signalled
 
