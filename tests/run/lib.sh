@@ -121,8 +121,11 @@ start() {
     job=$!
     background="$background $job"
     launcher=''
-    wait_until "launcher=\$(pgrep -P $job)" || bail_out "mpirun did not start"
+    wait_until "launcher=\$(children $job) && [ -n \"\$launcher\" ]" || bail_out "mpirun did not start"
 }
+
+# children PROCESS
+children() { cat /proc/[0-9]*/stat 2>/dev/null | awk -v p="$1" '{ id = $1; sub(/.*\) /, ""); if ($2 == p) print id }'; }
 
 # end_of JOB: waits; exit code in $code
 end_of() {

@@ -145,6 +145,44 @@ done <<'TABLE'
 5|late|earlier|file.write:8@0|summary.json
 TABLE
 
+# --- every call of every site on every rank (QEP_LONG=1) ------------------------------------------------
+
+sites() { grep -rhoE 'qep_fault\("[^"]*"\)' src | sed 's/.*"\(.*\)".*/\1/' | sort -u; }
+
+# all_calls SITE RANK BEGIN: until the run has no more such calls
+all_calls() {
+    call=0 bad=''
+    while [ "$call" -lt 300 ]; do
+        call=$((call + 1))
+        rm -rf out
+        [ "$3" = stopped ] && cp -r ../stopped out
+        export QEP_FAULT="$1:$call@$2"
+        run 3 case.ini
+        unset QEP_FAULT
+        [ "$code" = 0 ] && [ "$(digest out)" = "$good" ] && ! said 'going on from the previous' && break
+        case $code in 0 | 3 | 5 | 6) ;; *) bad="$bad call $call ended with $code;" ;; esac
+        [ "$code" = 0 ] && [ "$(digest out)" != "$good" ] && bad="$bad call $call gave another result;"
+        run 2 case.ini
+        [ "$code" = 0 ] && [ "$(digest out)" = "$good" ] || bad="$bad after call $call the same command ended with $code;"
+    done
+    if [ -z "$bad" ]; then ok "each of $((call - 1)) calls of $1 on rank $2 ($3)"; else not_ok "$1 on rank $2 ($3): $bad"; fi
+}
+
+if [ "${QEP_LONG:-0}" = 1 ]; then
+    rm -rf "$work/case"
+    cp -r "$base" "$work/case"
+    cd "$work/case" || exit 1
+    for site in $(cd "$here" && sites); do
+        for r in 0 1 2; do
+            all_calls "$site" "$r" none
+            case $site in store.open | store.read | safetensors.open) all_calls "$site" "$r" stopped ;; esac
+        done
+    done
+    cd "$here" || exit 1
+else
+    skip 'every call of every site on every rank' 'QEP_LONG=1 runs it'
+fi
+
 # --- real faults, in the middle of a run ------------------------------------------------------------
 
 # ended WHAT CODES TEXT: how the job that was started ended

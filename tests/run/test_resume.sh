@@ -41,7 +41,7 @@ begin() {
 # after_block N: waits until the running job has done N blocks
 after_block() { wait_until "said 'block $1/5 done'" || bail_out "block $1 does not come"; }
 
-ranks() { pgrep -P "$launcher"; }
+ranks() { children "$launcher"; }
 rank() { ranks | sed -n "$1p"; } # process of the $1-th rank
 
 kill_all() {
