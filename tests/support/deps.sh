@@ -75,10 +75,14 @@ if [ "$(id -u)" != 0 ]; then
     fi
     as_root=sudo
 fi
-say "installing with ${as_root:+sudo }apt-get: $missing"
-$as_root apt-get update -qq || say "apt-get update failed; going on with the package lists that are there" >&2
+say "installing with ${as_root:+sudo }apt-get, this may take some minutes: $missing"
+log=$(mktemp) || exit 1
+$as_root apt-get update -qq >"$log" 2>&1 || say "apt-get update failed; going on with the package lists that are there" >&2
 # shellcheck disable=SC2086 # a list of names
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing || {
-    say "apt-get could not install: $missing; install them by hand and try again (INSTALL)" >&2
+if ! $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >>"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    say "apt-get could not install: $missing" >&2
+    say "install them by hand and try again (INSTALL); the whole log is $log" >&2
     exit 1
-}
+fi
+rm -f "$log"
