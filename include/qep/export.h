@@ -38,6 +38,8 @@ typedef struct qep_export qep_export;
 /* Checks what the format can hold (bits, K % 32, N % 32, group divides K, uniform bits / group / sym or "dynamic" entries ...): QEP_E_CONFIG
  * naming module and reason. Plans the layout. Touches no file. Local, same on all ranks. */
 QEP_MUST_CHECK qep_status qep_export_plan(const qep_export_request *rq, qep_export **out);
+/* Marks the files as those of one run (16 hexadecimal digits of its identity): only files with the same mark are taken up by a resumed run. Before open. */
+void qep_export_set_stamp(qep_export *e, const char *stamp);
 void qep_export_destroy(qep_export **e);
 int64_t qep_export_disk_bytes(const qep_export *e);   /* weights, index, configuration; the side files (a few MiB) come on top */
 const qep_st_layout *qep_export_layout(const qep_export *e);

@@ -49,14 +49,16 @@ typedef struct qep_model {
     qep_st_set *files;
     const qep_st_tensor *embed, *final_norm, *lm_head; /* lm_head == embed when tied */
     uint64_t identity[2];           /* hash of config.json and of all headers and file sizes */
+    uint64_t weights[2];            /* hash of all weights, after qep_model_scan_all */
 } qep_model;
 
 /* Reads config.json (root reads, all parse), opens the weight files, checks that every tensor needed is there with the right shape and a float dtype.
  * QEP_E_INPUT naming file and tensor. Collective. */
 QEP_MUST_CHECK qep_status qep_model_open_all(qep_comm *c, const char *path, qep_model **out);
 void qep_model_close(qep_model **m);
-/* Reads every weight once, split over ranks, and refuses NaN and Inf (file, tensor, row, column). Collective. */
-QEP_MUST_CHECK qep_status qep_model_scan_all(qep_comm *c, const qep_model *m);
+/* Reads every weight once, split over ranks, refuses NaN and Inf (file, tensor, row, column) and sets m->weights (the same for any number of
+ * ranks). Collective. */
+QEP_MUST_CHECK qep_status qep_model_scan_all(qep_comm *c, qep_model *m);
 /* Full tensor name: "model.layers.<b>.<name>.weight" -> tensor; NULL when absent. suffix "weight" or "bias". */
 const qep_st_tensor *qep_model_linear_tensor(const qep_model *m, int64_t block, qep_role role, const char *suffix);
 /* "model.layers.<b>.<name>" into buf. */

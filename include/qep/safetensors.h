@@ -59,6 +59,12 @@ QEP_MUST_CHECK qep_status qep_st_layout_add(qep_st_layout *l, const char *name, 
  * each file by falling element size, fixes headers (metadata "format":"pt") and offsets. Names: model.safetensors,
  * or model-00001-of-0000N.safetensors. QEP_E_CONFIG when shard_bytes <= 0 or a header passes the readers' limit. */
 QEP_MUST_CHECK qep_status qep_st_layout_finish(qep_st_layout *l, int64_t shard_bytes);
+/* A stamp in every header's metadata ("qep_mpi"): says which run a file belongs to. Exactly QEP_ST_STAMP characters (hex), so that no
+ * offset changes; zeros until it is set. After finish. */
+enum { QEP_ST_STAMP = 16 };
+#define QEP_ST_STAMP_KEY "qep_mpi"
+void qep_st_layout_set_stamp(qep_st_layout *l, const char *stamp);
+const char *qep_st_layout_stamp(const qep_st_layout *l);
 int qep_st_layout_n_files(const qep_st_layout *l);
 const char *qep_st_layout_file(const qep_st_layout *l, int i);        /* base name */
 int64_t qep_st_layout_file_bytes(const qep_st_layout *l, int i);      /* complete size */

@@ -149,9 +149,9 @@ qep_status qep_export_check_dir_all(qep_comm *c, qep_export *e, bool overwrite, 
     return qep_agree_all(c, qep_rank(c) == 0 ? look(e, create) : QEP_OK);
 }
 
-/* All .partial files existed, complete and synced, when the checkpoint was sealed, and only
- * publishing renames them. So a shard whose .partial is missing is under its final name, and that
- * file is the one that this run wrote: giving it back its .partial name loses nothing. */
+/* All .partial files existed when the checkpoint was sealed, and only publishing renames them. A shard
+ * whose .partial is missing and whose final file carries this run's stamp gets its .partial name
+ * back; any other file under that name belongs to somebody else and is left alone. */
 static qep_status find_again(const qep_export *e)
 {
     QEP_TRY(qep_unpublish(e));
@@ -218,22 +218,15 @@ static qep_status remove_shards(const qep_export *e)
     return st;
 }
 
-/* The small files that a publishing which was cut short has renamed: of these, the index and
- * quantize_config.json would make the directory look like a model. */
-static qep_status remove_renamed(const qep_export *e)
+/* A small file that publishing has renamed: its .partial is gone, and what is under its name is
+ * new unless nothing was renamed at all. */
+qep_status qep_remove_published(const qep_export *e, const char *name)
 {
-    static const char *const names[] = {QEP_INDEX_NAME, QEP_QUANTIZE_NAME};
-    qep_status st = QEP_OK;
+    char *partial = qep_output_path(e, name, QEP_PARTIAL), *path = qep_output_path(e, name, "");
+    qep_status st = qep_file_exists(partial) ? QEP_OK : qep_file_remove(path);
 
-    for (size_t i = 0; i < sizeof names / sizeof *names && st == QEP_OK; i++) {
-        char *partial = qep_output_path(e, names[i], QEP_PARTIAL);
-        char *path = qep_output_path(e, names[i], "");
-
-        if (!qep_file_exists(partial))
-            st = qep_file_remove(path);
-        qep_free(path);
-        qep_free(partial);
-    }
+    qep_free(path);
+    qep_free(partial);
     return st;
 }
 
@@ -247,8 +240,10 @@ static qep_status discard(const qep_export *e)
         return QEP_OK;
     if (qep_publish_was_cut(e)) {
         QEP_TRY(qep_unpublish(e));
-        QEP_TRY(remove_renamed(e));
+        QEP_TRY(qep_remove_published(e, QEP_INDEX_NAME));
+        QEP_TRY(qep_remove_published(e, QEP_QUANTIZE_NAME));
     }
+    QEP_TRY(qep_put_back_old(e));
     QEP_TRY(remove_shards(e));
     QEP_TRY(qep_side_list(e, &side));
     for (int64_t i = 0; i < side.n && st == QEP_OK; i++)

@@ -7,6 +7,7 @@
 #include "qep/json.h"
 
 #define QEP_PARTIAL ".partial"
+#define QEP_OLD ".old" /* the former output while a new one is published */
 #define QEP_CONFIG_NAME "config.json"
 #define QEP_QUANTIZE_NAME "quantize_config.json"
 #define QEP_INDEX_NAME "model.safetensors.index.json"
@@ -82,12 +83,15 @@ qep_status qep_export_make_config(const qep_export_request *rq, qep_export *e);
 
 /* OUTPUT/name + suffix; qep_free. */
 char *qep_output_path(const qep_export *e, const char *name, const char *suffix);
-/* Shard i exists under its final name with exactly the planned tensors. */
+/* Shard i exists under its final name with exactly the planned tensors and this run's stamp. */
 bool qep_shard_is_final(const qep_export *e, int i);
 /* A publishing was cut short: config.json.partial, the last file to be renamed, is there. */
 bool qep_publish_was_cut(const qep_export *e);
 /* One file of the output, name.partial -> name, or back. Fault site "export.rename". */
 qep_status qep_rename_final(const qep_export *e, const char *name);
+qep_status qep_rename_file(const char *from, const char *to);
+/* NAME is removed when NAME.partial is gone: publishing has renamed it. */
+qep_status qep_remove_published(const qep_export *e, const char *name);
 /* Shards that were renamed before a publishing was cut short get their .partial name back. */
 qep_status qep_unpublish(const qep_export *e);
 
@@ -102,6 +106,15 @@ qep_status qep_side_list(const qep_export *e, qep_side *out);
 void qep_side_free(qep_side *s);
 /* SOURCE/name -> OUTPUT/name.partial, synced. Fault site "export.side". */
 qep_status qep_side_copy(const qep_export *e, const char *name);
+
+/* --- aside.c: the former output while a new one is published --------------------------------- */
+
+/* Everything that the new output replaces or makes obsolete: NAME -> NAME.old. */
+qep_status qep_set_aside(const qep_export *e, const qep_side *side);
+/* NAME.old -> NAME: publishing failed, or was cut short and another run begins. */
+qep_status qep_put_back_old(const qep_export *e);
+/* The new output is complete. */
+qep_status qep_remove_old(const qep_export *e);
 
 /* --- stored.c, readback.c --------------------------------------------------------------------- */
 

@@ -189,3 +189,8 @@ double qep_export_bits_per_weight(const qep_export *e)
     }
     return weights > 0 ? bits / weights : 0;
 }
+
+void qep_export_set_stamp(qep_export *e, const char *stamp)
+{
+    qep_st_layout_set_stamp(e->layout, stamp);
+}

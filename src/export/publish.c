@@ -1,9 +1,7 @@
-/* Publishing: all files complete under .partial names, then renamed, config.json last, so that a
- * directory with its config.json is a finished model. SPDX-License-Identifier: Apache-2.0 */
+/* Publishing: all files complete under .partial names; the former output steps aside; then the new
+ * files are renamed, config.json last, so that a directory with its config.json is a finished model. SPDX-License-Identifier: Apache-2.0 */
 #include "export_priv.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <string.h>
 
 static qep_status write_text(const qep_export *e, const char *name, const char *text)
@@ -43,40 +41,38 @@ static qep_status rename_everything(const qep_export *e, const qep_side *side)
     return qep_fsync_dir(e->output_dir);
 }
 
-/* A file of the former output that would be taken for a part of the new one. */
-static bool is_stale(const qep_export *e, const char *name)
+/* After a failure: what was renamed becomes .partial again, and the former output comes back. */
+static void take_back(const qep_export *e, const qep_side *side)
 {
-    if (strcmp(name, QEP_INDEX_NAME) == 0)
-        return !e->index_text;
-    if (strcmp(name, QEP_QUANTIZE_NAME) == 0)
-        return !e->quantize_text;
-    if (!qep_ends_with(name, ".safetensors") && !qep_ends_with(name, ".safetensors" QEP_PARTIAL))
-        return false;
-    for (int i = 0; i < qep_st_layout_n_files(e->layout); i++)
-        if (strcmp(name, qep_st_layout_file(e->layout, i)) == 0)
-            return false;
-    return true;
+    static const char *const names[] = {QEP_CONFIG_NAME, QEP_INDEX_NAME, QEP_QUANTIZE_NAME};
+    qep_status st = qep_unpublish(e);
+
+    for (size_t i = 0; i < sizeof names / sizeof *names && st == QEP_OK; i++)
+        st = qep_remove_published(e, names[i]);
+    for (int64_t i = 0; i < side->n && st == QEP_OK; i++)
+        st = qep_remove_published(e, side->names[i]);
+    if (st == QEP_OK)
+        st = qep_put_back_old(e);
+    if (st != QEP_OK)
+        qep_warn("the former files in %s could not all be put back; they are there as NAME%s",
+                 e->output_dir, QEP_OLD);
 }
 
-static qep_status remove_stale(const qep_export *e)
+static qep_status replace(const qep_export *e, const qep_side *side)
 {
-    qep_status st = QEP_OK;
-    DIR *d = opendir(e->output_dir);
+    qep_status st = qep_set_aside(e, side);
 
-    if (!d)
-        return qep_fail(QEP_E_IO, "cannot list the output directory %s: %s", e->output_dir,
-                        strerror(errno));
-    for (struct dirent *f = readdir(d); f && st == QEP_OK; f = readdir(d)) {
-        char *path;
+    if (st == QEP_OK)
+        st = rename_everything(e, side);
+    if (st != QEP_OK) {
+        char *text = qep_strdup("export.path", qep_error_text());
 
-        if (!is_stale(e, f->d_name))
-            continue;
-        path = qep_output_path(e, f->d_name, "");
-        st = qep_file_remove(path);
-        qep_free(path);
+        take_back(e, side);
+        st = qep_fail(st, "%s", text); /* the first failure is the one to tell */
+        qep_free(text);
+        return st;
     }
-    closedir(d);
-    return st == QEP_OK ? qep_fsync_dir(e->output_dir) : st;
+    return qep_remove_old(e);
 }
 
 static qep_status publish(const qep_export *e)
@@ -86,9 +82,7 @@ static qep_status publish(const qep_export *e)
 
     QEP_TRY(qep_side_list(e, &side));
     QEP_GO(st, write_small(e, &side));
-    QEP_GO(st, rename_everything(e, &side));
-    if (e->overwrite)
-        st = remove_stale(e);
+    st = replace(e, &side);
 
 done:
     qep_side_free(&side);

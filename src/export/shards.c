@@ -21,8 +21,11 @@ static bool same_tensor(const qep_st_tensor *a, const qep_st_tensor *b)
 
 static bool same_file(const qep_st_layout *l, int i, const qep_st_set *s)
 {
+    const char *stamp = qep_json_string(qep_json_get(qep_st_metadata(s, 0), QEP_ST_STAMP_KEY));
     int64_t planned = 0;
 
+    if (!stamp || strcmp(stamp, qep_st_layout_stamp(l)) != 0)
+        return false;
     if (qep_st_file_bytes(s, 0) != qep_st_layout_file_bytes(l, i))
         return false;
     for (int64_t k = 0; k < qep_st_layout_count(l); k++) {
@@ -61,7 +64,7 @@ bool qep_publish_was_cut(const qep_export *e)
     return cut;
 }
 
-static qep_status rename_file(const char *from, const char *to)
+qep_status qep_rename_file(const char *from, const char *to)
 {
     bool fault = qep_fault("export.rename");
 
@@ -74,7 +77,7 @@ static qep_status rename_file(const char *from, const char *to)
 qep_status qep_rename_final(const qep_export *e, const char *name)
 {
     char *from = qep_output_path(e, name, QEP_PARTIAL), *to = qep_output_path(e, name, "");
-    qep_status st = rename_file(from, to);
+    qep_status st = qep_rename_file(from, to);
 
     qep_free(from);
     qep_free(to);
@@ -92,7 +95,7 @@ qep_status qep_unpublish(const qep_export *e)
         char *path = qep_output_path(e, name, "");
 
         if (!qep_file_exists(partial) && qep_shard_is_final(e, i)) {
-            st = rename_file(path, partial);
+            st = qep_rename_file(path, partial);
             any = true;
         }
         qep_free(path);

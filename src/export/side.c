@@ -16,11 +16,14 @@ enum { BUFFER_BYTES = 1 << 20 };
 static bool skipped(const char *name)
 {
     static const char *const tails[] = {".bin",  ".bin.index.json", ".pth", ".pt", ".gguf", ".h5",
-                                        ".onnx", ".msgpack",        ".ot",  ".tmp", QEP_PARTIAL};
+                                        ".onnx", ".msgpack",        ".ot",  ".tmp", QEP_PARTIAL,
+                                        QEP_OLD};
     static const char *const names[] = {QEP_CONFIG_NAME, QEP_QUANTIZE_NAME, "qep_mpi.log",
                                         "qep_mpi.ini",   "modules.csv",     "summary.json",
-                                        "report.html",   "STOP"};
+                                        "report.html",   "qep_mpi.lock",    "STOP"};
 
+    if (qep_ends_with(name, QEP_PARTIAL) || qep_ends_with(name, QEP_OLD))
+        return true;
     if (name[0] == '.' || strstr(name, ".safetensors"))
         return true;
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)

@@ -17,19 +17,26 @@ static int64_t chunk_rows(const qep_st_tensor *t)
     return qep_max_i64(chunk_bytes / (t->bytes / t->shape[0]), 1);
 }
 
-/* Chunks of t that begin in [begin, end), counted in bytes from the tensor's start. */
-static qep_status scan_part(const qep_model *m, const qep_st_tensor *t, int64_t begin, int64_t end,
-                            float *buffer)
+/* Chunks of t (tensor number i) that begin in [begin, end), counted in bytes from the tensor's start. The hash of a chunk is keyed by its
+ * place, so that the sum over all chunks does not depend on who read which. */
+static qep_status scan_part(qep_model *m, int64_t i, int64_t begin, int64_t end, float *buffer)
 {
+    const qep_st_tensor *t = qep_st_at(m->files, i);
     const int64_t row_bytes = t->bytes / t->shape[0], rows = chunk_rows(t);
+    const int64_t row_floats = row_bytes / qep_dtype_size(t->dtype);
     int64_t row = qep_ceil_div(qep_ceil_div(qep_max_i64(begin, 0), row_bytes), rows) * rows;
-    for (; row < t->shape[0] && row * row_bytes < end; row += rows)
-        QEP_TRY(
-            qep_st_read_rows_f32(m->files, t, row, qep_min_i64(rows, t->shape[0] - row), buffer));
+    for (; row < t->shape[0] && row * row_bytes < end; row += rows) {
+        const int64_t n = qep_min_i64(rows, t->shape[0] - row);
+        QEP_TRY(qep_st_read_rows_f32(m->files, t, row, n, buffer));
+        const int64_t place[2] = {i, row};
+        const uint64_t key = qep_hash64(place, sizeof place, 0);
+        for (int k = 0; k < 2; k++)
+            m->weights[k] += qep_hash64(buffer, (size_t)(n * row_floats) * sizeof *buffer, key + (uint64_t)k);
+    }
     return QEP_OK;
 }
 
-qep_status qep_model_scan_all(qep_comm *c, const qep_model *m)
+qep_status qep_model_scan_all(qep_comm *c, qep_model *m)
 {
     int64_t total = 0, elements = 0, begin, count, at = 0;
     for (int64_t i = 0; i < qep_st_count(m->files); i++) {
@@ -39,15 +46,18 @@ qep_status qep_model_scan_all(qep_comm *c, const qep_model *m)
         const int64_t row = t->bytes / t->shape[0] / qep_dtype_size(t->dtype);
         elements = qep_max_i64(elements, row * qep_min_i64(chunk_rows(t), t->shape[0]));
     }
+    m->weights[0] = m->weights[1] = 0;
     qep_partition(total, qep_size(c), qep_rank(c), &begin, &count);
     float *buffer = qep_alloc("model.scan", elements, sizeof *buffer);
     qep_status st = QEP_OK;
     for (int64_t i = 0; i < qep_st_count(m->files) && st == QEP_OK; i++) {
         const qep_st_tensor *t = qep_st_at(m->files, i);
         if (!scanned(t)) continue;
-        st = scan_part(m, t, begin - at, begin + count - at, buffer);
+        st = scan_part(m, i, begin - at, begin + count - at, buffer);
         at += t->bytes;
     }
     qep_free(buffer);
-    return qep_agree_all(c, st);
+    st = qep_agree_all(c, st);
+    if (st == QEP_OK) qep_sum_u64_all(c, m->weights, 2);
+    return st;
 }

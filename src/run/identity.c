@@ -5,13 +5,18 @@
 #include <inttypes.h>
 #include <string.h>
 
-char *qep_run_identity_text(const qep_run *r)
+void qep_run_set_identity(qep_run *r)
 {
+    const qep_model *m = r->model;
+    const qep_corpus *c = r->corpus;
     char *settings = qep_config_identity(r->cfg);
-    char *text = qep_strf("run.identity", "model files: %016" PRIx64 "%016" PRIx64 "\ntoken ids: %016" PRIx64 "%016" PRIx64 "\n%s",
-                          r->model->identity[0], r->model->identity[1], r->corpus->digest[0], r->corpus->digest[1], settings);
+    r->identity = qep_strf("run.identity",
+                           "model files: %016" PRIx64 "%016" PRIx64 "\nmodel weights: %016" PRIx64 "%016" PRIx64
+                           "\ntoken ids: %016" PRIx64 "%016" PRIx64 "\n%s",
+                           m->identity[0], m->identity[1], m->weights[0], m->weights[1], c->digest[0], c->digest[1], settings);
     qep_free(settings);
-    return text;
+    snprintf(r->stamp, sizeof r->stamp, "%016" PRIx64, qep_hash64(r->identity, strlen(r->identity), 0));
+    if (r->output) qep_export_set_stamp(r->output, r->stamp);
 }
 
 /* True when the line [p, p + n) stands in text as a whole line. */

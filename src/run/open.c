@@ -86,7 +86,6 @@ qep_status qep_run_open_all(qep_run *r)
     r->growth = qep_alloc("run.records", r->model->arch.n_blocks * 4, sizeof *r->growth);
     r->figures = qep_alloc("run.records", r->corpus->n_sets, sizeof *r->figures);
     r->checkpoint = qep_strf("run.checkpoint", "%s.h5", r->cfg->checkpoint_path);
-    r->identity = qep_run_identity_text(r);
     r->stop = (qep_stop){.start_s = r->start_s, .walltime_s = r->cfg->walltime_s,
                          .stop_file = qep_path_join(r->cfg->output_path, "STOP")};
     r->seconds[QEP_PHASE_OPEN] += qep_now_s() - t0;

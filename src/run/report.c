@@ -78,13 +78,6 @@ static qep_json *command_json(const qep_run *r)
     return o;
 }
 
-static qep_json *identity_json(const qep_run *r)
-{
-    char text[20];
-    snprintf(text, sizeof text, "%016" PRIx64, qep_hash64(r->identity, strlen(r->identity), 0));
-    return qep_json_new_string(text);
-}
-
 static qep_json *summary_all(qep_run *r)
 {
     qep_json *o = qep_json_new_object();
@@ -99,7 +92,7 @@ static qep_json *summary_all(qep_run *r)
     qep_json_set(o, "build", qep_json_new_string(qep_build_id));
     qep_json_set(o, "command", command_json(r));
     qep_json_set(o, "config", qep_json_new_string(r->cfg->source));
-    qep_json_set(o, "identity", identity_json(r));
+    qep_json_set(o, "identity", qep_json_new_string(r->stamp));
     qep_json_set(o, "ranks", qep_json_new_int(qep_size(r->comm)));
     qep_json_set(o, "nodes", qep_json_new_int(qep_n_nodes(r->comm)));
     qep_json_set(o, "threads", qep_json_new_int(r->threads));
@@ -158,20 +151,20 @@ qep_status qep_run_report_all(qep_run *r)
     return st;
 }
 
-/* summary.json of this very run is there, and so is config.json: the work was done by an earlier job. */
+/* summary.json of this very run is there, and so is config.json: the work was done by an earlier job. (Publishing moves a former
+ * summary.json out of the way before it renames anything.) */
 static bool finished(const qep_run *r)
 {
     char *path = qep_path_join(r->cfg->output_path, "summary.json");
     char *model = qep_path_join(r->cfg->output_path, "config.json");
-    qep_json *o = NULL, *mine = identity_json(r);
+    qep_json *o = NULL;
     bool same = false;
     if (qep_file_exists(path) && (!r->quantizes || qep_file_exists(model)) && qep_json_load(path, QEP_E_INPUT, &o) == QEP_OK) {
         const char *saved = qep_json_string(qep_json_get(o, "identity"));
-        same = saved && strcmp(saved, qep_json_string(mine)) == 0;
+        same = saved && strcmp(saved, r->stamp) == 0;
     }
     qep_error_clear();
     qep_json_free(&o);
-    qep_json_free(&mine);
     qep_free(model);
     qep_free(path);
     return same;

@@ -118,33 +118,70 @@ static qep_status work_all(qep_run *r)
 {
     bool resumed = false;
     QEP_TRY(take_output_all(r));
-    QEP_TRY(qep_run_start_streams_all(r, true));
+    qep_run_start_streams_all(r);
     QEP_TRY(qep_run_resume_all(r, &resumed));
     if (resumed) qep_info("resuming behind block %lld", (long long)r->next_block - 1);
+    if (!resumed) QEP_TRY(qep_run_embed_all(r));
     QEP_TRY(open_output_all(r, resumed));
     QEP_TRY(blocks_all(r));
     return finish_all(r);
 }
 
-/* There is a checkpoint to go on from: what stands in the output directory is then our own, even when an earlier job ended
- * between publishing and its last act. (A checkpoint of another run is refused before anything is written.) */
-static bool going_on_all(qep_run *r)
+/* There is a checkpoint to go on from: what stands in the output directory may then be our own, even when an earlier job ended
+ * between publishing and its last act. (A checkpoint of another run is refused before anything is written, and files of another
+ * run carry another stamp.) */
+static bool going_on(const qep_run *r)
 {
-    bool mine = qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && qep_file_exists(r->checkpoint);
-    return qep_any_all(r->comm, mine);
+    return r->args.restart != QEP_RESTART_NO && qep_file_exists(r->checkpoint);
+}
+
+static bool has_file(const qep_run *r, const char *name)
+{
+    char *path = qep_path_join(r->cfg->output_path, name);
+    bool yes = qep_file_exists(path);
+    qep_free(path);
+    return yes;
+}
+
+/* Without a quantized model, only the program's own files would be replaced. Root. */
+static qep_status check_figures_only(const qep_run *r)
+{
+    if (r->cfg->overwrite || going_on(r) || !(has_file(r, "summary.json") || has_file(r, "config.json"))) return QEP_OK;
+    return qep_fail(QEP_E_CONFIG, "%s holds the result of another run: set [output] overwrite = yes or choose another path",
+                    r->cfg->output_path);
+}
+
+static qep_status check_output_all(qep_run *r)
+{
+    bool root = qep_rank(r->comm) == 0;
+    if (!r->output) return qep_agree_all(r->comm, root ? check_figures_only(r) : QEP_OK);
+    bool mine = qep_any_all(r->comm, root && going_on(r));
+    return qep_export_check_dir_all(r->comm, r->output, r->cfg->overwrite || mine, false);
+}
+
+/* The weights are read before anything is written: a NaN is found now, and their hash belongs to the run's identity. The output
+ * directory is looked at first, unless it may hold the finished result of this very run. */
+static qep_status prepare_all(qep_run *r, bool *done)
+{
+    bool again = qep_any_all(r->comm, qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && has_file(r, "summary.json"));
+    if (!again) QEP_TRY(check_output_all(r));
+    QEP_TRY(qep_run_plan_all(r));
+    QEP_TRY(qep_model_scan_all(r->comm, r->model));
+    qep_run_set_identity(r);
+    *done = again && !r->args.dry_run && qep_run_finished_all(r);
+    return again && !*done ? check_output_all(r) : QEP_OK;
 }
 
 static qep_status run_opened_all(qep_run *r)
 {
+    bool done = false;
     QEP_TRY(qep_run_open_all(r));
-    if (r->args.restart != QEP_RESTART_NO && qep_run_finished_all(r)) {
+    QEP_TRY(prepare_all(r, &done));
+    if (done) {
         qep_info("%s already holds the finished result of this very configuration; nothing to do (--restart no does it again)",
                  r->cfg->output_path);
         return QEP_OK;
     }
-    if (r->output) QEP_TRY(qep_export_check_dir_all(r->comm, r->output, r->cfg->overwrite || going_on_all(r), false));
-    QEP_TRY(qep_run_plan_all(r));
-    QEP_TRY(qep_model_scan_all(r->comm, r->model));
     if (r->args.dry_run) {
         qep_info("dry run: nothing was written");
         return QEP_OK;

@@ -71,6 +71,7 @@ typedef struct qep_run {
     qep_export *output;             /* NULL when nothing is quantized */
     char *checkpoint;               /* path of the file */
     char *identity;                 /* text: what the result depends on */
+    char stamp[QEP_ST_STAMP + 1];   /* its hash: in summary.json and in the output's files */
     double expected_s;              /* the plan's estimate */
     int64_t planned_peak;           /* bytes of this rank */
 
@@ -101,7 +102,7 @@ typedef struct qep_run {
     int lock_fd;
 } qep_run;
 
-/* Reading configuration, model and tokens (open.c). Touches no file. */
+/* Reading configuration, model and tokens (open.c). Writes nothing. */
 QEP_MUST_CHECK qep_status qep_run_open_all(qep_run *r);
 void qep_run_close_all(qep_run *r);
 int qep_run_threads(qep_comm *c, int64_t configured); /* threads.c */
@@ -110,8 +111,9 @@ QEP_MUST_CHECK qep_status qep_run_list_linears_all(qep_run *r);
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int role);
 /* Memory, work and time (plan.c); logs it. QEP_E_RESOURCE when a node's memory cannot hold it. */
 QEP_MUST_CHECK qep_status qep_run_plan_all(qep_run *r);
-/* Streams and buffers (streams.c). */
-QEP_MUST_CHECK qep_status qep_run_start_streams_all(qep_run *r, bool embed);
+/* Streams and buffers; both streams = the embeddings of my sequences (streams.c). */
+void qep_run_start_streams_all(qep_run *r);
+QEP_MUST_CHECK qep_status qep_run_embed_all(qep_run *r);
 /* One decoder block, all of it (block.c). QEP_E_STOPPED when asked to stop at once. */
 QEP_MUST_CHECK qep_status qep_run_block_all(qep_run *r, int64_t b);
 /* Final norm, lm_head, figures (head.c). */
@@ -131,7 +133,7 @@ QEP_MUST_CHECK qep_status qep_run_save_all(qep_run *r);
 QEP_MUST_CHECK qep_status qep_run_resume_all(qep_run *r, bool *resumed);
 bool qep_run_finished_all(qep_run *r); /* an output of this very run is already complete */
 /* What the result depends on, and the comparison with a checkpoint's (identity.c): QEP_E_CHECKPOINT lists the differences. */
-char *qep_run_identity_text(const qep_run *r);
+void qep_run_set_identity(qep_run *r); /* after the scan of the weights: r->identity, r->stamp */
 QEP_MUST_CHECK qep_status qep_run_identity_compare(const qep_run *r, const char *saved);
 /* Progress saved as JSON text (state.c). */
 char *qep_run_state_text(const qep_run *r, const uint64_t digest[2]);

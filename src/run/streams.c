@@ -16,7 +16,7 @@ static int64_t kept_act(const qep_run *r)
     return r->keep_act ? widest_act(a) : qep_group_act_cols(a, 0);
 }
 
-static void allocate(qep_run *r)
+void qep_run_start_streams_all(qep_run *r)
 {
     const qep_arch *a = &r->model->arch;
     int64_t tokens = r->seq_offset[r->n_mine], longest = r->corpus->max_length;
@@ -49,9 +49,7 @@ static qep_status embed(qep_run *r)
     return QEP_OK;
 }
 
-qep_status qep_run_start_streams_all(qep_run *r, bool with_embedding)
+qep_status qep_run_embed_all(qep_run *r)
 {
-    allocate(r);
-    if (!with_embedding) return QEP_OK;
     return qep_agree_all(r->comm, embed(r));
 }

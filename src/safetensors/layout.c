@@ -5,9 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char no_stamp[QEP_ST_STAMP + 1] = "0000000000000000";
+
 qep_st_layout *qep_st_layout_create(void)
 {
-    return qep_alloc("safetensors.layout", 1, sizeof(qep_st_layout));
+    qep_st_layout *l = qep_alloc("safetensors.layout", 1, sizeof *l);
+
+    memcpy(l->stamp, no_stamp, sizeof no_stamp);
+    return l;
 }
 
 void qep_st_layout_destroy(qep_st_layout **l)
@@ -109,6 +114,7 @@ static qep_json *header_json(void)
     qep_json *root = qep_json_new_object(), *metadata = qep_json_new_object();
 
     qep_json_set(metadata, "format", qep_json_new_string("pt"));
+    qep_json_set(metadata, QEP_ST_STAMP_KEY, qep_json_new_string(no_stamp));
     qep_json_set(root, "__metadata__", metadata);
     return root;
 }
@@ -154,6 +160,30 @@ static qep_status plan_file(qep_st_layout *l, int shard, qep_st_tensor *const *o
         order[i]->offset += f->header_bytes;
     qep_json_free(&root);
     return st;
+}
+
+/* Where the stamp stands in a header: the metadata comes first in the text. */
+static char *stamp_in(const qep_st_planned *f)
+{
+    static const char mark[] = "\"" QEP_ST_STAMP_KEY "\":\"";
+    char *at = f->header + 8;
+
+    while (strncmp(at, mark, sizeof mark - 1) != 0)
+        at++;
+    return at + sizeof mark - 1;
+}
+
+void qep_st_layout_set_stamp(qep_st_layout *l, const char *stamp)
+{
+    QEP_REQUIRE(strlen(stamp) == QEP_ST_STAMP);
+    for (int i = 0; i < l->n_files; i++)
+        memcpy(stamp_in(&l->files[i]), stamp, QEP_ST_STAMP);
+    memcpy(l->stamp, stamp, QEP_ST_STAMP);
+}
+
+const char *qep_st_layout_stamp(const qep_st_layout *l)
+{
+    return l->stamp;
 }
 
 qep_status qep_st_layout_finish(qep_st_layout *l, int64_t shard_bytes)

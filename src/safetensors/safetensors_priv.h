@@ -113,6 +113,7 @@ struct qep_st_layout {
     int n_files; /* 0 until finished */
     qep_st_planned *files;
     int64_t total; /* data bytes */
+    char stamp[QEP_ST_STAMP + 1];
 };
 
 /* DIR/<file i>SUFFIX; qep_free. */
