@@ -61,7 +61,8 @@ why() {
         124 | 137) echo "     ended after $2 s without a result" ;;
         *) echo "     exit code $1" ;;
     esac
-    grep -v '^ok [0-9]' "$3" | tail -n 25 | sed 's/^/     | /'
+    grep -E '^(not ok|Bail out)' "$3" | head -n 10 | sed 's/^/     /'
+    grep -v -E '^(not )?ok [0-9]' "$3" | tail -n 20 | sed 's/^/     | /'
     echo "     log: $3"
 }
 
