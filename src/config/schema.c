@@ -45,7 +45,7 @@ const qep_key qep_keys[] = {
     {"calibration", "samples", QEP_KEY_INT, AT(samples), .identity = true, .def = "128",
      RANGE(1, 16777216), .help = "Number of calibration sequences."},
     {"calibration", "length", QEP_KEY_INT, AT(length), .identity = true, .def = "auto",
-     RANGE(1, 16777216), SPECIAL("auto", 0),
+     RANGE(1, 4194304), SPECIAL("auto", 0),
      .help = "Tokens of a sequence. auto: the rows of a [samples, length] array, 2048 for a "
              "one-dimensional one."},
     {"calibration", "selection", QEP_KEY_CHOICE, AT(selection), .identity = true, .def = "random",
@@ -141,8 +141,8 @@ const qep_key qep_keys[] = {
      .help = "Activations inside the MLP: keep them in memory or compute them again. auto: keep "
              "when they fit."},
     {"run", "on_failure", QEP_KEY_CHOICE, AT(on_failure), .def = "repair", .choices = failures,
-     .help = "When a factorization fails. repair: more damping, at last rounding to nearest, with "
-             "a warning. abort: exit code 4."},
+     .help = "When a factorization fails. repair: more damping in steps of 10 up to 1, recorded, "
+             "else exit code 4. abort: exit code 4 at once."},
     {"run", "log_level", QEP_KEY_CHOICE, AT(log_level), .def = "info", .choices = log_levels,
      .help = "Least important message that is written."},
 

@@ -59,9 +59,8 @@ static void write_text(void)
         char *third = second != NULL ? strchr(second + 1, ' ') : NULL;
         if (third != NULL) *third = '\0';
     }
-    snprintf(linalg_text, sizeof linalg_text, "%s, core type %s; oneDNN %d.%d.%d, %s; %d thread%s",
-             blas, core != NULL ? core : "unknown", v->major, v->minor, v->patch, dnnl_isa_name(),
-             linalg_threads, linalg_threads == 1 ? "" : "s");
+    snprintf(linalg_text, sizeof linalg_text, "%s, core type %s; oneDNN %d.%d.%d, %s", blas,
+             core != NULL ? core : "unknown", v->major, v->minor, v->patch, dnnl_isa_name());
     linalg_advice[0] = '\0';
     if (!qep_blas_core_is_slow()) return;
     const char *asked = getenv("OPENBLAS_CORETYPE");

@@ -4,10 +4,10 @@
 
 int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act)
 {
-    int64_t budget = ((int64_t)128 << 20) * r->threads, column = d * (int64_t)sizeof(int64_t) * (want_c ? 2 : 1);
+    int64_t budget = (int64_t)(keep_act ? 256 : 1024) << 20, column = d * (int64_t)sizeof(int64_t) * (want_c ? 2 : 1);
     int64_t panel = qep_max_i64(1, budget / (column * QEP_STATS_TILE)) * QEP_STATS_TILE;
-    if (!keep_act) panel = qep_max_i64(panel, qep_round_up(qep_ceil_div(d, 4), QEP_STATS_TILE));
-    return qep_min_i64(panel, qep_round_up(d, QEP_STATS_TILE));
+    int64_t shares = keep_act ? qep_size(r->comm) : qep_min_i64(4, qep_size(r->comm));
+    return qep_min_i64(panel, qep_round_up(qep_ceil_div(d, shares), QEP_STATS_TILE));
 }
 
 static qep_status statistics_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, qep_dmat **H, qep_dmat **C)

@@ -19,6 +19,7 @@ static qep_status read_config_all(qep_run *r)
         if ((int64_t)strlen(text) != bytes)
             st = qep_fail(QEP_E_CONFIG, "%s: holds a NUL byte; this is not a text file", r->args.config);
     }
+    if (st == QEP_OK) st = qep_run_share_environment_all(r->comm, text, &r->args);
     if (st == QEP_OK) {
         st = qep_agree_all(r->comm, qep_config_parse(text, r->args.config, r->args.sets, r->args.n_sets, &r->cfg));
     }

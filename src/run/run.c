@@ -67,6 +67,7 @@ static qep_status after_block_all(qep_run *r)
     if (rq == QEP_STOP_NOW)
         return qep_fail(QEP_E_STOPPED, "stopped after block %lld: %s", (long long)r->next_block - 1, qep_stop_reason());
     if (rq != QEP_GO_ON || (every > 0 && (r->next_block % every == 0 || last))) QEP_TRY(qep_run_save_all(r));
+    if (rq == QEP_CHECKPOINT_AND_STOP && qep_rank(r->comm) == 0) unlink(r->stop.stop_file); /* the request is fulfilled */
     if (rq == QEP_CHECKPOINT_AND_STOP)
         return qep_fail(QEP_E_STOPPED, "checkpoint written after block %lld, stopping: %s", (long long)r->next_block - 1,
                         qep_stop_reason());

@@ -106,6 +106,8 @@ typedef struct qep_run {
 QEP_MUST_CHECK qep_status qep_run_open_all(qep_run *r);
 void qep_run_close_all(qep_run *r);
 int qep_run_threads(qep_comm *c, int64_t configured); /* threads.c */
+/* The variables that text and --set name, as root has them, on every rank (environment.c). Collective. */
+QEP_MUST_CHECK qep_status qep_run_share_environment_all(qep_comm *c, const char *text, const qep_args *args);
 /* Linears, export plan (linears.c). */
 QEP_MUST_CHECK qep_status qep_run_list_linears_all(qep_run *r);
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int role);
@@ -120,8 +122,8 @@ QEP_MUST_CHECK qep_status qep_run_block_all(qep_run *r, int64_t b);
 QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
 /* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears. */
 QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink);
-/* Columns per panel of the statistics: the sums do not depend on it. As many as fit into 128 MiB per thread; when activations are
- * recomputed once per panel, at most four panels. */
+/* Columns per panel of the statistics: the sums do not depend on it, but all ranks must use the same. As many as fit into a budget, and no
+ * more than a rank's share of the matrix; recomputed activations cost one pass per panel, so panels are wider then. */
 int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act);
 /* error_before / error_after of a member from its summed figures, and its log line (records.c). */
 void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, const double *diff, const double *ref);

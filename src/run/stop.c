@@ -55,9 +55,9 @@ qep_request qep_stop_poll_all(qep_comm *c, const qep_stop *s, bool at_block_end)
 {
     /* bits: what this rank knows */
     int64_t know[5] = {got_term, got_usr1, got_usr2, 0, 0};
+    bool mine = know[2] != 0;
     if (at_block_end && qep_rank(c) == 0) {
         know[3] = qep_file_exists(s->stop_file);
-        if (know[3]) unlink(s->stop_file);
         know[4] = time_is_up(s);
     }
     qep_max_i64_all(c, know, 5);
@@ -68,7 +68,7 @@ qep_request qep_stop_poll_all(qep_comm *c, const qep_stop *s, bool at_block_end)
     for (int i = 0; i < 5; i++) {
         int k = order[i];
         if (!know[k] || (!at_block_end && k != 0)) continue;
-        if (k == 2) got_usr2 = 0;
+        if (k == 2 && mine) got_usr2 = 0; /* one that came meanwhile is kept for the next poll */
         snprintf(reason, sizeof reason, "%s", why[k]);
         return what[k];
     }

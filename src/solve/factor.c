@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "qep/solve.h"
 
+#include <math.h>
+
 #define LADDER_FIRST 1e-3 /* smallest damping of a repair */
 #define LADDER_LAST 1.0
 
@@ -35,8 +37,8 @@ static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder 
         ladder->attempts++;
         if (minor == 0) return QEP_OK;
         ladder->minor = minor;
-        double next = 10.0 * ladder->damping;
-        if (next < LADDER_FIRST) next = LADDER_FIRST;
+        double next = fmax(10.0 * ladder->damping, LADDER_FIRST);
+        if (ladder->damping < LADDER_LAST) next = fmin(next, LADDER_LAST);
         if (!ladder->repair || next > LADDER_LAST) break;
         ladder->damping = next;
     }

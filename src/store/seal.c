@@ -11,8 +11,11 @@
 static qep_status complete(qep_store *s)
 {
     qep_status st = QEP_OK;
+    /* both calls are collective: every rank makes both, whatever the first one says */
+    bool marked = qep_store_set_u64(s->file, "complete", 1);
+    bool flushed = H5Fflush(s->file, H5F_SCOPE_GLOBAL) >= 0;
 
-    if (!qep_store_set_u64(s->file, "complete", 1) || H5Fflush(s->file, H5F_SCOPE_GLOBAL) < 0)
+    if (!marked || !flushed)
         st = qep_store_fail(QEP_E_IO, "cannot complete %s; is the disk full?", s->tmp);
     if (H5Fclose(s->file) < 0 && st == QEP_OK)
         st = qep_store_fail(QEP_E_IO, "cannot close %s", s->tmp);
@@ -51,7 +54,6 @@ static qep_status publish(const qep_store *s, int keep)
     qep_status st = QEP_OK;
     char *prev = qep_strf("store", "%s.prev", s->path), *dir = qep_path_dir(s->path);
 
-    QEP_GO(st, sync_file(s->tmp));
     if (keep >= 2)
         QEP_GO(st, keep_previous(s->path, prev));
     if (qep_fault("store.seal"))
@@ -86,6 +88,7 @@ qep_status qep_store_seal_all(qep_store **store, int keep)
     QEP_REQUIRE(s->tmp);
     QEP_GO(st, qep_agree_all(s->comm, check_sealable(s)));
     QEP_GO(st, qep_agree_all(s->comm, complete(s)));
+    QEP_GO(st, qep_agree_all(s->comm, sync_file(s->tmp))); /* each node's own pages */
     st = qep_agree_all(s->comm, qep_rank(s->comm) == 0 ? publish(s, keep) : QEP_OK);
 
 done:

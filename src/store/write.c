@@ -39,8 +39,11 @@ static qep_status create_hdf5(qep_store *s)
 
 static qep_status mark_format(const qep_store *s)
 {
-    if (!qep_store_set_text(s->file, "format", QEP_STORE_FORMAT) ||
-        !qep_store_set_u64(s->file, "version", QEP_STORE_VERSION))
+    /* collective calls: every rank makes both */
+    bool format = qep_store_set_text(s->file, "format", QEP_STORE_FORMAT);
+    bool version = qep_store_set_u64(s->file, "version", QEP_STORE_VERSION);
+
+    if (!format || !version)
         return qep_store_fail(QEP_E_IO, "cannot write to %s", s->tmp);
     return QEP_OK;
 }
@@ -105,8 +108,12 @@ static qep_status write_rows(const qep_store *s, const char *name, hid_t set, hi
 static qep_status describe(const qep_store *s, const char *name, hid_t set,
                            const char *description, const char *unit, uint64_t checksum)
 {
-    if (!qep_store_set_text(set, "description", description) ||
-        !qep_store_set_text(set, "unit", unit) || !qep_store_set_u64(set, "checksum", checksum))
+    /* collective calls: every rank makes all three */
+    bool text = qep_store_set_text(set, "description", description);
+    bool units = qep_store_set_text(set, "unit", unit);
+    bool sum = qep_store_set_u64(set, "checksum", checksum);
+
+    if (!text || !units || !sum)
         return qep_store_fail(QEP_E_IO, "%s: cannot describe dataset \"%s\"", s->tmp, name);
     return QEP_OK;
 }
