@@ -41,6 +41,7 @@ static void strip_difference(const qep_set *s, int64_t i, float *d, float *q_sum
         q_sum[k] = q + q0;
         d[k] = q - q0;
     }
+    qep_set_clear_dead(s, d); /* Xq is 0 there; H has been given a diagonal for the factor only */
     qep_free(g_idx);
     qep_free(scales);
     qep_free(zeros);

@@ -5,6 +5,8 @@
 
 #include "qep/layer.h"
 
+enum { QEP_WRITE_STRIPS = 16 }; /* strips written in one call: bounds the writer's scratch */
+
 typedef struct qep_strip {
     int member;       /* index into the job's members */
     int64_t row0, n;  /* rows [row0, row0 + n) of the member, n <= QEP_STRIP */
@@ -22,7 +24,7 @@ typedef struct qep_set {
     qep_strip *strips;               /* [count] */
     const uint8_t *dead;             /* [cols] or NULL */
     int64_t n_dead;
-    float *w;                        /* [count * QEP_STRIP, cols]: rows as stored, dead channels 0, padding rows 0 */
+    float *w;                        /* [count * QEP_STRIP, cols]: rows as stored, padding rows 0 */
     float *target;                   /* the same, corrected */
     float *wc;                       /* W C, for the figures; NULL without C */
     uint8_t *codes, *zeros;          /* [count * QEP_STRIP, cols], [.., groups] */
@@ -48,6 +50,9 @@ QEP_MUST_CHECK qep_status qep_set_quantize_all(qep_set *s);
 void qep_set_figures_all(qep_set *s, qep_layer_record *records);
 /* My rows into the output files, the digest and the sink; then shares every member's rows. Collective. */
 QEP_MUST_CHECK qep_status qep_set_write_all(qep_set *s);
+
+/* Columns of dead channels of a strip's rows [QEP_STRIP, cols] become 0. */
+void qep_set_clear_dead(const qep_set *s, float *rows);
 
 static inline float *qep_set_row(const qep_set *s, float *rows, int64_t strip)
 {

@@ -55,8 +55,11 @@ static qep_status quantize_gptq_all(qep_set *s)
     if (ladder.attempts > s->attempts) s->attempts = ladder.attempts;
     s->fallback = s->fallback || ladder.attempts > 1;
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->count; i++)
-        g[i] = qep_gptq_create(q, qep_set_row(s, s->target, i), s->cols, perm, rdiag);
+    for (int64_t i = 0; i < s->count; i++) {
+        float *target = qep_set_row(s, s->target, i);
+        qep_set_clear_dead(s, target); /* a channel without signal: no code matters, 0 keeps the grid narrow */
+        g[i] = qep_gptq_create(q, target, s->cols, perm, rdiag);
+    }
     run_steps_all(s, Lr, g);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) {

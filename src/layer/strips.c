@@ -58,12 +58,16 @@ qep_status qep_set_read(qep_set *s)
         const qep_strip *t = &s->strips[i];
         float *rows = qep_set_row(s, s->w, i);
         QEP_TRY(qep_st_read_rows_f32(s->job->files, s->members[t->member].weight, t->row0, t->n, rows));
-        if (s->n_dead == 0) continue;
-        for (int64_t r = 0; r < t->n; r++)
-            for (int64_t c = 0; c < s->cols; c++)
-                if (s->dead[c]) rows[r * s->cols + c] = 0;
     }
     return QEP_OK;
+}
+
+void qep_set_clear_dead(const qep_set *s, float *rows)
+{
+    if (s->n_dead == 0) return;
+    for (int64_t r = 0; r < QEP_STRIP; r++)
+        for (int64_t c = 0; c < s->cols; c++)
+            if (s->dead[c]) rows[r * s->cols + c] = 0;
 }
 
 int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols)
@@ -81,7 +85,8 @@ int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols)
 qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c)
 {
     int64_t mine = strips * QEP_STRIP, groups = qep_n_groups(spec, cols);
-    qep_layer_bytes b = {.rows = mine * (cols * 9 + groups * 5)};
+    int64_t written = qep_min_i64(strips, QEP_WRITE_STRIPS) * QEP_STRIP;
+    qep_layer_bytes b = {.rows = mine * (cols * 9 + groups * 5), .writing = written * cols * 8};
     if (with_c) {
         b.wc = mine * cols * 4;
         b.figures = mine * cols * 12;

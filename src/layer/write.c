@@ -26,12 +26,12 @@ static void hand_over_strip(const qep_set *s, int64_t i)
     }
 }
 
-/* The strips of one member are consecutive, and only a member's last strip is padded: their rows go out in one call. */
+/* The strips of one member are consecutive, and only a member's last strip is padded: rows go out many at a time. */
 static qep_status write_run(const qep_set *s, int64_t first, int64_t *next)
 {
     const qep_strip *t = &s->strips[first];
     int64_t rows = 0, i = first;
-    for (; i < s->count && s->strips[i].member == t->member; i++) rows += s->strips[i].n;
+    for (; i < s->count && i < first + QEP_WRITE_STRIPS && s->strips[i].member == t->member; i++) rows += s->strips[i].n;
     *next = i;
     int64_t at = first * QEP_STRIP;
     return qep_export_put_rows(s->job->output, s->members[t->member].index, t->row0, rows, s->codes + at * s->cols,

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -57,6 +58,30 @@ static qep_status check_memory_all(qep_run *r, int64_t available, int64_t peak)
     return qep_agree_all(r->comm, st);
 }
 
+/* ScaLAPACK counts the elements of a rank's part in 32 bits. */
+static qep_status check_solver(const qep_run *r)
+{
+    for (int64_t i = 0; i < r->n_linears; i++) {
+        int64_t d = r->linears[i].cols, block = r->cfg->solver_block;
+        if (!r->linears[i].quantized || !qep_layer_needs_h(&r->linear_cfg[i])) continue;
+        int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
+        int64_t rows = qep_ceil_div(qep_ceil_div(d, block), owners) * block;
+        if (rows * qep_round_up(d, block) > INT32_MAX)
+            return qep_fail(QEP_E_RESOURCE, "%s: %lld of the %lld rows of its Hessian on one rank are more than ScaLAPACK can count; use more "
+                                            "ranks", r->linears[i].module, (long long)rows, (long long)d);
+    }
+    return QEP_OK;
+}
+
+static int64_t file_bytes(const char *path, const char *suffix)
+{
+    char *name = qep_strf("plan.path", "%s%s", path, suffix);
+    struct stat sb;
+    int64_t bytes = stat(name, &sb) == 0 ? (int64_t)sb.st_size : 0;
+    qep_free(name);
+    return bytes;
+}
+
 static int64_t checkpoint_bytes(const qep_run *r)
 {
     return r->corpus->tokens * r->model->arch.hidden * (int64_t)sizeof(float) * (r->quantizes ? 2 : 1);
@@ -81,14 +106,18 @@ static qep_status check_disk(const qep_run *r)
 {
     char *folder = existing_folder(r->checkpoint), need[32], have[32];
     struct statvfs v;
-    int64_t want = checkpoint_bytes(r) * (r->cfg->checkpoint_keep + 1);
+    int64_t there = file_bytes(r->checkpoint, "") + file_bytes(r->checkpoint, ".prev"); /* generations that will be replaced */
+    int64_t want = qep_max_i64(0, checkpoint_bytes(r) * (r->cfg->checkpoint_keep + 1) - there);
+    bool fresh = there == 0; /* the output's files are still to be made, by default beside the checkpoint */
+    if (r->output && fresh && strncmp(r->checkpoint, r->cfg->output_path, strlen(r->cfg->output_path)) == 0)
+        want += qep_export_disk_bytes(r->output);
     qep_status st = QEP_OK;
     if (qep_dir_exists(r->checkpoint))
         st = qep_fail(QEP_E_CONFIG, "[checkpoint] path: %s is a directory", r->checkpoint);
     else if (access(folder, W_OK) != 0)
         st = qep_fail(QEP_E_IO, "cannot write to %s (for %s); choose another [checkpoint] or [output] path", folder, r->checkpoint);
     else if (r->cfg->checkpoint_every > 0 && statvfs(folder, &v) == 0 && (int64_t)(v.f_bavail * v.f_frsize) < want)
-        st = qep_fail(QEP_E_RESOURCE, "checkpoints need %s in %s, where %s are free; choose another [checkpoint] path or set "
+        st = qep_fail(QEP_E_RESOURCE, "checkpoints (and the output, if it goes there) need %s in %s, where %s are free; choose another [checkpoint] path or set "
                                       "[checkpoint] every = 0", qep_format_bytes(want, need, sizeof need), folder,
                       qep_format_bytes((int64_t)(v.f_bavail * v.f_frsize), have, sizeof have));
     qep_free(folder);
@@ -150,5 +179,6 @@ qep_status qep_run_plan_all(qep_run *r)
     r->expected_s = work.seconds;
     log_work(r, &work);
     QEP_TRY(check_memory_all(r, available, node));
+    QEP_TRY(check_solver(r));
     return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? check_disk(r) : QEP_OK);
 }

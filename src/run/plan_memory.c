@@ -69,6 +69,18 @@ static int64_t strips_of(const qep_run *r, const int64_t *members, int n, int ra
     return count;
 }
 
+/* Members with different settings are handled one after the other, and C is copied for the later ones. */
+static bool mixed(const qep_run *r, const int64_t *members, int n)
+{
+    bool differ = false;
+    for (int i = 1; i < n; i++) {
+        const qep_linear_config *a = &r->linear_cfg[members[0]], *b = &r->linear_cfg[members[i]];
+        differ = differ || strcmp(a->method, b->method) != 0 || a->bits != b->bits || a->group_size != b->group_size ||
+                 a->alpha != b->alpha || a->damping != b->damping || a->correction_damping != b->correction_damping;
+    }
+    return differ && qep_layer_needs_c(&r->linear_cfg[members[n - 1]]);
+}
+
 /* What lives while a group is worked on. */
 static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, int rank, bool keep_act)
 {
@@ -84,9 +96,10 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     if (!spec) return;
     int64_t strips = strips_of(r, members, n, rank);
     qep_layer_bytes b = qep_layer_plan(spec, strips, d, want_c);
-    unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_FIGURES;
+    unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_FIGURES | QEP_STAGE_WRITE;
     add(t, "layer.rows", b.rows, solving, false);
     add(t, "quantize.strips", b.strips, QEP_STAGE_QUANTIZE, false);
+    if (strcmp(r->cfg->format, "dense") == 0) add(t, "export.rows", b.writing, QEP_STAGE_WRITE, false);
     add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
     if (!want_h) return;
@@ -96,6 +109,8 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
                          .want_c = want_c, .panel = qep_run_panel(r, d, want_c, keep_act), .block = block, .n_owners = owners};
     add(t, "solve.h", matrix, QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
+    add(t, "dmat.exchange", 4 * block * d * (int64_t)sizeof(double), QEP_STAGE_QUANTIZE, false);
+    if (mixed(r, members, n)) add(t, "stats.C.copy", matrix, solving, false);
     add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     if (want_c) {
         add(t, "solve.c", matrix, QEP_STAGE_STATISTICS | solving, false);
@@ -134,8 +149,10 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
     tally t = lasting;
     int64_t last = r->n_linears - 1, element = r->compute == QEP_COMPUTE_F32 ? 4 : 2;
     add(&t, "eval.logits", qep_eval_bytes(a, r->quantizes), QEP_STAGE_ALL, false);
-    if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1))
-        add(&t, "model.head", a->vocab * a->hidden * element * (head ? 2 : 1), QEP_STAGE_ALL, true);
+    if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1)) {
+        add(&t, "model.head", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
+        if (head) add(&t, "model.head.q", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
+    }
     if (head) add_group(&t, r, &last, 1, rank, keep_act);
     out->peak = qep_max_i64(out->peak, peak_of(&t));
 }

@@ -24,6 +24,15 @@ static qep_status lock_output(qep_run *r)
     return st;
 }
 
+/* At the end of a finished run: the lock file goes too. */
+static void unlock_output(qep_run *r)
+{
+    if (qep_rank(r->comm) != 0) return;
+    char *path = qep_path_join(r->cfg->output_path, "qep_mpi.lock");
+    unlink(path);
+    qep_free(path);
+}
+
 /* Makes the output directory ours: created, locked, with a log. */
 static qep_status take_output_all(qep_run *r)
 {
@@ -104,15 +113,26 @@ static qep_status open_output_all(qep_run *r, bool resumed)
     return QEP_OK;
 }
 
+/* TERM and INT are obeyed between the long steps; the last checkpoint counts. */
+static qep_status obey_all(qep_run *r, const char *where)
+{
+    if (qep_stop_poll_all(r->comm, &r->stop, false) != QEP_STOP_NOW) return QEP_OK;
+    return qep_fail(QEP_E_STOPPED, "stopped %s: %s", where, qep_stop_reason());
+}
+
 static qep_status finish_all(qep_run *r)
 {
+    QEP_TRY(obey_all(r, "before the evaluation"));
     QEP_TRY(qep_run_head_all(r));
+    QEP_TRY(obey_all(r, "before publishing"));
     double t0 = qep_now_s();
     if (r->output) QEP_TRY(qep_export_publish_all(r->comm, r->output));
     QEP_TRY(qep_run_write_csv_all(r, true));
     r->seconds[QEP_PHASE_PUBLISH] += qep_now_s() - t0;
     QEP_TRY(qep_run_report_all(r));
-    return qep_store_remove_all(r->comm, r->checkpoint);
+    QEP_TRY(qep_store_remove_all(r->comm, r->checkpoint));
+    unlock_output(r);
+    return QEP_OK;
 }
 
 static qep_status work_all(qep_run *r)
@@ -123,6 +143,7 @@ static qep_status work_all(qep_run *r)
     QEP_TRY(qep_run_resume_all(r, &resumed));
     if (resumed) qep_info("resuming behind block %lld", (long long)r->next_block - 1);
     if (!resumed) QEP_TRY(qep_run_embed_all(r));
+    QEP_TRY(obey_all(r, "before the first block"));
     QEP_TRY(open_output_all(r, resumed));
     QEP_TRY(blocks_all(r));
     return finish_all(r);

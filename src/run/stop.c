@@ -5,7 +5,6 @@
 
 #include <signal.h>
 #include <string.h>
-#include <unistd.h>
 
 static volatile sig_atomic_t got_usr1, got_usr2, got_term;
 static char reason[96];
