@@ -6,7 +6,7 @@
 set -u
 
 needed='gcc libc6-dev make pkg-config libopenmpi-dev openmpi-bin libscalapack-openmpi-dev libhdf5-openmpi-dev
-  libopenblas-openmp-dev libdnnl-dev libjansson-dev libcmocka-dev shellcheck procps'
+  libopenblas-openmp-dev libdnnl-dev libjansson-dev libcmocka-dev shellcheck'
 
 say() { echo "make deps: $*"; }
 
