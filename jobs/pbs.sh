@@ -9,7 +9,7 @@
 #PBS -j oe
 #PBS -r y
 
-# QEP_PROGRAM, QEP_CONFIG, QEP_OPTIONS: what runs. QEP_MPIRUN: launcher. QEP_JOB: this script, for the next job.
+# QEP_PROGRAM, QEP_CONFIG, QEP_OPTIONS: what runs. QEP_MPIRUN: launcher. QEP_JOB: script of the next job (this one).
 cd "${PBS_O_WORKDIR:-.}" || exit 1
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-8}"
 ranks=${QEP_RANKS:-$(wc -l <"${PBS_NODEFILE:?not inside a PBS job}")}
@@ -30,6 +30,6 @@ wait $pid
 code=$?
 
 if [ $code = 75 ] && [ $ended = no ] && [ "${QEP_REQUEUE:-yes}" = yes ]; then
-    qsub -V "${QEP_JOB:-jobs/pbs.sh}"
+    qsub -V "${QEP_JOB:-$0}" # the copy that PBS runs, with its own head
 fi
 exit $code

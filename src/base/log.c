@@ -11,6 +11,9 @@ static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool log_on;
 static qep_log_level log_level = QEP_LOG_INFO;
 static FILE *log_stream;
+static char log_early[1 << 15]; /* lines written before the file is known: the plan stands in front of the log */
+static size_t log_early_bytes;
+static bool log_file_given_up;
 
 void qep_log_start(bool root, qep_log_level level)
 {
@@ -33,6 +36,8 @@ qep_status qep_log_file(const char *path)
     pthread_mutex_lock(&log_lock);
     FILE *old = log_stream;
     log_stream = f;
+    if (!old && log_early_bytes > 0) fprintf(f, "%s", log_early);
+    log_early_bytes = 0;
     pthread_mutex_unlock(&log_lock);
     if (old) fclose(old);
     return QEP_OK;
@@ -43,7 +48,8 @@ void qep_log_close(void)
     pthread_mutex_lock(&log_lock);
     if (log_stream) fclose(log_stream);
     log_stream = NULL;
-    log_on = false;
+    log_early_bytes = 0;
+    log_on = log_file_given_up = false;
     pthread_mutex_unlock(&log_lock);
 }
 
@@ -77,6 +83,16 @@ static bool write_lines(FILE *out, const char *stamp, const char *mark, const ch
     return fflush(out) == 0 && ok;
 }
 
+/* Keeps lines for the file that is to be opened; what does not fit is on stdout only. */
+static void keep_early(const char *stamp, const char *mark, const char *text)
+{
+    FILE *f = fmemopen(log_early + log_early_bytes, sizeof log_early - log_early_bytes, "w");
+    if (!f) return;
+    if (write_lines(f, stamp, mark, text)) log_early_bytes += (size_t)ftell(f);
+    fclose(f);
+    log_early[log_early_bytes] = '\0';
+}
+
 static void time_stamp(char *buf, size_t cap)
 {
     time_t now = time(NULL);
@@ -97,6 +113,7 @@ void qep_log(qep_log_level level, const char *fmt, ...)
     time_stamp(stamp, sizeof stamp);
     pthread_mutex_lock(&log_lock);
     (void)write_lines(level == QEP_LOG_ERROR ? stderr : stdout, "", mark_of(level), text);
+    if (!log_stream && !log_file_given_up) keep_early(stamp, mark_of(level), text);
     if (log_stream && !write_lines(log_stream, stamp, mark_of(level), text)) {
         /* A full disk must not end a run of hours for the sake of its log. */
         char why[128];
@@ -105,6 +122,7 @@ void qep_log(qep_log_level level, const char *fmt, ...)
         fflush(stdout);
         fclose(log_stream);
         log_stream = NULL;
+        log_file_given_up = true;
     }
     pthread_mutex_unlock(&log_lock);
 }

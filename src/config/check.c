@@ -109,8 +109,19 @@ qep_status qep_config_check(const qep_config *c, const qep_origin *o)
     return check_calibration(c, o);
 }
 
+static qep_status check_exclude(const qep_config *c, const char *list, const char *const *modules, int64_t n)
+{
+    int length;
+    const char *stray = qep_exclude_stray(list, modules, n, &length);
+    if (!stray) return QEP_OK;
+    return qep_fail(QEP_E_CONFIG,
+                    "%s: correction.exclude: \"%.*s\" is the end of no linear's name in this model; they are named like %s",
+                    c->source, length, stray, n > 0 ? modules[0] : "(there are none)");
+}
+
 qep_status qep_config_check_modules(const qep_config *c, const char *const *modules, int64_t n)
 {
+    QEP_TRY(check_exclude(c, c->linear.exclude, modules, n));
     for (int64_t i = 0; i < c->n_overrides; i++) {
         const qep_override *ov = &c->overrides[i];
         bool found = false;

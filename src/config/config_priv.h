@@ -92,6 +92,8 @@ typedef struct qep_ini {
 /* Splits the text; syntax errors and duplicates are QEP_E_CONFIG. */
 QEP_MUST_CHECK qep_status qep_ini_read(const char *text, const char *source, qep_ini *ini);
 void qep_ini_free(qep_ini *ini);
+/* First entry of an exclude list that fits none of the modules, NULL when all do; *length of the entry. */
+const char *qep_exclude_stray(const char *list, const char *const *modules, int64_t n, int *length);
 char *qep_slice(const char *begin, const char *end); /* a copy of [begin, end), qep_free */
 bool qep_section_name_ok(const char *section);       /* known shape: "word" or "override NAME" */
 /* NULL, or the NAME of "override NAME" (borrowed). */

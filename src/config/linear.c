@@ -33,6 +33,19 @@ static bool matches_tail(const char *begin, const char *end, const char *name)
     return found;
 }
 
+const char *qep_exclude_stray(const char *list, const char *const *modules, int64_t n, int *length)
+{
+    while (*list) {
+        const char *end = list + strcspn(list, ",");
+        bool found = (size_t)(end - list) == strlen("lm_head") && strncmp(list, "lm_head", strlen("lm_head")) == 0;
+        for (int64_t i = 0; i < n && !found; i++) found = matches_tail(list, end, modules[i]);
+        *length = (int)(end - list);
+        if (!found) return list;
+        list = end + strspn(end, ", ");
+    }
+    return NULL;
+}
+
 /* list: "a, b", as the parser writes it. */
 static bool excluded(const char *list, const char *name)
 {

@@ -116,6 +116,8 @@ static qep_status open_all(qep_comm *c, const char *dir, readback *b)
 
     if (b->rank == 0)
         st = qep_file_read(path, INT64_C(1) << 26, QEP_E_INPUT, &text, &bytes);
+    if (st != QEP_OK)
+        qep_context(st, "%s holds no finished model (a run that is not finished goes on with its own command)", dir);
     QEP_GO(st, qep_agree_all(c, st));
     qep_bcast_text_all(c, 0, &text, &bytes);
     st = qep_stored_parse(path, text, bytes, &b->config);

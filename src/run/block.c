@@ -167,9 +167,10 @@ qep_status qep_run_block_all(qep_run *r, int64_t b)
     r->seconds[QEP_PHASE_LOAD] += qep_now_s() - t0;
     for (int g = 0; g < QEP_N_GROUPS; g++) {
         qep_status st = run_group_all(r, b, g);
-        if (st != QEP_OK) return qep_context(st, "block %lld", (long long)b);
+        if (st != QEP_OK) return qep_context(st, "block %lld", (long long)b + 1);
         if (qep_stop_poll_all(r->comm, &r->stop, false) == QEP_STOP_NOW)
-            return qep_fail(QEP_E_STOPPED, "stopped in block %lld: %s", (long long)b, qep_stop_reason());
+            return qep_fail(QEP_E_STOPPED, "stopped in block %lld/%lld (%s); what was done since the last checkpoint will be done again",
+                            (long long)b + 1, (long long)r->model->arch.n_blocks, qep_stop_reason());
     }
     t0 = qep_now_s();
     advance_evaluation(r);

@@ -27,7 +27,7 @@ qep_status qep_run_check_all(qep_comm *c, const char *dir)
     char hex[40];
     QEP_TRY(qep_export_check_all(c, dir, digest, &n));
     if (n == 0) {
-        qep_info("%s: sound; dense weights carry no codes, so there is no digest to compare", dir);
+        qep_info("%s: all tensors are there and finite; nothing is packed, so there is no digest to compare", dir);
         return QEP_OK;
     }
     snprintf(hex, sizeof hex, "%016" PRIx64 "%016" PRIx64, digest[0], digest[1]);
@@ -37,7 +37,7 @@ qep_status qep_run_check_all(qep_comm *c, const char *dir)
                                                   "changed or damaged", dir, hex, want)
                           : QEP_OK;
     if (st == QEP_OK)
-        qep_info("%s: sound; %lld quantized linears, digest %s%s", dir, (long long)n, hex,
+        qep_info("%s: %lld quantized linears are sound, digest %s%s; all other tensors are there and finite", dir, (long long)n, hex,
                  want ? " as in summary.json" : " (no summary.json to compare with)");
     qep_free(want);
     return qep_agree_all(c, st);

@@ -67,7 +67,7 @@ qep_status qep_run_save_all(qep_run *r)
 done:
     qep_store_close_all(&s);
     r->seconds[QEP_PHASE_CHECKPOINT] += qep_now_s() - t0;
-    if (st == QEP_OK) qep_debug("checkpoint after block %lld", (long long)r->next_block - 1);
+    if (st == QEP_OK) qep_debug("checkpoint written after block %lld", (long long)r->next_block);
     return st;
 }
 

@@ -145,19 +145,45 @@ static void log_work(const qep_run *r, const qep_work_plan *w)
              qep_format_bytes(checkpoint_bytes(r), c, sizeof c), (long long)r->cfg->checkpoint_keep);
 }
 
+static bool same_kind(const qep_run *r, int64_t i, int64_t j)
+{
+    const qep_linear_config *a = &r->linear_cfg[i], *b = &r->linear_cfg[j];
+    const qep_qspec *s = &r->linears[i].spec, *t = &r->linears[j].spec;
+    return s->method == t->method && s->bits == t->bits && a->group_size == b->group_size && s->symmetric == t->symmetric &&
+           strcmp(a->correction, b->correction) == 0 && a->alpha == b->alpha;
+}
+
+/* What will be done with the linears: one line per kind of settings, so that overrides and exclusions can be checked. */
+static void log_kinds(const qep_run *r)
+{
+    for (int64_t i = 0; i < r->n_linears; i++) {
+        const qep_linear_config *c = &r->linear_cfg[i];
+        int64_t n = 1, first = i;
+        for (int64_t j = 0; j < i && first == i; j++)
+            if (same_kind(r, i, j)) first = j;
+        if (first < i) continue;
+        for (int64_t j = i + 1; j < r->n_linears; j++) n += same_kind(r, i, j);
+        if (!r->linears[i].quantized)
+            qep_info("%lld linears like %s: not quantized", (long long)n, r->linears[i].module);
+        else if (!qep_layer_needs_c(c))
+            qep_info("%lld linears like %s: %s, %lld bits, group %lld, %s, not corrected", (long long)n, r->linears[i].module, c->method,
+                     (long long)c->bits, (long long)c->group_size, c->symmetric ? "symmetric" : "asymmetric");
+        else
+            qep_info("%lld linears like %s: %s, %lld bits, group %lld, %s, corrected with alpha %g, damping %g", (long long)n,
+                     r->linears[i].module, c->method, (long long)c->bits, (long long)c->group_size,
+                     c->symmetric ? "symmetric" : "asymmetric", c->alpha, c->correction_damping);
+    }
+}
+
 static void log_task(const qep_run *r)
 {
     const qep_arch *a = &r->model->arch;
-    const qep_linear_config *l = &r->cfg->linear;
     qep_info("model %s: %s, %lld blocks, hidden %lld, ffn %lld, %lld heads (%lld kv), vocabulary %lld", r->model->path, a->family,
              (long long)a->n_blocks, (long long)a->hidden, (long long)a->inter, (long long)a->n_heads, (long long)a->n_kv_heads,
              (long long)a->vocab);
     qep_info("tokens: %lld calibration sequences, %lld tokens; %lld evaluation sequences in %lld sets", (long long)r->corpus->n_calibration,
              (long long)r->corpus->calibration_tokens, (long long)(r->corpus->n - r->corpus->n_calibration), (long long)r->corpus->n_sets);
-    if (r->quantizes)
-        qep_info("method %s, %lld bits, group %lld, %s grid, correction %s (alpha %g, damping %g), output %s", l->method, (long long)l->bits,
-                 (long long)l->group_size, l->symmetric ? "symmetric" : "asymmetric", l->correction, l->alpha, l->correction_damping,
-                 r->cfg->format);
+    log_kinds(r);
     int64_t n = r->corpus->n_calibration;
     if (n > 0 && n < qep_size(r->comm))
         qep_warn("%lld calibration sequences for %d ranks: %lld ranks have none and help only with rows and matrices; use fewer ranks "

@@ -74,12 +74,13 @@ static qep_status after_block_all(qep_run *r)
     qep_request rq = qep_stop_poll_all(r->comm, &r->stop, true);
     bool last = r->next_block == r->model->arch.n_blocks;
     if (rq == QEP_STOP_NOW)
-        return qep_fail(QEP_E_STOPPED, "stopped after block %lld: %s", (long long)r->next_block - 1, qep_stop_reason());
+        return qep_fail(QEP_E_STOPPED, "stopped after block %lld (%s); what was done since the last checkpoint will be done again",
+                        (long long)r->next_block, qep_stop_reason());
     if (rq != QEP_GO_ON || (every > 0 && (r->next_block % every == 0 || last))) QEP_TRY(qep_run_save_all(r));
+    if (rq == QEP_CHECKPOINT_NOW) qep_info("checkpoint written after block %lld, going on: %s", (long long)r->next_block, qep_stop_reason());
     if (rq == QEP_CHECKPOINT_AND_STOP && qep_rank(r->comm) == 0) unlink(r->stop.stop_file); /* the request is fulfilled */
     if (rq == QEP_CHECKPOINT_AND_STOP)
-        return qep_fail(QEP_E_STOPPED, "checkpoint written after block %lld, stopping: %s", (long long)r->next_block - 1,
-                        qep_stop_reason());
+        return qep_fail(QEP_E_STOPPED, "checkpoint written after block %lld, stopping: %s", (long long)r->next_block, qep_stop_reason());
     return QEP_OK;
 }
 
@@ -141,7 +142,7 @@ static qep_status work_all(qep_run *r)
     QEP_TRY(take_output_all(r));
     qep_run_start_streams_all(r);
     QEP_TRY(qep_run_resume_all(r, &resumed));
-    if (resumed) qep_info("resuming behind block %lld", (long long)r->next_block - 1);
+    if (resumed) qep_info("resuming behind block %lld/%lld", (long long)r->next_block, (long long)r->model->arch.n_blocks);
     if (!resumed) QEP_TRY(qep_run_embed_all(r));
     QEP_TRY(obey_all(r, "before the first block"));
     QEP_TRY(open_output_all(r, resumed));
@@ -200,11 +201,12 @@ static qep_status run_opened_all(qep_run *r)
     QEP_TRY(qep_run_open_all(r));
     QEP_TRY(prepare_all(r, &done));
     if (done) {
-        qep_info("%s already holds the finished result of this very configuration; nothing to do (--restart no does it again)",
+        qep_info("%s already holds the finished result of this very configuration; nothing to do (--restart no with [output] overwrite = yes does it again)",
                  r->cfg->output_path);
         return QEP_OK;
     }
     if (r->args.dry_run) {
+        if (qep_any_all(r->comm, qep_rank(r->comm) == 0 && going_on(r))) qep_info("a run would go on from %s, if it is of this run", r->checkpoint);
         qep_info("dry run: nothing was written");
         return QEP_OK;
     }

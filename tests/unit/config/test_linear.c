@@ -155,6 +155,9 @@ static void checks_with_the_names(void **state)
                                "run.ini", NULL, 0, &c));
     assert_ok(qep_config_check_modules(c, names, 2));
     qep_config_destroy(&c);
+    assert_ok(qep_config_parse(HEAD "[correction]\nexclude = down_proj, lm_head, downproj\n", "run.ini", NULL, 0, &c));
+    assert_fails(qep_config_check_modules(c, names, 2), QEP_E_CONFIG, "correction.exclude: \"downproj\"");
+    qep_config_destroy(&c);
     assert_int_equal(qep_mem_blocks(), 0);
 }
 
