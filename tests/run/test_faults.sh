@@ -132,11 +132,11 @@ done <<'TABLE'
 5|early|stopped|store.write:2@2|checkpoint.h5
 5|early|none|file.write:1@0|modules.csv.partial
 5|early|earlier|file.write:2@0|modules.csv.partial
-5|late|earlier|export.side:1@0|tokenizer.json
+5|early|earlier|export.side:1@0|tokenizer.json
 5|late|none|export.rename:1@0|.partial
-5|late|earlier|export.rename:1@0|.partial
+5|early|earlier|export.rename:1@0|cannot rename
 5|late|none|export.rename:2@0|.partial
-5|late|earlier|export.rename:3@0|.partial
+5|early|earlier|export.rename:3@0|cannot rename
 5|late|none|export.rename:5@0|.partial
 5|late|earlier|file.write:5@0|.partial
 5|late|earlier|file.write:6@0|modules.csv
