@@ -118,7 +118,7 @@ static qep_status check_disk(const qep_run *r)
         st = qep_fail(QEP_E_IO, "cannot write to %s (for %s); choose another [checkpoint] or [output] path", folder, r->checkpoint);
     else if (r->cfg->checkpoint_every > 0 && statvfs(folder, &v) == 0 && (int64_t)(v.f_bavail * v.f_frsize) < want)
         st = qep_fail(QEP_E_RESOURCE, "checkpoints need %s in %s (with the output that goes there), where %s are free; choose another [checkpoint] path or set "
-                                      "[checkpoint] every = 0", qep_format_bytes(want, need, sizeof need), folder,
+                                      "[checkpoint] every = never", qep_format_bytes(want, need, sizeof need), folder,
                       qep_format_bytes((int64_t)(v.f_bavail * v.f_frsize), have, sizeof have));
     qep_free(folder);
     return st;

@@ -275,7 +275,7 @@ done <<'TABLE'
 2|1|HDF5 dataset of floats|does not hold integers|cp ../stopped/checkpoint.h5 c.h5; line 7 'data = c.h5:/calibration.fp'
 # --- resources
 3|1 3|output on a file system that is too small|are free on its file system|on_small_disk 64k output.path out
-3|1|checkpoints on a file system that is too small|checkpoints (and the output, if it goes there) need|on_small_disk 64k checkpoint.path cp
+3|1|checkpoints on a file system that is too small|checkpoints need|on_small_disk 64k checkpoint.path cp
 3|1|more memory than there is|available; use more nodes|wide
 5|1|output folder cannot be written|cannot write to|only_root; earlier; nobody
 5|1 3|output folder cannot be made|cannot write to|only_root; rm -rf out; nobody
