@@ -107,6 +107,7 @@ typedef struct qep_mem_entry {
 int qep_mem_table(qep_mem_entry *out, int cap);
 int64_t qep_mem_now(void);  /* bytes, all names */
 int64_t qep_mem_peak(void); /* high-water mark of the sum */
+int64_t qep_mem_available(void); /* bytes that this machine can still give without swapping; -1 when it does not say */
 int64_t qep_mem_blocks(void); /* live qep_alloc blocks; 0 at a clean exit */
 
 /* --- sizes ------------------------------------------------------------------------- */
@@ -150,6 +151,7 @@ QEP_MUST_CHECK qep_status qep_file_read(const char *path, int64_t max_bytes, qep
 QEP_MUST_CHECK qep_status qep_file_write(const char *path, const void *data, int64_t bytes);
 bool qep_file_exists(const char *path);
 bool qep_dir_exists(const char *path);
+char *qep_dir_existing(const char *path); /* the directory itself, or the nearest one above it that exists; qep_free */
 QEP_MUST_CHECK qep_status qep_dir_make(const char *path); /* with parents; existing is fine */
 QEP_MUST_CHECK qep_status qep_fsync_dir(const char *path);
 QEP_MUST_CHECK qep_status qep_file_remove(const char *path); /* a missing file is fine */

@@ -9,20 +9,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* The directory itself, or the nearest one above it that exists; qep_free. */
-static char *existing_dir(const char *path)
-{
-    char *dir = qep_strdup("export.path", path);
-
-    while (!qep_dir_exists(dir) && strcmp(dir, ".") != 0 && strcmp(dir, "/") != 0) {
-        char *up = qep_path_dir(dir);
-
-        qep_free(dir);
-        dir = up;
-    }
-    return dir;
-}
-
 static qep_status check_is_other(const qep_export *e)
 {
     struct stat a, b;
@@ -118,7 +104,7 @@ static qep_status check_space(const qep_export *e, const char *dir)
 static qep_status look(const qep_export *e, bool create)
 {
     qep_status st = QEP_OK;
-    char *dir = existing_dir(e->output_dir);
+    char *dir = qep_dir_existing(e->output_dir);
     struct stat sb;
 
     if (!qep_dir_exists(e->output_dir) && stat(e->output_dir, &sb) == 0) {

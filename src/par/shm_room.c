@@ -23,21 +23,6 @@ static const char *backing_directory(void)
     return dir && *dir ? dir : "/dev/shm";
 }
 
-/* Bytes that the kernel says can be had without swapping; -1 when unknown. */
-static int64_t memory_available(void)
-{
-    FILE *f = fopen("/proc/meminfo", "r");
-    if (!f) return -1;
-    char line[128];
-    const char key[] = "MemAvailable:";
-    int64_t bytes = -1;
-    while (bytes < 0 && fgets(line, sizeof line, f))
-        if (strncmp(line, key, sizeof key - 1) == 0)
-            bytes = strtoll(line + sizeof key - 1, NULL, 10) * 1024;
-    fclose(f);
-    return bytes;
-}
-
 /* The message of every lack: who, what, how much; `why` continues the sentence. */
 static qep_status too_little(const qep_comm *c, const char *name, int64_t bytes, const char *why)
 {
@@ -53,7 +38,7 @@ qep_status qep_par_shm_room(const qep_comm *c, const char *name, int64_t bytes)
 {
     char why[512], have[32];
     if (qep_fault("par.window")) return too_little(c, name, bytes, "a fault was injected");
-    int64_t memory = memory_available();
+    int64_t memory = qep_mem_available();
     if (memory >= 0 && memory < bytes) {
         snprintf(why, sizeof why, "only %s are available there; use nodes with more memory",
                  qep_format_bytes(memory, have, sizeof have));

@@ -9,20 +9,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* MemAvailable of this node in bytes; -1 when the system does not say. */
-static int64_t memory_available(void)
-{
-    char *text = NULL;
-    int64_t bytes, out = -1;
-    if (qep_file_read("/proc/meminfo", 1 << 16, QEP_E_IO, &text, &bytes) == QEP_OK) {
-        const char *at = strstr(text, "MemAvailable:");
-        if (at) out = (int64_t)strtoll(at + strlen("MemAvailable:"), NULL, 10) * 1024;
-    }
-    qep_error_clear();
-    qep_free(text);
-    return out;
-}
-
 /* Sum of the planned peaks of my node's ranks. */
 static int64_t node_peak(const qep_run *r, bool keep_act)
 {
@@ -87,24 +73,10 @@ static int64_t checkpoint_bytes(const qep_run *r)
     return r->corpus->tokens * r->model->arch.hidden * (int64_t)sizeof(float) * (r->quantizes ? 2 : 1);
 }
 
-/* Longest existing folder of a path that is still to be made. qep_free. */
-static char *existing_folder(const char *path)
-{
-    char *at = qep_strdup("plan.path", path);
-    while (!qep_dir_exists(at)) {
-        char *up = qep_path_dir(at);
-        bool end = strcmp(up, at) == 0;
-        qep_free(at);
-        at = up;
-        if (end) break;
-    }
-    return at;
-}
-
 /* The folder that will be made must be under one that can be written; and room for the generations of checkpoints. Root looks. */
 static qep_status check_disk(const qep_run *r)
 {
-    char *folder = existing_folder(r->checkpoint), need[32], have[32];
+    char *folder = qep_dir_existing(r->checkpoint), need[32], have[32];
     struct statvfs v;
     int64_t there = file_bytes(r->checkpoint, "") + file_bytes(r->checkpoint, ".prev"); /* generations that will be replaced */
     int64_t want = qep_max_i64(0, checkpoint_bytes(r) * (r->cfg->checkpoint_keep + 1) - there);
@@ -194,7 +166,7 @@ qep_status qep_run_plan_all(qep_run *r)
 {
     qep_memory_plan mine;
     qep_work_plan work;
-    int64_t available = memory_available();
+    int64_t available = qep_mem_available();
     choose_activations_all(r, available);
     qep_plan_memory(r, qep_rank(r->comm), r->keep_act, &mine);
     r->planned_peak = mine.peak;
