@@ -192,3 +192,14 @@ qep_status qep_file_remove(const char *path)
     if (unlink(path) == 0 || errno == ENOENT) return QEP_OK;
     return io_fail(QEP_E_IO, "remove", path, errno);
 }
+
+char *qep_dir_existing(const char *path)
+{
+    char *dir = qep_strdup("base.path", path);
+    while (!qep_dir_exists(dir) && strcmp(dir, ".") != 0 && strcmp(dir, "/") != 0) {
+        char *up = qep_path_dir(dir);
+        qep_free(dir);
+        dir = up;
+    }
+    return dir;
+}

@@ -26,14 +26,3 @@ const char *qep_path_base(const char *path)
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
 }
-
-char *qep_dir_existing(const char *path)
-{
-    char *dir = qep_strdup("base.path", path);
-    while (!qep_dir_exists(dir) && strcmp(dir, ".") != 0 && strcmp(dir, "/") != 0) {
-        char *up = qep_path_dir(dir);
-        qep_free(dir);
-        dir = up;
-    }
-    return dir;
-}
