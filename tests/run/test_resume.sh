@@ -205,7 +205,7 @@ while [ "$caught" -lt 2 ] && [ "$tries" -lt 12 ]; do
     wait_until "said 'disk: '"
     all="$launcher $(ranks)"
     rm -f out/checkpoint.h5.tmp
-    until [ -e out/checkpoint.h5.tmp ] || [ -e out/summary.json ]; do :; done
+    until [ -e out/checkpoint.h5.tmp ] || [ -e out/summary.json ] || ! kill -0 "$job" 2>/dev/null; do :; done
     # shellcheck disable=SC2086 # several processes
     kill -9 $all 2>/dev/null
     end_of "$job"
