@@ -253,7 +253,7 @@ check 'checkpoint elsewhere: gone after success' rmdir elsewhere
 
 # --- other jobs on the same output --------------------------------------------------------------------
 
-slow 0.3
+slow 2.5 # longer than the second job waits for the lock
 begin 2 case.ini
 first=$job
 after_block 1
