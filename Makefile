@@ -27,11 +27,12 @@ PKG_CFLAGS := $(subst -I,-isystem ,$(shell pkg-config --cflags $(PKGS) 2>/dev/nu
 LIBS     = $(shell pkg-config --libs $(PKGS) 2>/dev/null) $(BLAS_LIBS) $(DNNL_LIBS) -ldl -lm
 
 # --- modules: floor by floor; each may use only what stands in its row (make lint, and the link of its tests) ---
-MODULES := base par tensor config store safetensors linalg nn quant dmat data model solve export layer eval run
+MODULES := base par tensor config report store safetensors linalg nn quant dmat data model solve export layer eval run
 USES_base        :=
 USES_par         := base
 USES_tensor      := base
 USES_config      := base
+USES_report      := base
 USES_store       := base par tensor
 USES_safetensors := base tensor
 USES_linalg      := base tensor
@@ -44,7 +45,7 @@ USES_solve       := base par tensor config linalg dmat
 USES_export      := base par tensor config safetensors quant
 USES_layer       := base par tensor config linalg safetensors quant dmat model solve export
 USES_eval        := base par tensor config linalg nn data model
-USES_run         := base par tensor config store safetensors linalg nn quant dmat data model solve export layer eval
+USES_run         := base par tensor config report store safetensors linalg nn quant dmat data model solve export layer eval
 
 SRC      = $(sort $(wildcard src/$(1)/*.c))
 OBJ      = $(patsubst src/%.c,$(O)/%.o,$(filter-out src/run/main.c,$(call SRC,$(1))))

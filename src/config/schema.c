@@ -29,7 +29,7 @@ const qep_key qep_keys[] = {
 
     {"output", "path", QEP_KEY_PATH, AT(output_path), .example = "model-quantized",
      .help = "Directory of the result: the quantized model, qep_mpi.log, qep_mpi.ini, modules.csv, "
-             "summary.json."},
+             "summary.json, report.html."},
     {"output", "format", QEP_KEY_CHOICE, AT(format), .identity = true, .def = "gptq",
      .choices = formats,
      .help = "gptq: packed codes, scales and zeros, as GPTQModel, vLLM and transformers read them. "

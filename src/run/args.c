@@ -47,13 +47,14 @@ static qep_status parse_option(int argc, char **argv, int *i, qep_args *out)
         out->version = true;
     } else if (strcmp(arg, "--dry-run") == 0) {
         out->dry_run = true;
-    } else if (is_option(arg, "--set") || is_option(arg, "--restart") || is_option(arg, "--check") || is_option(arg, "--walltime")) {
+    } else if (is_option(arg, "--set") || is_option(arg, "--restart") || is_option(arg, "--check") || is_option(arg, "--report") ||
+               is_option(arg, "--walltime")) {
         const char *v = option_value(argc, argv, i);
         if (!v || !*v) return qep_fail(QEP_E_CONFIG, "%s needs a value; see qep_mpi --help", arg);
         if (is_option(arg, "--restart")) return parse_restart(v, &out->restart);
         if (is_option(arg, "--set")) return add_set(out, v);
-        if (is_option(arg, "--check")) {
-            out->check = v;
+        if (is_option(arg, "--check") || is_option(arg, "--report")) {
+            *(is_option(arg, "--check") ? &out->check : &out->report) = v;
             return QEP_OK;
         }
         return add_set(out, qep_strf("args", "run.walltime=%s", v)); /* lives as long as the program */
@@ -75,7 +76,7 @@ qep_status qep_args_parse(int argc, char **argv, qep_args *out)
             out->config = argv[i];
         }
     }
-    if (!out->config && !out->check && !out->help && !out->version)
+    if (!out->config && !out->check && !out->report && !out->help && !out->version)
         return qep_fail(QEP_E_CONFIG, "no configuration file; usage: mpirun -np P qep_mpi config.ini (qep_mpi --help tells more)");
     return QEP_OK;
 }
@@ -96,6 +97,7 @@ void qep_print_help(void)
            "  --walltime H:MM:SS       stop cleanly (exit code 75) before this time is over\n"
            "  --dry-run                check everything, print the plan (work, memory, disk, time), touch nothing\n"
            "  --check DIR              read a finished output back and verify it\n"
+           "  --report DIR             print the tables of a finished run\n"
            "  --version, --help\n\n"
            "keys of the configuration file (default):\n%s\n"
            "exit codes: 0 done, 1 usage or configuration, 2 input, 3 memory or disk, 4 numerical failure, 5 I/O,\n"

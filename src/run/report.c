@@ -1,6 +1,8 @@
-/* summary.json and qep_mpi.ini of a finished run.
+/* summary.json, qep_mpi.ini and report.html of a finished run.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "run_priv.h"
+
+#include "qep/report.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -78,6 +80,31 @@ static qep_json *command_json(const qep_run *r)
     return o;
 }
 
+/* What stands on top of the report: the general settings; overrides may change them for single modules. */
+static qep_json *headline_json(const qep_run *r)
+{
+    const qep_linear_config *l = &r->cfg->linear;
+    bool none = strcmp(l->method, "none") == 0, corrected = !none && strcmp(l->correction, "none") != 0;
+    char *method = none ? qep_strdup("run.report", "evaluation only")
+                        : qep_strf("run.report", "%s%s%s, %lld bit", corrected ? l->correction : "", corrected ? " + " : "", l->method,
+                                   (long long)l->bits);
+    qep_json *o = qep_json_new_object();
+    qep_json_set(o, "model", qep_json_new_string(r->cfg->model_path));
+    qep_json_set(o, "family", qep_json_new_string(r->model->arch.family));
+    qep_json_set(o, "method", qep_json_new_string(method));
+    if (r->output) qep_json_set(o, "format", qep_json_new_string(r->cfg->format));
+    qep_free(method);
+    return o;
+}
+
+static qep_json *libraries_json(void)
+{
+    const char *lines[] = {qep_par_library(), qep_dmat_library(), qep_store_library(), qep_linalg_describe()};
+    qep_json *o = qep_json_new_array();
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) qep_json_append(o, qep_json_new_string(lines[i]));
+    return o;
+}
+
 static qep_json *summary_all(qep_run *r)
 {
     qep_json *o = qep_json_new_object();
@@ -90,7 +117,9 @@ static qep_json *summary_all(qep_run *r)
     for (int64_t i = 0; i < r->n_linears; i++) modules += r->records[i].done;
     qep_json_set(o, "version", qep_json_new_string(qep_version));
     qep_json_set(o, "build", qep_json_new_string(qep_build_id));
+    qep_json_set(o, "libraries", libraries_json());
     qep_json_set(o, "command", command_json(r));
+    qep_json_set(o, "headline", headline_json(r));
     qep_json_set(o, "config", qep_json_new_string(r->cfg->source));
     qep_json_set(o, "identity", qep_json_new_string(r->stamp));
     qep_json_set(o, "ranks", qep_json_new_int(qep_size(r->comm)));
@@ -122,16 +151,41 @@ static void log_figures(const qep_run *r)
     }
 }
 
-static qep_status write_files(const qep_run *r, const char *summary)
+/* A text file of the output directory. */
+static qep_status write_file(const qep_run *r, const char *name, const char *text)
 {
-    char *path = qep_path_join(r->cfg->output_path, "qep_mpi.ini"), *ini = qep_config_dump(r->cfg);
-    qep_status st = qep_file_write(path, ini, (int64_t)strlen(ini));
+    char *path = qep_path_join(r->cfg->output_path, name);
+    qep_status st = qep_file_write(path, text, (int64_t)strlen(text));
     qep_free(path);
+    return st;
+}
+
+static qep_status write_html(const qep_run *r, const qep_json *summary, const char *ini)
+{
+    char *csv_path = qep_path_join(r->cfg->output_path, "modules.csv"), *csv = NULL, *html = NULL;
+    qep_report *report = NULL;
+    qep_status st;
+    int64_t bytes;
+    QEP_GO(st, qep_file_read(csv_path, INT64_MAX, QEP_E_IO, &csv, &bytes));
+    QEP_GO(st, qep_report_parse(summary, csv, csv_path, ini, &report));
+    html = qep_report_html(report);
+    st = write_file(r, "report.html", html);
+done:
+    qep_free(html);
+    qep_report_destroy(&report);
+    qep_free(csv);
+    qep_free(csv_path);
+    return st;
+}
+
+/* summary.json is last: it says that the run is complete. */
+static qep_status write_files(const qep_run *r, const qep_json *summary, const char *text)
+{
+    char *ini = qep_config_dump(r->cfg);
+    qep_status st = write_file(r, "qep_mpi.ini", ini);
+    if (st == QEP_OK) st = write_html(r, summary, ini);
+    if (st == QEP_OK) st = write_file(r, "summary.json", text);
     qep_free(ini);
-    if (st != QEP_OK) return st;
-    path = qep_path_join(r->cfg->output_path, "summary.json");
-    st = qep_file_write(path, summary, (int64_t)strlen(summary));
-    qep_free(path);
     return st;
 }
 
@@ -140,7 +194,7 @@ qep_status qep_run_report_all(qep_run *r)
     qep_json *o = summary_all(r);
     char *json = qep_json_text(o, true), *text = qep_strf("run.report", "%s\n", json);
     bool root = qep_rank(r->comm) == 0;
-    qep_status st = qep_agree_all(r->comm, root ? write_files(r, text) : QEP_OK);
+    qep_status st = qep_agree_all(r->comm, root ? write_files(r, o, text) : QEP_OK);
     if (st == QEP_OK) {
         log_figures(r);
         if (r->quantizes) qep_info("digest %s", qep_json_string(qep_json_get(o, "digest")));

@@ -17,7 +17,7 @@ typedef struct qep_args {
     int n_sets;
     qep_restart restart;
     bool dry_run, version, help;
-    const char *check;
+    const char *check, *report;
 } qep_args;
 QEP_MUST_CHECK qep_status qep_args_parse(int argc, char **argv, qep_args *out);
 void qep_print_help(void);
@@ -141,10 +141,12 @@ QEP_MUST_CHECK qep_status qep_run_identity_compare(const qep_run *r, const char 
 char *qep_run_state_text(const qep_run *r, const uint64_t digest[2]);
 QEP_MUST_CHECK qep_status qep_run_state_parse(qep_run *r, const char *text);
 void qep_run_total_digest_all(qep_run *r, uint64_t total[2]);
-/* summary.json, qep_mpi.ini (report.c). */
+/* summary.json, qep_mpi.ini, report.html (report.c). */
 QEP_MUST_CHECK qep_status qep_run_report_all(qep_run *r);
 /* Planned against measured bytes: peaks of all ranks, and rank 0 by name (report_memory.c). Collective. */
 qep_json *qep_run_memory_json_all(qep_run *r);
+/* --report DIR: tables on standard output (show.c). Collective. */
+QEP_MUST_CHECK qep_status qep_run_show_all(qep_comm *c, const char *dir);
 /* --check DIR (check.c). */
 QEP_MUST_CHECK qep_status qep_run_check_all(qep_comm *c, const char *dir);
 /* The whole of it (run.c). */

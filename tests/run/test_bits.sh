@@ -53,8 +53,8 @@ INI
 
 # Everything that must be equal: the model's files, the figures of summary.json, modules.csv without its column of seconds.
 result() {
-    tree out 'qep_mpi.*' summary.json modules.csv
-    json out/summary.json | grep -Ev '^(seconds|memory|ranks|nodes|threads|peak_bytes|command|config|version|build)[. ]'
+    tree out 'qep_mpi.*' summary.json report.html modules.csv
+    json out/summary.json | grep -Ev '^(seconds|memory|ranks|nodes|threads|peak_bytes|command|config|version|build|libraries)[. ]'
     cut -d, -f1-14,16 out/modules.csv
 }
 

@@ -35,7 +35,7 @@ export QEP_TEST_OUT=out
 run 1 --help
 check '--help: exit code 0' [ "$code" = 0 ]
 check '--help shows the usage' said 'usage: mpirun -np P qep_mpi config.ini'
-for word in --set --restart --walltime --dry-run --check --version quantization.bits correction.alpha checkpoint.every USR1 75; do
+for word in --set --restart --walltime --dry-run --check --report --version quantization.bits correction.alpha checkpoint.every USR1 75; do
     check "--help tells of $word" said "$word"
 done
 run 2 --help
@@ -54,7 +54,7 @@ check '--dry-run writes nothing' [ ! -e out ]
 
 run 2 there/case.ini --set quantization.damping=0.02 --walltime 1:00:00
 check 'the run: exit code 0' [ "$code" = 0 ]
-for f in config.json quantize_config.json model.safetensors tokenizer.json chat_template.jinja qep_mpi.log qep_mpi.ini modules.csv summary.json; do
+for f in config.json quantize_config.json model.safetensors tokenizer.json chat_template.jinja qep_mpi.log qep_mpi.ini modules.csv summary.json report.html; do
     check "$f is there" [ -s "out/$f" ]
 done
 check 'side files are copied byte by byte' cmp -s m/tokenizer.json out/tokenizer.json
@@ -62,6 +62,18 @@ check 'no index beside a single file' [ ! -e out/model.safetensors.index.json ]
 check 'nothing is left behind' no_leftovers out
 check 'the log file has what was printed' grep -q 'finished normally' out/qep_mpi.log
 check 'the log ends with how it ended' said 'finished normally'
+
+# --- report.html and --report -------------------------------------------------------------------------
+
+check 'report.html holds the figure of the evaluation' grep -q '<td>val</td>' out/report.html
+check 'report.html asks nothing of a network' [ "$(grep -c 'http' out/report.html)" = 0 ]
+run 2 --report out
+check '--report: exit code 0' [ "$code" = 0 ]
+for word in val mlp.down_proj forward digest; do check "--report shows $word" said "$word"; done
+check '--report prints once on 2 ranks' [ "$(grep -c '^digest' log)" = 1 ]
+run 1 --report there
+check '--report of another directory: exit code 2' [ "$code" = 2 ]
+check '... says what is missing' said 'there/summary.json'
 
 # --- summary.json -------------------------------------------------------------------------------------
 

@@ -1,0 +1,127 @@
+/* The report for a terminal. SPDX-License-Identifier: Apache-2.0 */
+#include "report_priv.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void headline(FILE *f, const qep_report *r)
+{
+    const qep_json *s = r->summary;
+    char a[64], b[64], c[64];
+    double total = qep_report_real(s, "seconds/total/max"), peak = qep_report_real(s, "peak_bytes");
+    fprintf(f, "%s\nqep_mpi %s", qep_report_word(s, "command"), qep_report_word(s, "version"));
+    if (*qep_report_word(s, "headline/method")) fprintf(f, ", %s", qep_report_word(s, "headline/method"));
+    fprintf(f, ", %s ranks x %s threads", qep_report_number(qep_report_real(s, "ranks"), 6, a, sizeof a),
+            qep_report_number(qep_report_real(s, "threads"), 6, b, sizeof b));
+    if (isfinite(total)) fprintf(f, ", %s", qep_format_seconds(total, a, sizeof a));
+    if (isfinite(peak)) fprintf(f, ", peak %s a rank", qep_format_bytes((int64_t)peak, b, sizeof b));
+    fputc('\n', f);
+    if (isfinite(qep_report_real(s, "bits_per_weight")))
+        fprintf(f, "%s linears, %s bits per quantized weight\n", qep_report_number(qep_report_real(s, "modules"), 9, a, sizeof a),
+                qep_report_number(qep_report_real(s, "bits_per_weight"), 4, c, sizeof c));
+}
+
+static void evaluation(FILE *f, const qep_json *sets)
+{
+    void *it = NULL;
+    const char *name;
+    qep_json *e;
+    if (qep_json_size(sets) == 0) return;
+    fprintf(f, "\n%-20s %12s %12s %12s %9s %10s %9s\n", "perplexity", "predictions", "original", "quantized", "change", "KL, nats", "same top");
+    while ((it = qep_json_next(sets, it, &name, &e)) != NULL) {
+        double fp = qep_report_real(e, "perplexity_original"), q = qep_report_real(e, "perplexity_quantized");
+        double top = qep_report_real(e, "top1_agreement");
+        char a[32], b[32], c[32], d[32];
+        fprintf(f, "%-20s %12s %12s %12s", name, qep_report_number(qep_report_real(e, "tokens"), 9, a, sizeof a),
+                qep_report_number(fp, 5, b, sizeof b), qep_report_number(q, 5, c, sizeof c));
+        if (isfinite(q)) fprintf(f, " %+8.2f%% %10s %8.2f%%\n", 100 * (q / fp - 1), qep_report_number(qep_report_real(e, "kl_divergence"), 4, d, sizeof d), 100 * top);
+        else fprintf(f, " %9s %10s %9s\n", "-", "-", "-");
+    }
+}
+
+static void tasks(FILE *f, const qep_json *all)
+{
+    void *it = NULL, *col;
+    const char *name, *key;
+    qep_json *t, *v;
+    char text[32];
+    if (qep_json_size(all) == 0) return;
+    fputs("\ntasks\n", f);
+    while ((it = qep_json_next(all, it, &name, &t)) != NULL) {
+        fprintf(f, "  %s\n", name);
+        for (col = NULL; (col = qep_json_next(t, col, &key, &v)) != NULL;)
+            fprintf(f, "    %-28s %s\n", key, qep_json_string(v) ? qep_json_string(v) : qep_report_number(qep_report_real(t, key), 4, text, sizeof text));
+    }
+}
+
+/* Blocks as columns in rows of `WIDE`, one line per linear. */
+static void heat(FILE *f, const qep_report_heat *h, const double *values, const char *title)
+{
+    enum { WIDE = 8 };
+    char text[32];
+    if (!qep_report_heat_known(h, values)) return;
+    fprintf(f, "\n%s\n", title);
+    for (int64_t b0 = 0; b0 < h->n_blocks; b0 += WIDE) {
+        int64_t b1 = qep_min_i64(b0 + WIDE, h->n_blocks);
+        fprintf(f, "  %-24s", "block");
+        for (int64_t b = b0; b < b1; b++) fprintf(f, " %8lld", (long long)b);
+        for (int64_t i = 0; i < h->n_linears; i++) {
+            fprintf(f, "\n  %-24s", h->linears[i]);
+            for (int64_t b = b0; b < b1; b++) fprintf(f, " %8s", qep_report_number(values[i * h->n_blocks + b], 3, text, sizeof text));
+        }
+        fputc('\n', f);
+    }
+}
+
+static void growth(FILE *f, const qep_json *g)
+{
+    void *it = NULL;
+    const char *name;
+    qep_json *v;
+    char text[32];
+    if (qep_json_size(g) == 0) return;
+    fputs("\ngrowth of the error, |x - xq|^2 / |x|^2 after each block\n", f);
+    while ((it = qep_json_next(g, it, &name, &v)) != NULL) {
+        if (strcmp(name, "blocks") == 0 || strncmp(name, "delta", 5) == 0) continue;
+        fprintf(f, "  %-14s", name);
+        for (int64_t i = 0; i < qep_json_size(v); i++)
+            fprintf(f, "%s %8s", i > 0 && i % 8 == 0 ? "\n                " : "", qep_report_number(qep_json_real(qep_json_at(v, i)), 3, text, sizeof text));
+        fputc('\n', f);
+    }
+}
+
+static void phases(FILE *f, const qep_json *seconds)
+{
+    void *it = NULL;
+    const char *name;
+    qep_json *v;
+    char a[32], b[32], c[32];
+    if (qep_json_size(seconds) == 0) return;
+    fprintf(f, "\n%-20s %10s %10s %10s   over ranks, last job\n", "seconds", "min", "mean", "max");
+    while ((it = qep_json_next(seconds, it, &name, &v)) != NULL)
+        fprintf(f, "%-20s %10s %10s %10s\n", name, qep_report_number(qep_report_real(v, "min"), 4, a, sizeof a),
+                qep_report_number(qep_report_real(v, "mean"), 4, b, sizeof b), qep_report_number(qep_report_real(v, "max"), 4, c, sizeof c));
+}
+
+char *qep_report_text(const qep_report *r)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    QEP_REQUIRE(f != NULL);
+    headline(f, r);
+    evaluation(f, qep_report_at(r->summary, "evaluation"));
+    tasks(f, qep_report_at(r->summary, "tasks"));
+    if (r->heat.n_linears > 0) {
+        heat(f, &r->heat, r->heat.before, "relative output error of weights rounded to nearest");
+        heat(f, &r->heat, r->heat.after, "relative output error of the stored weights");
+    }
+    growth(f, qep_report_at(r->summary, "error_growth"));
+    phases(f, qep_report_at(r->summary, "seconds"));
+    if (*qep_report_word(r->summary, "digest")) fprintf(f, "\ndigest %s\n", qep_report_word(r->summary, "digest"));
+    fclose(f);
+    char *out = qep_strdup("report.text", text);
+    free(text);
+    return out;
+}

@@ -1,0 +1,163 @@
+/* The report: content, both forms, broken input. SPDX-License-Identifier: Apache-2.0 */
+#include "qep/report.h"
+#include "qep_test.h"
+
+#include <string.h>
+
+static const char summary_text[] =
+    "{\"version\": \"9.9\", \"build\": \"abc & <def>\", \"command\": \"qep_mpi a<b>.ini\", \"headline\": {\"method\": \"qep + gptq, 3 bit\", \"family\": \"llama\"},"
+    " \"ranks\": 4, \"threads\": 2, \"seconds\": {\"forward\": {\"min\": 1, \"mean\": 1.5, \"max\": 2}, \"total\": {\"min\": 3, \"mean\": 3, \"max\": 3}},"
+    " \"peak_bytes\": 1048576, \"memory\": {\"rank0\": {\"stats.panel\": {\"planned\": 1000, \"measured\": 900}}}, \"bits_per_weight\": 3.125, \"modules\": 3,"
+    " \"evaluation\": {\"wiki\": {\"tokens\": 1000, \"perplexity_original\": 10, \"perplexity_quantized\": 12.5, \"kl_divergence\": 0.0625,"
+    " \"top1_agreement\": 0.5}}, \"tasks\": {\"arc\": {\"kind\": \"arc_easy\", \"examples\": 12, \"accuracy_original\": 0.625}},"
+    " \"error_growth\": {\"blocks\": [0, 1], \"calibration\": [0.001, 0.002], \"evaluation\": [0.003, 0.03]}, \"digest\": \"00ff\"}";
+
+static const char csv_text[] = "module,method,bits,group_size,rows,cols,error_before,error_after,seconds,fallback\n"
+                               "model.layers.0.self_attn.q_proj,qep+gptq,3,128,8,8,0.02,0.01,0.5,0\n"
+                               "model.layers.1.mlp.experts.0.up_proj,qep+gptq,3,-1,8,8,0.04,0.02,0.5,1\n"
+                               "model.layers.1.mlp.experts.1.up_proj,qep+gptq,3,-1,8,8,,0.04,0.5,0\n"
+                               "lm_head,rtn,8,-1,8,8,,0.0001,0.5,0\n";
+
+static qep_report *make(const char *summary, const char *csv)
+{
+    qep_json *s = NULL;
+    qep_report *r = NULL;
+    assert_int_equal(qep_json_parse(summary, (int64_t)strlen(summary), "summary", QEP_E_INPUT, &s), QEP_OK);
+    assert_int_equal(qep_report_parse(s, csv, "modules.csv", "[run]\nthreads = <4>\n", &r), QEP_OK);
+    qep_json_free(&s);
+    return r;
+}
+
+/* Every tag that is opened is closed, in order; void elements and the doctype apart. */
+static void check_tags(const char *html)
+{
+    static const char *const open_ended[] = {"!DOCTYPE", "meta", NULL};
+    char stack[64][16];
+    int depth = 0;
+    for (const char *p = strchr(html, '<'); p; p = strchr(p + 1, '<')) {
+        bool closing = p[1] == '/';
+        const char *name = p + 1 + closing, *end = strchr(p, '>');
+        size_t n = strcspn(name, " >/");
+        assert_non_null(end);
+        bool skip = end[-1] == '/';
+        for (int i = 0; open_ended[i]; i++) skip = skip || (n == strlen(open_ended[i]) && strncmp(name, open_ended[i], n) == 0);
+        if (skip) continue;
+        assert_true(n > 0 && n < sizeof stack[0]);
+        if (closing) {
+            assert_true(depth > 0);
+            depth--;
+            assert_int_equal(strlen(stack[depth]), n);
+            assert_memory_equal(stack[depth], name, n);
+        } else {
+            assert_true(depth < 64);
+            memcpy(stack[depth], name, n);
+            stack[depth++][n] = '\0';
+        }
+    }
+    assert_int_equal(depth, 0);
+}
+
+static void has(const char *text, const char *part)
+{
+    if (!strstr(text, part)) fail_msg("\"%s\" is missing", part);
+}
+
+static void html_holds_everything(void **state)
+{
+    (void)state;
+    qep_report *r = make(summary_text, csv_text);
+    char *html = qep_report_html(r);
+    check_tags(html);
+    static const char *const parts[] = {"qep_mpi a&lt;b&gt;.ini", "abc &amp; &lt;def&gt;", "threads = &lt;4&gt;", "+25.00 %", "0.06250", "50.00 %", "3.125",
+                                        "block 0 self_attn.q_proj: 0.0200", "block 1 mlp.experts.*.up_proj: 0.0300", /* mean of 0.02 and 0.04 */
+                                        "block 1 mlp.experts.*.up_proj: 0.0400", /* before: the one that is known */
+                                        "evaluation, block 1: 0.0300", "1.50 s (1 .. 2)", "900 B of 1000 B", "00ff", "arc_easy", "0.6250", "(repaired)",
+                                        "lm_head"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(html, parts[i]);
+    assert_null(strstr(html, "http")); /* nothing comes from a network */
+    assert_null(strstr(html, "<script"));
+    assert_null(strstr(html, "nan"));
+    qep_free(html);
+    qep_report_destroy(&r);
+    assert_int_equal(qep_mem_blocks(), 0);
+}
+
+static void text_holds_everything(void **state)
+{
+    (void)state;
+    qep_report *r = make(summary_text, csv_text);
+    char *text = qep_report_text(r);
+    static const char *const parts[] = {"qep_mpi a<b>.ini", "+25.00%", "0.06250", "50.00%", "mlp.experts.*.up_proj", "0.0300", "arc_easy", "0.6250",
+                                        "forward", "1.500", "00ff", "4 ranks x 2 threads"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(text, parts[i]);
+    assert_null(strstr(text, "nan"));
+    qep_free(text);
+    qep_report_destroy(&r);
+}
+
+/* A run that only evaluates has no modules, growth or digest; an empty summary is no reason to fail either. */
+static void little_is_enough(void **state)
+{
+    (void)state;
+    static const char *const few[] = {"{}", "{\"evaluation\": {\"a\": {\"tokens\": 5, \"perplexity_original\": 3}}}",
+                                      "{\"error_growth\": {\"blocks\": [0], \"calibration\": [0]}}", "{\"seconds\": {}, \"memory\": 3, \"tasks\": []}"};
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
+        qep_report *r = make(few[i], i % 2 ? NULL : "module\n");
+        char *html = qep_report_html(r), *text = qep_report_text(r);
+        check_tags(html);
+        assert_null(strstr(html, "nan"));
+        assert_null(strstr(text, "nan"));
+        qep_free(text);
+        qep_free(html);
+        qep_report_destroy(&r);
+    }
+}
+
+/* Many blocks: cells without numbers, every one with its title; the scale keeps its order. */
+static void many_blocks(void **state)
+{
+    (void)state;
+    enum { N = 126 };
+    char *csv = qep_alloc("test", 200 * N, 1);
+    size_t at = (size_t)sprintf(csv, "module,error_after\n");
+    for (int b = 0; b < N; b++) at += (size_t)sprintf(csv + at, "model.layers.%d.mlp.down_proj,%g\n", b, 1e-6 * (b + 1));
+    qep_report *r = make("{}", csv);
+    char *html = qep_report_html(r), part[64];
+    check_tags(html);
+    for (int b = 0; b < N; b++) {
+        snprintf(part, sizeof part, "block %d mlp.down_proj: ", b);
+        has(html, part);
+    }
+    assert_null(strstr(html, "class=\"in\""));
+    qep_free(html);
+    qep_report_destroy(&r);
+    qep_free(csv);
+}
+
+static void broken_tables(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *csv, *why;
+    } bad[] = {{"a,b\n1,2\n", "modules.csv:1: no column"}, {"module,bits\nx,3\ny\n", "modules.csv:3: 1 fields"}, {"", NULL}};
+    qep_json *s = qep_json_new_object();
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        qep_report *r = NULL;
+        qep_status st = qep_report_parse(s, bad[i].csv, "modules.csv", NULL, &r);
+        assert_int_equal(st, bad[i].why ? QEP_E_INPUT : QEP_OK);
+        if (bad[i].why) has(qep_error_text(), bad[i].why);
+        qep_report_destroy(&r);
+    }
+    qep_json_free(&s);
+    qep_report *r = NULL;
+    assert_int_equal(qep_report_load("/nonexistent", &r), QEP_E_INPUT);
+    has(qep_error_text(), "/nonexistent/summary.json");
+    assert_int_equal(qep_mem_blocks(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(html_holds_everything), cmocka_unit_test(text_holds_everything),
+                                       cmocka_unit_test(little_is_enough), cmocka_unit_test(many_blocks), cmocka_unit_test(broken_tables)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
