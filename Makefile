@@ -27,21 +27,21 @@ PKG_CFLAGS := $(subst -I,-isystem ,$(shell pkg-config --cflags $(PKGS) 2>/dev/nu
 LIBS     = $(shell pkg-config --libs $(PKGS) 2>/dev/null) $(BLAS_LIBS) $(DNNL_LIBS) -ldl -lm
 
 # --- modules: floor by floor; each may use only what stands in its row (make lint, and the link of its tests) ---
-MODULES := base par tensor config report store safetensors linalg nn quant dmat data model solve export layer eval run
+MODULES := base par tensor report store safetensors linalg nn quant config dmat data model solve export layer eval run
 USES_base        :=
 USES_par         := base
 USES_tensor      := base
-USES_config      := base
 USES_report      := base
 USES_store       := base par tensor
 USES_safetensors := base tensor
 USES_linalg      := base tensor
 USES_nn          := base tensor linalg
 USES_quant       := base tensor linalg
+USES_config      := base tensor quant
 USES_dmat        := base par tensor linalg
 USES_data        := base par tensor config store
 USES_model       := base par tensor config safetensors linalg nn
-USES_solve       := base par tensor config linalg dmat
+USES_solve       := base par tensor linalg dmat
 USES_export      := base par tensor config safetensors quant
 USES_layer       := base par tensor config linalg safetensors quant dmat model solve export
 USES_eval        := base par tensor config linalg nn data model
@@ -50,7 +50,9 @@ USES_run         := base par tensor config report store safetensors linalg nn qu
 SRC      = $(sort $(wildcard src/$(1)/*.c))
 OBJ      = $(patsubst src/%.c,$(O)/%.o,$(filter-out src/run/main.c,$(call SRC,$(1))))
 LIB      = $(O)/lib/libqep_$(1).a
-LIBS_OF  = $(foreach m,$(1) $(USES_$(1)),$(call LIB,$(m)))
+# a module with all that it and the modules it uses need at link time
+$(foreach m,$(MODULES),$(eval WITH_$(m) := $(sort $(m) $(foreach u,$(USES_$(m)),$(WITH_$(u))))))
+LIBS_OF  = $(foreach m,$(WITH_$(1)),$(call LIB,$(m)))
 ALL_LIBS := $(foreach m,$(MODULES),$(call LIB,$(m)))
 
 # short lines instead of whole commands; make V=1 shows these

@@ -4,11 +4,11 @@
 #ifndef QEP_CONFIG_H
 #define QEP_CONFIG_H
 
-#include "qep/base.h"
+#include "qep/quant.h"
 
 /* Settings of a linear: [quantization] and [correction], overridable per module by [override NAME]. Text values are static names. */
 typedef struct qep_linear_config {
-    const char *method;       /* none | rtn | gptq */
+    const char *method;       /* name of a method in the table of quant.h */
     int64_t bits;             /* 2, 3, 4, 8 */
     int64_t group_size;       /* -1 or >= 1 */
     bool symmetric, act_order, static_groups;
@@ -23,7 +23,7 @@ typedef struct qep_linear_config {
 
 typedef struct qep_override {
     char *name, *match;       /* glob on the module's full name (model.layers.3.self_attn.q_proj) */
-    uint32_t set;             /* which keys the section sets (bit per row of the schema's overridable keys) */
+    uint64_t set;             /* which keys the section sets (bit per row of the schema's overridable keys) */
     qep_linear_config values;
     int line;
 } qep_override;

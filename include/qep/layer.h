@@ -7,9 +7,14 @@
 #include "qep/export.h"
 #include "qep/solve.h"
 
-/* Needs of a linear's settings. */
+/* The weights are corrected in front of the quantizer. */
+bool qep_layer_corrects(const qep_linear_config *s);
+/* qep_need bits of the method and the correction together; H, C of them. */
+unsigned qep_layer_needs(const qep_linear_config *s);
 bool qep_layer_needs_h(const qep_linear_config *s);
 bool qep_layer_needs_c(const qep_linear_config *s);
+/* Nothing in the settings makes a difference: two such linears of a group are handled together. */
+bool qep_layer_same(const qep_linear_config *a, const qep_qspec *x, const qep_linear_config *b, const qep_qspec *y);
 /* Translation of the configuration into the quantizer's settings; zero_min from qep_export_zero_min. */
 qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min);
 
@@ -46,6 +51,7 @@ typedef struct qep_layer_job {
     qep_export *output;
     qep_window *stream;          /* at least qep_layer_stream_bytes */
     qep_layer_sink sink;
+    const qep_tap_source *taps;  /* the group's inputs, for methods that need them */
     qep_dmat *H, *C;             /* NULL when no member needs them. H: dead channels are given their diagonal; C may be overwritten */
     bool repair;                 /* run.on_failure = repair */
     uint64_t *digest;            /* [2], this rank's sums are added to */

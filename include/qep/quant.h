@@ -8,12 +8,53 @@
 
 enum { QEP_STRIP = 64 }; /* rows of a strip; the unit of ownership of rows */
 
-typedef enum qep_method { QEP_METHOD_NONE, QEP_METHOD_RTN, QEP_METHOD_GPTQ } qep_method;
 typedef enum qep_clip { QEP_CLIP_NONE, QEP_CLIP_MSE, QEP_CLIP_HESSIAN } qep_clip;
+
+/* --- methods ----------------------------------------------------------------------------- */
+
+/* What a method works on besides the target rows. H = Xq Xq^T and C = (X - Xq) Xq^T: statistics of the group (solve.h). A method that
+ * needs C corrects for the error of the layers before by itself, so no correction may stand in front of it. */
+typedef enum qep_need {
+    QEP_NEEDS_H = 1,
+    QEP_NEEDS_C = 2,
+    QEP_NEEDS_TAPS = 4   /* the group's inputs themselves, sequence by sequence */
+} qep_need;
+
+/* Who drives the method (layer: one driver each). */
+typedef enum qep_drive {
+    QEP_DRIVE_NONE,      /* the weights stay */
+    QEP_DRIVE_ROWS,      /* strips on their own: qep_rtn_strip */
+    QEP_DRIVE_FACTOR,    /* column by column while a factor of H streams by: qep_gptq_* */
+    QEP_N_DRIVES
+} qep_drive;
+
+/* One method of quantization: everything the program knows of it outside of its kernels. Choices and checks of the configuration, --help,
+ * reference.ini, statistics, plan and records are made from this. */
+typedef struct qep_method {
+    const char *name;    /* [quantization] method; modules.csv */
+    const char *help;    /* a clause */
+    const char *reads;   /* keys of [quantization] that it reads, separated by blanks */
+    unsigned needs;      /* qep_need */
+    qep_drive drive;
+    unsigned bits;       /* bit b is set when codes of b bits are possible */
+    unsigned clips;      /* bit per qep_clip */
+    bool symmetric, asymmetric; /* grids */
+    bool groups;         /* several scales in a row */
+} qep_method;
+
+extern const qep_method qep_method_none, qep_method_rtn, qep_method_gptq;
+
+/* The table: i from 0; NULL behind the last. */
+const qep_method *qep_method_at(int i);
+const qep_method *qep_method_find(const char *name); /* NULL: there is none */
+/* True when key is one of the words of m->reads. */
+bool qep_method_reads(const qep_method *m, const char *key);
+
+/* --- settings ---------------------------------------------------------------------------- */
 
 /* Settings of one linear. */
 typedef struct qep_qspec {
-    qep_method method;
+    const qep_method *method; /* from the table */
     int bits;             /* 2, 3, 4, 8 */
     int64_t group_size;   /* columns per group; -1: one group per row; divides the columns or is -1 */
     bool symmetric;       /* zero = 2^(bits-1), s = 2 max|w| / (2^bits - 1) (G-sym, methods.md 2.0) */
@@ -26,6 +67,9 @@ typedef struct qep_qspec {
 } qep_qspec;
 
 int64_t qep_n_groups(const qep_qspec *s, int64_t cols); /* G >= 1 */
+bool qep_qspec_same(const qep_qspec *a, const qep_qspec *b);
+/* Groups are formed in processing order: a channel's group is not its number / group_size (g_idx). */
+bool qep_groups_follow_order(const qep_qspec *s);
 
 /* --- grids ------------------------------------------------------------------------------- */
 

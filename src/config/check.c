@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "config_priv.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 /* Place of section.key as it was set; section may be an override's (at >= 0). */
 static qep_place place_of(const qep_origin *o, const char *section, const char *key, int64_t at)
 {
@@ -21,10 +24,53 @@ static qep_status need(const qep_origin *o, const char *section, const char *key
                           key);
 }
 
-static bool uses_hessian(const qep_linear_config *l)
+static bool corrects(const qep_linear_config *l)
 {
-    return qep_same(l->method, "gptq") ||
-           (qep_same(l->method, "rtn") && qep_same(l->correction, "qep"));
+    return !qep_same(l->method, "none") && qep_same(l->correction, "qep") && l->alpha > 0;
+}
+
+/* --- what a method cannot do ------------------------------------------------------------- */
+
+/* A setting that the method does not go with. key: of [quantization], or "correction". */
+typedef struct conflict {
+    const char *key; /* NULL: there is none */
+    char why[400];
+} conflict;
+
+static void say(conflict *f, const char *key, const char *fmt, ...) QEP_PRINTF(3, 4);
+static void say(conflict *f, const char *key, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    f->key = key;
+    vsnprintf(f->why, sizeof f->why, fmt, args);
+    va_end(args);
+}
+
+static conflict find_conflict(const qep_linear_config *l)
+{
+    static const char *const clips[] = {"none", "mse", "hessian"};
+    const qep_method *m = qep_method_find(l->method);
+    conflict f = {.key = NULL};
+    if (!(m->bits >> l->bits & 1u))
+        say(&f, "bits", "method = %s has no codes of %d bits", m->name, (int)l->bits);
+    if (!(l->symmetric ? m->symmetric : m->asymmetric))
+        say(&f, "symmetric", "method = %s has only %ssymmetric grids", m->name, l->symmetric ? "a" : "");
+    if (!m->groups && l->group_size != -1)
+        say(&f, "group_size", "method = %s has no groups; set group_size = -1", m->name);
+    for (unsigned i = 0; i < sizeof clips / sizeof clips[0]; i++) {
+        if (!qep_same(l->clip, clips[i]) || m->clips >> i & 1u) continue;
+        if (i == QEP_CLIP_HESSIAN && !(m->needs & QEP_NEEDS_H))
+            say(&f, "clip", "clip = hessian cannot be used with method = %s, which forms no Hessian: "
+                            "use clip = mse (or none), or method = gptq", m->name);
+        else
+            say(&f, "clip", "method = %s has no clip = %s", m->name, l->clip);
+    }
+    if (corrects(l) && m->needs & QEP_NEEDS_C)
+        say(&f, "correction", "method = %s itself corrects for the error of the layers before; "
+                              "correction.method = qep in front of it would count that error twice: "
+                              "set correction.method = none", m->name);
+    return f;
 }
 
 /* The effective settings of an override's modules, as far as this override alone tells. */
@@ -35,19 +81,21 @@ static qep_linear_config under(const qep_config *c, const qep_override *ov)
     return l;
 }
 
-/* at: the override that `l` stands under, -1 for [quantization]. */
+/* at: the override that the settings stand under, -1 for [quantization]. */
 static qep_status check_linear(const qep_config *c, const qep_origin *o, int64_t at)
 {
     const qep_override *ov = at >= 0 ? &c->overrides[at] : NULL;
     qep_linear_config l = under(c, ov);
-    if (!qep_same(l.clip, "hessian") || !qep_same(l.method, "rtn")) return QEP_OK;
+    conflict f = find_conflict(&l);
+    if (!f.key) return QEP_OK;
     char *section = ov ? qep_strf("config.text", "override %s", ov->name) : NULL;
-    qep_place p = place_of(o, section ? section : "quantization", "clip", at);
+    qep_place p;
+    if (!ov && qep_same(f.key, "correction"))
+        p = place_of(o, "correction", "method", at);
+    else
+        p = place_of(o, section ? section : "quantization", f.key, at);
     if (p.line == 0 && !p.set) p = place_of(o, section ? section : "quantization", "method", at);
-    qep_status st = qep_place_fail(
-        &p,
-        "clip = hessian cannot be used with method = rtn: rounding to nearest forms no Hessian; "
-        "use clip = mse (or none), or method = gptq");
+    qep_status st = qep_place_fail(&p, "%s", f.why);
     qep_free(section);
     return st;
 }
@@ -70,16 +118,21 @@ static qep_status check_override(const qep_config *c, const qep_origin *o, int64
     return st;
 }
 
+static bool needs_tokens(const qep_linear_config *l)
+{
+    return qep_method_find(l->method)->needs != 0 || corrects(l);
+}
+
 static qep_status check_calibration(const qep_config *c, const qep_origin *o)
 {
     if (c->n_calibration_data > 0) return QEP_OK;
-    bool needed = uses_hessian(&c->linear);
+    bool needed = needs_tokens(&c->linear);
     for (int64_t i = 0; i < c->n_overrides; i++) {
         qep_linear_config l = under(c, &c->overrides[i]);
-        needed = needed || uses_hessian(&l);
+        needed = needed || needs_tokens(&l);
     }
     return need(o, "calibration", "data", !needed,
-                "missing: method = gptq and correction.method = qep need calibration tokens (only "
+                "missing: this method or correction.method = qep needs calibration tokens (only "
                 "rtn without correction does not)");
 }
 
@@ -138,12 +191,8 @@ qep_status qep_config_check_modules(const qep_config *c, const char *const *modu
     for (int64_t j = 0; j < n; j++) {
         qep_linear_config l;
         qep_config_linear(c, modules[j], &l);
-        if (!qep_same(l.clip, "hessian") || !qep_same(l.method, "rtn")) continue;
-        return qep_fail(QEP_E_CONFIG,
-                        "%s: the overrides together give %s method = rtn with clip = hessian, "
-                        "which needs a Hessian; "
-                        "set clip = mse where method = rtn is set",
-                        c->source, modules[j]);
+        conflict f = find_conflict(&l);
+        if (f.key) return qep_fail(QEP_E_CONFIG, "%s: the settings of %s together: %s", c->source, modules[j], f.why);
     }
     return QEP_OK;
 }

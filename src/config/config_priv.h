@@ -42,6 +42,7 @@ typedef struct qep_key {
     const char *def;            /* value when nobody sets it; NULL: not set */
     const char *example;        /* stands for def in the reference file when def is NULL */
     const char *const *choices; /* NULL-terminated */
+    bool methods;               /* the choices are the methods of quant.h */
     double min, max;
     const char *special; /* a word that stands for special_value */
     int64_t special_value;
@@ -57,6 +58,10 @@ extern const char
 /* Row of section.name, -1 when there is none. section "override": the names that hold there. */
 int qep_key_find(const char *section, const char *name);
 bool qep_section_known(const char *section);
+/* The i-th allowed word, NULL behind the last and when any value of the type will do. */
+const char *qep_key_choice(const qep_key *k, int i);
+/* What the key means: its help, the choices' own help, and which methods read it when not all do. */
+void qep_key_help(const qep_key *k, qep_text *t);
 /* Address of the key's value; linear keys live in `lin`, others in c. */
 void *qep_key_value(const qep_key *k, qep_config *c, qep_linear_config *lin);
 /* "2, 3, 4, 8" or "1 .. 65536 or auto": what is allowed. */

@@ -31,7 +31,7 @@ static void dump_override(const qep_config *c, const qep_override *ov, qep_text 
     qep_text_add(t, "\n[override %s]\nmatch = ", ov->name);
     qep_item_print(ov->match, t);
     qep_text_add(t, "\n");
-    uint32_t bit = 1;
+    uint64_t bit = 1;
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
         if (!k->in_override) continue;
@@ -108,7 +108,7 @@ static void identity_override(lines *l, const qep_config *c, int64_t at)
     qep_item_print(ov->match, &t);
     qep_text_add(&t, "\n");
     add_line(l, t.s);
-    uint32_t bit = 1;
+    uint64_t bit = 1;
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
         if (!k->in_override) continue;

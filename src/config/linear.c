@@ -5,7 +5,7 @@
 
 void qep_override_apply(const qep_override *o, qep_linear_config *lin)
 {
-    uint32_t bit = 1;
+    uint64_t bit = 1;
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
         if (!k->in_override) continue;

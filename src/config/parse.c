@@ -105,9 +105,9 @@ static int64_t get_override(parser *ps, const char *name, int line)
 }
 
 /* Number of a key among those that an override may set. */
-static uint32_t override_bit(int row)
+static uint64_t override_bit(int row)
 {
-    uint32_t bit = 1;
+    uint64_t bit = 1;
     for (int i = 0; i < row; i++) {
         if (qep_keys[i].in_override) bit <<= 1;
     }

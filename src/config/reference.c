@@ -53,7 +53,8 @@ static const char *default_text(const qep_key *k)
 static void add_key(qep_text *t, const qep_key *k)
 {
     qep_text comment = {0};
-    qep_text_add(&comment, "%s (%s: ", k->help, type_name(k));
+    qep_key_help(k, &comment);
+    qep_text_add(&comment, " (%s: ", type_name(k));
     qep_key_allowed(k, &comment);
     qep_text_add(&comment, "; default: %s)", default_text(k));
     add_comment(t, comment.s);
@@ -111,8 +112,10 @@ char *qep_config_help(void)
     for (int i = 0; i < qep_n_keys; i++) {
         const qep_key *k = &qep_keys[i];
         bool override = qep_same(k->section, "override");
-        qep_text_add(&t, "  %s%s.%s (%s): %s\n", k->section, override ? " NAME" : "", k->name,
-                     default_text(k), k->help);
+        qep_text_add(&t, "  %s%s.%s (%s): ", k->section, override ? " NAME" : "", k->name,
+                     default_text(k));
+        qep_key_help(k, &t);
+        qep_text_add(&t, "\n");
     }
     return t.s;
 }

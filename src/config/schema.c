@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-static const char *const methods[] = {"none", "rtn", "gptq", NULL};
 static const char *const bit_widths[] = {"2", "3", "4", "8", NULL};
 static const char *const clips[] = {"none", "mse", "hessian", NULL};
 static const char *const compats[] = {"none", "paper", NULL};
@@ -56,10 +55,8 @@ const qep_key qep_keys[] = {
     {"calibration", "seed", QEP_KEY_INT, AT(seed), .identity = true, .def = "0", RANGE(0, 9e18),
      .help = "Seed of the random selection."},
 
-    {"quantization", "method", QEP_KEY_CHOICE, LIN(method), .def = "gptq", .choices = methods,
-     .in_override = "method",
-     .help = "none: keep the weights (evaluate only). rtn: round to nearest. gptq: second-order "
-             "rounding (Frantar et al. 2022)."},
+    {"quantization", "method", QEP_KEY_CHOICE, LIN(method), .def = "gptq", .methods = true,
+     .in_override = "method", .help = "How the weights are rounded."},
     {"quantization", "bits", QEP_KEY_INT, LIN(bits), .def = "4", .choices = bit_widths,
      .in_override = "bits", .help = "Bits of a code."},
     {"quantization", "group_size", QEP_KEY_INT, LIN(group_size), .def = "128", RANGE(1, 16777216),
@@ -69,20 +66,20 @@ const qep_key qep_keys[] = {
      .in_override = "symmetric", .help = "Grid symmetric around zero; no: a zero point per group."},
     {"quantization", "act_order", QEP_KEY_BOOL, LIN(act_order), .def = "yes",
      .in_override = "act_order",
-     .help = "gptq: quantize the input channels in the order of falling diag H."},
+     .help = "Quantize the input channels in the order of falling diag H."},
     {"quantization", "static_groups", QEP_KEY_BOOL, LIN(static_groups), .def = "yes",
      .in_override = "static_groups",
      .help = "With act_order: groups are neighbours in the original order, their grids are found "
              "before the first channel is quantized."},
     {"quantization", "clip", QEP_KEY_CHOICE, LIN(clip), .def = "mse", .choices = clips,
      .in_override = "clip",
-     .help = "Search for a narrower range. none: min and max. mse: least squared error. hessian "
-             "(gptq): error weighted by the Hessian."},
+     .help = "Search for a narrower range. none: min and max. mse: least squared error. hessian: "
+             "error weighted by the Hessian."},
     {"quantization", "damping", QEP_KEY_REAL, LIN(damping), .def = "0.01", RANGE(0, 1000),
-     .in_override = "damping", .help = "gptq: added to the diagonal of H, relative to its mean."},
+     .in_override = "damping", .help = "Added to the diagonal of H, relative to its mean."},
     {"quantization", "block_size", QEP_KEY_INT, LIN(block_size), .def = "128", RANGE(1, 65536),
      .in_override = "block_size",
-     .help = "gptq: columns per lazy update. Changes speed and the last bits, not the method."},
+     .help = "Columns per lazy update. Changes speed and the last bits, not the method."},
     {"quantization", "compat", QEP_KEY_CHOICE, AT(compat), .identity = true, .def = "none",
      .choices = compats,
      .help = "paper: scales stay f32 as in the published codes, which store no packed model; needs "
@@ -192,10 +189,47 @@ static void allowed_number(const qep_key *k, qep_text *t)
     }
 }
 
+const char *qep_key_choice(const qep_key *k, int i)
+{
+    if (!k->methods) return k->choices ? k->choices[i] : NULL;
+    const qep_method *m = qep_method_at(i);
+    return m ? m->name : NULL;
+}
+
 static void allowed_choices(const qep_key *k, qep_text *t)
 {
-    for (const char *const *w = k->choices; *w; w++)
-        qep_text_add(t, "%s%s", w == k->choices ? "" : ", ", *w);
+    const char *word;
+    for (int i = 0; (word = qep_key_choice(k, i)) != NULL; i++)
+        qep_text_add(t, "%s%s", i == 0 ? "" : ", ", word);
+}
+
+/* " Read by gptq, foem." when the key is one of [quantization] that some methods read and some do not. */
+static void add_readers(const qep_key *k, qep_text *t)
+{
+    int readers = 0, others = 0;
+    if (!qep_same(k->section, "quantization")) return;
+    for (int i = 0; qep_method_at(i); i++) {
+        const qep_method *m = qep_method_at(i);
+        if (m->drive == QEP_DRIVE_NONE) continue;
+        if (qep_method_reads(m, k->name)) readers++;
+        else others++;
+    }
+    if (readers == 0 || others == 0) return;
+    const char *before = " Read by ";
+    for (int i = 0; qep_method_at(i); i++) {
+        if (!qep_method_reads(qep_method_at(i), k->name)) continue;
+        qep_text_add(t, "%s%s", before, qep_method_at(i)->name);
+        before = ", ";
+    }
+    qep_text_add(t, ".");
+}
+
+void qep_key_help(const qep_key *k, qep_text *t)
+{
+    qep_text_add(t, "%s", k->help);
+    for (int i = 0; k->methods && qep_method_at(i); i++)
+        qep_text_add(t, " %s: %s.", qep_method_at(i)->name, qep_method_at(i)->help);
+    add_readers(k, t);
 }
 
 void qep_key_allowed(const qep_key *k, qep_text *t)

@@ -32,9 +32,10 @@ static bool is_special(const target *t, const char *text)
 
 static qep_status parse_choice(const target *t, const char *text)
 {
-    for (const char *const *w = t->k->choices; *w; w++) {
-        if (!qep_same(*w, text)) continue;
-        *(const char **)t->value = *w;
+    const char *word;
+    for (int i = 0; (word = qep_key_choice(t->k, i)) != NULL; i++) {
+        if (!qep_same(word, text)) continue;
+        *(const char **)t->value = word;
         return QEP_OK;
     }
     bool override_method =
@@ -58,10 +59,11 @@ static qep_status parse_int(const target *t, const char *text)
     if (!qep_read_i64(text, &v)) return not_allowed(t, text);
     bool ok;
     if (k->choices) {
+        const char *word;
         ok = false;
-        for (const char *const *w = k->choices; *w && !ok; w++) {
+        for (int i = 0; (word = qep_key_choice(k, i)) != NULL && !ok; i++) {
             int64_t allowed;
-            ok = qep_read_i64(*w, &allowed) && allowed == v;
+            ok = qep_read_i64(word, &allowed) && allowed == v;
         }
     } else {
         ok = ((double)v >= k->min && (double)v <= k->max) || (k->special && v == k->special_value);

@@ -7,8 +7,7 @@ qep_settings qep_settings_of(const qep_export_linear *l)
     qep_settings s = {.bits = q->bits, .group_size = q->group_size, .sym = q->symmetric};
 
     /* Only groups that are formed in processing order give a g_idx other than k / group. */
-    s.desc_act = q->method == QEP_METHOD_GPTQ && q->act_order && !q->static_groups &&
-                 qep_settings_width(&s, l->cols) < l->cols;
+    s.desc_act = qep_groups_follow_order(q) && qep_settings_width(&s, l->cols) < l->cols;
     return s;
 }
 

@@ -17,7 +17,7 @@ qep_status qep_set_correct_all(qep_set *s)
     const qep_linear_config *cfg = &s->lead->cfg;
     memcpy(s->target, s->w, (size_t)(s->count * QEP_STRIP * s->cols) * sizeof *s->w);
     if (j->C) keep_wc_all(s);
-    if (!qep_layer_needs_c(cfg)) return QEP_OK;
+    if (!qep_layer_corrects(cfg)) return QEP_OK;
     qep_ladder ladder = {.damping = cfg->correction_damping, .repair = j->repair};
     qep_dmat *L = NULL;
     QEP_TRY(qep_factor_all(j->H, &ladder, &L));

@@ -22,7 +22,7 @@ static void dequantize(const qep_set *s, const uint8_t *codes, const float *scal
 static void strip_difference(const qep_set *s, int64_t i, float *d, float *q_sum)
 {
     qep_qspec plain = s->lead->spec;
-    plain.method = QEP_METHOD_RTN;
+    plain.method = &qep_method_rtn;
     plain.clip = QEP_CLIP_NONE;
     int64_t n = QEP_STRIP * s->cols;
     uint8_t *codes = qep_alloc("layer.figures", n, 1);

@@ -7,17 +7,6 @@
 
 enum { MAX_MEMBERS = 16 };
 
-static bool same_settings(const qep_layer_member *a, const qep_layer_member *b)
-{
-    const qep_linear_config *x = &a->cfg, *y = &b->cfg;
-    return a->spec.method == b->spec.method && a->spec.bits == b->spec.bits && a->spec.group_size == b->spec.group_size &&
-           a->spec.symmetric == b->spec.symmetric && a->spec.act_order == b->spec.act_order &&
-           a->spec.static_groups == b->spec.static_groups && a->spec.clip == b->spec.clip &&
-           a->spec.block_size == b->spec.block_size && a->spec.zero_min == b->spec.zero_min && x->damping == y->damping &&
-           qep_layer_needs_c(x) == qep_layer_needs_c(y) && x->alpha == y->alpha &&
-           x->correction_damping == y->correction_damping;
-}
-
 static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
 {
     const qep_layer_job *j = s->job;
@@ -38,10 +27,10 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
     for (int m = 0; m < s->n_members; m++) {
         if (!s->in[m]) continue;
         qep_layer_record *r = &records[m];
-        bool corrected = qep_layer_needs_c(&s->lead->cfg);
+        bool corrected = qep_layer_corrects(&s->lead->cfg);
         r->alpha = corrected ? s->lead->cfg.alpha : (double)NAN;
         r->correction_damping = corrected ? s->correction_damping : (double)NAN;
-        r->damping = s->lead->spec.method == QEP_METHOD_GPTQ ? s->damping : (double)NAN;
+        r->damping = qep_method_reads(s->lead->spec.method, "damping") ? s->damping : (double)NAN;
         r->attempts = s->attempts;
         r->fallback = s->fallback;
         r->n_dead = s->n_dead;
@@ -59,7 +48,7 @@ static qep_status run_set_all(const qep_layer_job *job, const qep_layer_member *
     bool in[MAX_MEMBERS] = {false}, more = false;
     for (int m = lead; m < n; m++) {
         if (done[m]) continue;
-        in[m] = same_settings(&members[lead], &members[m]);
+        in[m] = qep_layer_same(&members[lead].cfg, &members[lead].spec, &members[m].cfg, &members[m].spec);
         done[m] = in[m];
         if (!in[m]) more = true;
     }
@@ -83,7 +72,7 @@ qep_status qep_layer_quantize_all(const qep_layer_job *job, const qep_layer_memb
     uint8_t *dead = NULL;
     int64_t n_dead = 0;
     qep_status st = QEP_OK;
-    for (int m = 0; m < n; m++) done[m] = members[m].spec.method == QEP_METHOD_NONE;
+    for (int m = 0; m < n; m++) done[m] = members[m].spec.method->drive == QEP_DRIVE_NONE;
     if (job->H) {
         double mean;
         dead = qep_alloc("layer.dead", members[0].cols, 1);

@@ -44,8 +44,14 @@ qep_strip qep_set_strip(const qep_set *s, int64_t i);
 QEP_MUST_CHECK qep_status qep_set_read(qep_set *s);
 /* target from w: QEP's correction when the settings ask for it, else the weights. Collective. */
 QEP_MUST_CHECK qep_status qep_set_correct_all(qep_set *s);
-/* codes, scales, zeros from target. Collective. */
+/* codes, scales, zeros, g_idx from target, by the method's driver. Collective. */
 QEP_MUST_CHECK qep_status qep_set_quantize_all(qep_set *s);
+/* Where the result of strip i belongs. */
+qep_qstrip qep_set_result(const qep_set *s, int64_t i);
+/* Driver of QEP_DRIVE_FACTOR; bytes of its window; its scratch for `strips` strips. */
+QEP_MUST_CHECK qep_status qep_drive_factor_all(qep_set *s);
+int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols);
+int64_t qep_drive_factor_scratch(const qep_qspec *spec, int64_t strips, int64_t cols);
 /* records[]: before_minus_after and max_scale of the set's members. Collective. */
 void qep_set_figures_all(qep_set *s, qep_layer_record *records);
 /* My rows into the output files, the digest and the sink; then shares every member's rows. Collective. */

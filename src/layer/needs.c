@@ -4,35 +4,45 @@
 
 #include <string.h>
 
-static bool corrected(const qep_linear_config *s)
+bool qep_layer_corrects(const qep_linear_config *s)
 {
-    return strcmp(s->method, "none") != 0 && strcmp(s->correction, "qep") == 0 && s->alpha > 0;
+    return qep_method_find(s->method)->drive != QEP_DRIVE_NONE && strcmp(s->correction, "qep") == 0 && s->alpha > 0;
+}
+
+unsigned qep_layer_needs(const qep_linear_config *s)
+{
+    return qep_method_find(s->method)->needs | (qep_layer_corrects(s) ? QEP_NEEDS_H | QEP_NEEDS_C : 0u);
 }
 
 bool qep_layer_needs_h(const qep_linear_config *s)
 {
-    return strcmp(s->method, "gptq") == 0 || corrected(s);
+    return (qep_layer_needs(s) & QEP_NEEDS_H) != 0;
 }
 
 bool qep_layer_needs_c(const qep_linear_config *s)
 {
-    return corrected(s);
+    return (qep_layer_needs(s) & QEP_NEEDS_C) != 0;
+}
+
+bool qep_layer_same(const qep_linear_config *a, const qep_qspec *x, const qep_linear_config *b, const qep_qspec *y)
+{
+    bool corrected = qep_layer_corrects(a);
+    if (!qep_qspec_same(x, y) || a->damping != b->damping || corrected != qep_layer_corrects(b)) return false;
+    return !corrected || (a->alpha == b->alpha && a->correction_damping == b->correction_damping);
 }
 
 qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min)
 {
-    static const char *const methods[] = {"none", "rtn", "gptq"};
-    static const char *const clips[] = {"none", "mse", "hessian"};
-    qep_qspec q = {.bits = (int)s->bits,
+    static const char *const clips[] = {[QEP_CLIP_NONE] = "none", [QEP_CLIP_MSE] = "mse", [QEP_CLIP_HESSIAN] = "hessian"};
+    qep_qspec q = {.method = qep_method_find(s->method),
+                   .bits = (int)s->bits,
                    .group_size = s->group_size,
                    .symmetric = s->symmetric,
                    .act_order = s->act_order,
                    .static_groups = s->static_groups,
                    .block_size = s->block_size,
                    .zero_min = s->symmetric ? 0 : zero_min};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(s->method, methods[i]) == 0) q.method = (qep_method)i;
+    for (int i = 0; i < 3; i++)
         if (strcmp(s->clip, clips[i]) == 0) q.clip = (qep_clip)i;
-    }
     return q;
 }

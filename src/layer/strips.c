@@ -69,28 +69,3 @@ void qep_set_clear_dead(const qep_set *s, float *rows)
         for (int64_t c = 0; c < s->cols; c++)
             if (s->dead[c]) rows[r * s->cols + c] = 0;
 }
-
-int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols)
-{
-    int64_t bytes = qep_stream_bytes(cols);
-    if (spec->method != QEP_METHOD_GPTQ) return bytes;
-    for (int64_t step = 0; step < qep_gptq_n_steps(spec, cols); step++) {
-        int64_t row0, n;
-        qep_gptq_step_rows(spec, cols, step, &row0, &n);
-        bytes = qep_max_i64(bytes, n * qep_round_up(cols - row0, QEP_GPTQ_PAD) * (int64_t)sizeof(float));
-    }
-    return bytes;
-}
-
-qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c)
-{
-    int64_t mine = strips * QEP_STRIP, groups = qep_n_groups(spec, cols);
-    int64_t written = qep_min_i64(strips, QEP_WRITE_STRIPS) * QEP_STRIP;
-    qep_layer_bytes b = {.rows = mine * (cols * 9 + groups * 5), .writing = written * cols * 8};
-    if (with_c) {
-        b.wc = mine * cols * 4;
-        b.figures = mine * cols * 12;
-    }
-    if (spec->method == QEP_METHOD_GPTQ) b.strips = strips * qep_gptq_bytes(spec, cols);
-    return b;
-}

@@ -10,6 +10,19 @@
 
 #define STRIPS "quantize.strips"
 
+const qep_method qep_method_gptq = {
+    .name = "gptq",
+    .help = "second-order rounding (Frantar et al. 2022)",
+    .reads = "bits group_size symmetric clip act_order static_groups damping block_size",
+    .needs = QEP_NEEDS_H,
+    .drive = QEP_DRIVE_FACTOR,
+    .bits = QEP_BITS_PACKED,
+    .clips = 1u << QEP_CLIP_NONE | 1u << QEP_CLIP_MSE | 1u << QEP_CLIP_HESSIAN,
+    .symmetric = true,
+    .asymmetric = true,
+    .groups = true,
+};
+
 /* --- steps --------------------------------------------------------------------------------- */
 
 static int64_t block_cols(const qep_qspec *s, int64_t cols)

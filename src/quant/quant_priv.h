@@ -7,6 +7,9 @@
 
 #include <math.h>
 
+/* Widths of codes that all formats can pack, for qep_method.bits. */
+#define QEP_BITS_PACKED (1u << 2 | 1u << 3 | 1u << 4 | 1u << 8)
+
 /* Largest code; 255 at most. */
 static inline int qep_max_code(int bits)
 {

@@ -1,6 +1,18 @@
 /* quant: rounding to nearest, group by group. SPDX-License-Identifier: Apache-2.0 */
 #include "quant_priv.h"
 
+const qep_method qep_method_rtn = {
+    .name = "rtn",
+    .help = "round to nearest",
+    .reads = "bits group_size symmetric clip",
+    .drive = QEP_DRIVE_ROWS,
+    .bits = QEP_BITS_PACKED,
+    .clips = 1u << QEP_CLIP_NONE | 1u << QEP_CLIP_MSE,
+    .symmetric = true,
+    .asymmetric = true,
+    .groups = true,
+};
+
 /* Codes of one row's group. */
 static void code_group(uint8_t *codes, const float *w, int64_t n, int bits, float scale, int zero)
 {

@@ -48,7 +48,7 @@ qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qe
     qep_status st;
     QEP_GO(st, statistics_all(r, members, n, taps, &H, &C));
     qep_layer_job job = {.comm = r->comm, .files = r->model->files, .output = r->output, .stream = r->stream, .sink = *sink,
-                         .H = H, .C = C, .repair = r->cfg->on_failure[0] == 'r', .digest = r->digest,
+                         .taps = taps, .H = H, .C = C, .repair = r->cfg->on_failure[0] == 'r', .digest = r->digest,
                          .seconds_correct = &r->seconds[QEP_PHASE_CORRECTION],
                          .seconds_quantize = &r->seconds[QEP_PHASE_QUANTIZE],
                          .seconds_write = &r->seconds[QEP_PHASE_WRITE]};

@@ -118,10 +118,7 @@ static void log_work(const qep_run *r, const qep_work_plan *w)
 
 static bool same_kind(const qep_run *r, int64_t i, int64_t j)
 {
-    const qep_linear_config *a = &r->linear_cfg[i], *b = &r->linear_cfg[j];
-    const qep_qspec *s = &r->linears[i].spec, *t = &r->linears[j].spec;
-    return s->method == t->method && s->bits == t->bits && a->group_size == b->group_size && s->symmetric == t->symmetric &&
-           strcmp(a->correction, b->correction) == 0 && a->alpha == b->alpha;
+    return qep_layer_same(&r->linear_cfg[i], &r->linears[i].spec, &r->linear_cfg[j], &r->linears[j].spec);
 }
 
 /* What will be done with the linears: one line per kind of settings, so that overrides and exclusions can be checked. */
@@ -136,7 +133,7 @@ static void log_kinds(const qep_run *r)
         for (int64_t j = i + 1; j < r->n_linears; j++) n += same_kind(r, i, j);
         if (!r->linears[i].quantized)
             qep_info("%lld linears like %s: not quantized", (long long)n, r->linears[i].module);
-        else if (!qep_layer_needs_c(c))
+        else if (!qep_layer_corrects(c))
             qep_info("%lld linears like %s: %s, %lld bits, group %lld, %s, not corrected", (long long)n, r->linears[i].module, c->method,
                      (long long)c->bits, (long long)c->group_size, c->symmetric ? "symmetric" : "asymmetric");
         else

@@ -73,11 +73,9 @@ static int64_t strips_of(const qep_run *r, const int64_t *members, int n, int ra
 static bool mixed(const qep_run *r, const int64_t *members, int n)
 {
     bool differ = false;
-    for (int i = 1; i < n; i++) {
-        const qep_linear_config *a = &r->linear_cfg[members[0]], *b = &r->linear_cfg[members[i]];
-        differ = differ || strcmp(a->method, b->method) != 0 || a->bits != b->bits || a->group_size != b->group_size ||
-                 a->alpha != b->alpha || a->damping != b->damping || a->correction_damping != b->correction_damping;
-    }
+    for (int i = 1; i < n; i++)
+        differ = differ || !qep_layer_same(&r->linear_cfg[members[0]], &r->linears[members[0]].spec, &r->linear_cfg[members[i]],
+                                           &r->linears[members[i]].spec);
     return differ && qep_layer_needs_c(&r->linear_cfg[members[n - 1]]);
 }
 

@@ -31,17 +31,17 @@ static double measured_rate(qep_compute compute)
 static void add_group_work(const qep_run *r, const int64_t *members, int n, double tokens, qep_work_plan *p)
 {
     double d = (double)r->linears[members[0]].cols, rows = 0;
-    bool want_h = false, want_c = false, gptq = false;
+    bool want_h = false, want_c = false, columns = false;
     for (int i = 0; i < n; i++) {
         const qep_export_linear *l = &r->linears[members[i]];
         if (!l->quantized) continue;
         rows += (double)l->rows;
         want_h = want_h || qep_layer_needs_h(&r->linear_cfg[members[i]]);
         want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
-        gptq = gptq || l->spec.method == QEP_METHOD_GPTQ;
+        columns = columns || l->spec.method->drive == QEP_DRIVE_FACTOR;
     }
     if (want_h) p->statistics += tokens * d * d;
-    if (gptq) {
+    if (columns) {
         p->factor += d * d * d / 3;
         p->quantize += rows * d * d;
     }

@@ -14,7 +14,7 @@ static void set_errors(qep_run *r, int64_t i, double diff, double ref)
     qep_record *rec = &r->records[i];
     const qep_export_linear *l = &r->linears[i];
     double tokens = (double)r->corpus->calibration_tokens;
-    bool plain = l->spec.method == QEP_METHOD_RTN && l->spec.clip == QEP_CLIP_NONE && !qep_layer_needs_c(&r->linear_cfg[i]);
+    bool plain = l->spec.method == &qep_method_rtn && l->spec.clip == QEP_CLIP_NONE && !qep_layer_corrects(&r->linear_cfg[i]);
     rec->error_after = ref > 0 ? diff / ref : unknown;
     rec->error_before = plain ? rec->error_after : unknown;
     if (!isnan(rec->layer.before_minus_after) && ref > 0)
@@ -60,7 +60,7 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     const qep_record *rec = &r->records[i];
     const qep_export_linear *l = &r->linears[i];
     const qep_linear_config *c = &r->linear_cfg[i];
-    bool q = qep_layer_needs_c(c);
+    bool q = qep_layer_corrects(c);
     fprintf(f, "%s,%s%s,%d,%lld,%lld,%lld,%lld", l->module, q ? "qep+" : "", c->method, l->spec.bits, (long long)l->spec.group_size,
             (long long)l->rows, (long long)l->cols, (long long)r->corpus->calibration_tokens);
     put_number(f, 6, rec->layer.alpha);

@@ -92,7 +92,7 @@ static void set_linear(const bench *b, int role, output_case *c)
         .rows = s->rows,
         .cols = s->cols,
         .quantized = true,
-        .spec = {.method = QEP_METHOD_GPTQ,
+        .spec = {.method = &qep_method_gptq,
                  .bits = (int)b->opt.bits,
                  .group_size = bench_group_size(&b->opt, s->cols),
                  .block_size = 128,

@@ -49,7 +49,7 @@ static qep_status statistics_all(bench *b, const bench_group *g, qep_compute com
 
 static qep_qspec quantizer_of(const bench *b, int64_t d)
 {
-    return (qep_qspec){.method = QEP_METHOD_GPTQ,
+    return (qep_qspec){.method = &qep_method_gptq,
                        .bits = (int)b->opt.bits,
                        .group_size = bench_group_size(&b->opt, d),
                        .act_order = true,

@@ -54,7 +54,7 @@ static inline uint64_t file_hash(const char *dir, const char *name)
 
 static inline qep_qspec spec_of(int bits, int64_t group, bool sym, bool act)
 {
-    return (qep_qspec){.method = QEP_METHOD_GPTQ, .bits = bits, .group_size = group, .symmetric = sym,
+    return (qep_qspec){.method = &qep_method_gptq, .bits = bits, .group_size = group, .symmetric = sym,
                        .act_order = act, .block_size = 128, .zero_min = 1};
 }
 

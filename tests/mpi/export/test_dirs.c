@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "export_fixture.h"
 
-static const qep_qspec four = {.method = QEP_METHOD_GPTQ, .bits = 4, .group_size = 32, .zero_min = 1};
+static const qep_qspec four = {.method = &qep_method_gptq, .bits = 4, .group_size = 32, .zero_min = 1};
 
 static qep_export *planned(const fixture *f)
 {

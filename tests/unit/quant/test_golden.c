@@ -123,7 +123,7 @@ static options read_options(const qep_st_set *s)
     assert_ok(qep_json_parse(text, (int64_t)strlen(text), "options", QEP_E_INPUT, &o));
     int64_t block = qep_json_int(qep_json_get(o, "block"));
     r.spec = (qep_qspec){
-        .method = QEP_METHOD_GPTQ,
+        .method = &qep_method_gptq,
         .bits = (int)qep_json_int(qep_json_get(o, "bits")),
         .group_size = qep_json_int(qep_json_get(o, "group")),
         .symmetric = qep_json_bool(qep_json_get(o, "sym")),

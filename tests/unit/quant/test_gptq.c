@@ -103,7 +103,7 @@ static void fast_equals_reference(void **state)
     for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++)
         for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++, trial++) {
             int64_t cols = columns[c];
-            qep_qspec s = {.method = QEP_METHOD_GPTQ, .bits = (int[]){4, 3, 2, 8}[trial % 4],
+            qep_qspec s = {.method = &qep_method_gptq, .bits = (int[]){4, 3, 2, 8}[trial % 4],
                            .group_size = shapes[k].group,
                            .symmetric = trial % 3 == 0, .act_order = trial % 2,
                            .static_groups = trial % 5 == 0,

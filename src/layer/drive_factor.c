@@ -1,25 +1,6 @@
-/* Codes of my strips: round to nearest, or GPTQ with the factor streaming by in blocks of rows.
+/* Driver of the methods that go column by column: the factor streams by in blocks of rows, my strips take each block in turn.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
-
-static qep_qstrip strip_result(const qep_set *s, int64_t i)
-{
-    return (qep_qstrip){.codes = s->codes + i * QEP_STRIP * s->cols,
-                        .scales = s->scales + i * QEP_STRIP * s->groups,
-                        .zeros = s->zeros + i * QEP_STRIP * s->groups};
-}
-
-static void quantize_rtn(qep_set *s)
-{
-    const qep_qspec *q = &s->lead->spec;
-    int64_t per = q->group_size < 0 ? s->cols : q->group_size;
-    for (int64_t c = 0; c < s->cols; c++) s->g_idx[c] = (int32_t)(c / per);
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->count; i++) {
-        qep_qstrip out = strip_result(s, i);
-        qep_rtn_strip(q, qep_set_row(s, s->target, i), NULL, s->cols, &out);
-    }
-}
 
 static void run_steps_all(qep_set *s, const qep_dmat *Lr, qep_gptq **g)
 {
@@ -38,7 +19,7 @@ static void run_steps_all(qep_set *s, const qep_dmat *Lr, qep_gptq **g)
     qep_window_sync_all(win);
 }
 
-static qep_status quantize_gptq_all(qep_set *s)
+qep_status qep_drive_factor_all(qep_set *s)
 {
     const qep_qspec *q = &s->lead->spec;
     qep_status st = QEP_OK;
@@ -63,7 +44,7 @@ static qep_status quantize_gptq_all(qep_set *s)
     run_steps_all(s, Lr, g);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) {
-        qep_qstrip out = strip_result(s, i);
+        qep_qstrip out = qep_set_result(s, i);
         qep_gptq_finish(g[i], &out, i == 0 ? s->g_idx : NULL, NULL);
         qep_gptq_destroy(&g[i]);
     }
@@ -76,9 +57,18 @@ done:
     return st;
 }
 
-qep_status qep_set_quantize_all(qep_set *s)
+int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols)
 {
-    if (s->lead->spec.method == QEP_METHOD_GPTQ) return quantize_gptq_all(s);
-    quantize_rtn(s);
-    return QEP_OK;
+    int64_t bytes = 0;
+    for (int64_t step = 0; step < qep_gptq_n_steps(spec, cols); step++) {
+        int64_t row0, n;
+        qep_gptq_step_rows(spec, cols, step, &row0, &n);
+        bytes = qep_max_i64(bytes, n * qep_round_up(cols - row0, QEP_GPTQ_PAD) * (int64_t)sizeof(float));
+    }
+    return bytes;
+}
+
+int64_t qep_drive_factor_scratch(const qep_qspec *spec, int64_t strips, int64_t cols)
+{
+    return strips * qep_gptq_bytes(spec, cols);
 }

@@ -1,0 +1,61 @@
+/* quant: the table of methods. A method is described beside its kernels; here it is listed.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "quant_priv.h"
+
+#include <string.h>
+
+const qep_method qep_method_none = {
+    .name = "none",
+    .help = "keep the weights (evaluate only)",
+    .reads = "",
+    .drive = QEP_DRIVE_NONE,
+    .bits = ~0u,
+    .clips = ~0u,
+    .symmetric = true,
+    .asymmetric = true,
+    .groups = true,
+};
+
+static const qep_method *const methods[] = {
+    &qep_method_none,
+    &qep_method_rtn,
+    &qep_method_gptq,
+};
+enum { N_METHODS = sizeof methods / sizeof methods[0] };
+
+const qep_method *qep_method_at(int i)
+{
+    return i < N_METHODS ? methods[i] : NULL;
+}
+
+const qep_method *qep_method_find(const char *name)
+{
+    for (int i = 0; i < N_METHODS; i++)
+        if (strcmp(methods[i]->name, name) == 0) return methods[i];
+    return NULL;
+}
+
+bool qep_method_reads(const qep_method *m, const char *key)
+{
+    size_t n = strlen(key);
+    for (const char *s = m->reads; *s; s += strspn(s, " ")) {
+        size_t k = strcspn(s, " ");
+        if (k == n && strncmp(s, key, n) == 0) return true;
+        s += k;
+    }
+    return false;
+}
+
+bool qep_qspec_same(const qep_qspec *a, const qep_qspec *b)
+{
+    return a->method == b->method && a->bits == b->bits && a->group_size == b->group_size &&
+           a->symmetric == b->symmetric && a->act_order == b->act_order &&
+           a->static_groups == b->static_groups && a->clip == b->clip &&
+           a->block_size == b->block_size && a->zero_min == b->zero_min &&
+           a->exact_scales == b->exact_scales;
+}
+
+bool qep_groups_follow_order(const qep_qspec *s)
+{
+    return s->method && s->method->drive == QEP_DRIVE_FACTOR && s->act_order && qep_groups_dynamic(s);
+}
