@@ -1,5 +1,5 @@
-/* export: from quantized linears (codes, scales, zeros, g_idx: the single truth) to the files of an output directory. Formats here: gptq (v1) and
- * dense; each is a pure re-layout. Names, shapes and offsets are fixed before the run; ranks write their rows in place into
+/* export: from quantized linears (codes, scales, zeros, g_idx: the single truth) to the files of an output directory. Formats: gptq (v1), gptq_v2,
+ * compressed-tensors, awq and dense; each is a pure re-layout. Names, shapes and offsets are fixed before the run; ranks write their rows in place into
  * NAME.partial files; publishing is a rename. formats.md 1.4, 3, 9. SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_EXPORT_H
 #define QEP_EXPORT_H
@@ -20,12 +20,13 @@ typedef struct qep_export_linear {
 } qep_export_linear;
 
 typedef struct qep_export_request {
-    const char *format;           /* "gptq" | "dense" */
+    const char *format;           /* "gptq" | "gptq_v2" | "compressed-tensors" | "awq" | "dense" */
     const char *source_dir;       /* model directory */
     const char *config_text;      /* its config.json */
     const qep_st_set *files;      /* [keep] */
     const qep_export_linear *linears; int64_t n_linears; /* [keep]; all linears in the digest's order (see qep_export_check_all), lm_head last when it is a candidate */
-    bool tied_head_quantized;     /* lm_head is quantized though tied: untie */
+    bool tied;                    /* lm_head is the embedding: a quantized one is written on its own, and untied */
+    int64_t n_heads, n_kv_heads;  /* for what a serving engine can split; 0: not known */
     const char *output_dir;
     int64_t shard_bytes;
     qep_dtype dense_dtype;        /* dtype of dense weights: the model's own (BF16, F16, F32) */
@@ -35,14 +36,18 @@ typedef struct qep_export_request {
 
 typedef struct qep_export qep_export;
 
-/* Checks what the format can hold (bits, K % 32, N % 32, group divides K, uniform bits / group / sym or "dynamic" entries ...): QEP_E_CONFIG
- * naming module and reason. Plans the layout. Touches no file. Local, same on all ranks. */
+/* Checks what the format can hold (bits, shapes, group divides K, act_order, equal settings where engines fuse ...) and that some known engine loads it:
+ * QEP_E_CONFIG naming module, reason and way out. Plans the layout. Touches no file. Local, same on all ranks. */
 QEP_MUST_CHECK qep_status qep_export_plan(const qep_export_request *rq, qep_export **out);
 /* Marks the files as those of one run (16 hexadecimal digits of its identity): only files with the same mark are taken up by a resumed run. Before open. */
 void qep_export_set_stamp(qep_export *e, const char *stamp);
 void qep_export_destroy(qep_export **e);
 int64_t qep_export_disk_bytes(const qep_export *e);   /* weights, index, configuration; the side files (a few MiB) come on top */
 const qep_st_layout *qep_export_layout(const qep_export *e);
+/* Logs, before the work, which engines will load the output, which not and why, over how many ranks they can split it, and what becomes of lm_head. */
+void qep_export_describe(const qep_export *e);
+/* The table behind it, one line a row: format, bits, grid, group_size, act_order, shape, engine; qep_free. */
+char *qep_export_engines_text(void);
 /* Zero points below this cannot be stored (1 for gptq v1 asymmetric). */
 int qep_export_zero_min(const char *format);
 /* bits per weight stored, over the quantized linears, scales and zeros included (g_idx not). */

@@ -27,8 +27,8 @@ static qep_status convert_bias(qep_export *e, const qep_copied *t)
         half[i] = qep_f32_to_f16(values[i]);
         if ((half[i] & 0x7c00) == 0x7c00) {
             st = qep_fail(QEP_E_INPUT, "tensor \"%s\": element %lld = %g is too large for F16, in "
-                          "which the gptq format stores it; write [output] format = dense",
-                          t->src->name, (long long)i, (double)values[i]);
+                          "which the %s format stores it; write [output] format = dense",
+                          t->src->name, (long long)i, (double)values[i], e->format->name);
             goto done;
         }
     }

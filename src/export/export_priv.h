@@ -12,11 +12,49 @@
 #define QEP_QUANTIZE_NAME "quantize_config.json"
 #define QEP_INDEX_NAME "model.safetensors.index.json"
 
-/* Where a quantized linear goes; the pointers that its format does not use are NULL. */
+/* A tensor that stands in a file for a quantized linear. */
+enum { QEP_MAX_PARTS = 4 };
+typedef struct qep_part {
+    const char *suffix; /* module + suffix is its name */
+    qep_dtype dtype;
+    int rank;
+    int64_t shape[2];
+    bool beside; /* says where things are, and is not counted among the bits of the weights */
+} qep_part;
+
+/* Where the parts of a quantized linear go, in the order in which its format lists them. */
 typedef struct qep_place {
-    const qep_st_tensor *qweight, *qzeros, *scales, *g_idx; /* gptq */
-    const qep_st_tensor *weight;                            /* dense */
+    const qep_st_tensor *part[QEP_MAX_PARTS];
 } qep_place;
+
+/* Rows [row0, row0 + n) of linear i on their way into the files. */
+typedef struct qep_rows {
+    qep_export *e;
+    const qep_export_linear *l;
+    int64_t i, row0, n, groups;
+    const uint8_t *codes;  /* [n, cols] */
+    const float *scales;   /* [n, groups] */
+    const uint8_t *zeros;  /* [n, groups] */
+    const int32_t *g_idx;  /* [cols] */
+} qep_rows;
+
+/* One output format: a file format_*.c and a row of the table in formats.c. */
+typedef struct qep_format {
+    const char *name;
+    bool packed;   /* holds codes; else their values in a float type */
+    bool f16_bias; /* biases of quantized linears become F16; else they stay as they are */
+    bool fuses;    /* read by engines that run q k v and gate up as one matrix each */
+    int zero_min;  /* smallest zero point that it can hold */
+    /* Can it hold this linear? QEP_E_CONFIG says why not. NULL: any. */
+    qep_status (*check)(const qep_export_request *rq, const qep_export_linear *l);
+    /* The tensors of a linear; their number. */
+    int (*parts)(const qep_export *e, const qep_export_linear *l, qep_part *out);
+    qep_status (*put)(const qep_rows *r);
+    /* quantization_config; NULL: the format has none. */
+    qep_json *(*config)(const qep_export_request *rq);
+    bool config_alone; /* the same object goes to quantize_config.json too, for older loaders */
+    bool has_meta;     /* and its readers let us add an object "meta" */
+} qep_format;
 
 typedef struct qep_copied {
     const qep_st_tensor *src, *dst;
@@ -24,11 +62,12 @@ typedef struct qep_copied {
 } qep_copied;
 
 struct qep_export {
-    bool gptq; /* else dense */
+    const qep_format *format;
     char *source_dir, *output_dir;
     const qep_st_set *files;
     const qep_export_linear *linears;
-    int64_t n_linears;
+    int64_t n_linears, n_heads, n_kv_heads;
+    bool tied, head_untied, head_quantized;
     qep_dtype dense_dtype;
     qep_st_layout *layout;
     qep_place *places; /* [n_linears] */
@@ -52,12 +91,38 @@ const qep_st_tensor *qep_stored_part(const qep_st_set *s, const char *module, co
 enum { QEP_BLOCK_LINEARS = 7 };
 extern const char *const qep_block_linears[QEP_BLOCK_LINEARS];
 
+/* --- formats.c, format_*.c ------------------------------------------------------------------ */
+
+extern const qep_format qep_format_gptq, qep_format_gptq_v2, qep_format_ct, qep_format_awq,
+    qep_format_dense;
+/* The format of that name. QEP_E_CONFIG lists those that there are. */
+qep_status qep_format_find(const char *name, const qep_format **out);
+
+/* --- pack_rows.c: what packed formats share ------------------------------------------------- */
+
+/* The scales as F16, by row [n, G] or by group [G, n]. QEP_E_NUMERIC: not a positive F16. */
+qep_status qep_rows_scales(const qep_rows *r, bool by_group, uint16_t *out);
+/* The zero points less `minus`, by row. QEP_E_INTERNAL: not a number of the format's range. */
+qep_status qep_rows_zeros(const qep_rows *r, int minus, uint8_t *out);
+/* The configuration was written down before the run: what it says of g_idx must hold. */
+qep_status qep_rows_check_g_idx(const qep_rows *r);
+
 /* --- rules.c, engines.c ------------------------------------------------------------------- */
 
 /* Can the format hold what is asked for? QEP_E_CONFIG names module, reason and way out. */
-qep_status qep_export_rules(const qep_export_request *rq);
-/* Warns which engines will not load the output. */
-void qep_export_warn_engines(const qep_export_request *rq);
+qep_status qep_export_rules(const qep_export_request *rq, const qep_format *f);
+/* Some engine loads this linear in the format. */
+bool qep_engines_take(const char *format, const qep_export_linear *l);
+/* "it can be stored as ...": the formats and engines for the linear's settings. text. */
+const char *qep_engines_instead(const qep_export_linear *l, char *text, size_t cap);
+/* Logs which engines load the output, and which do not and why. */
+void qep_engines_describe(const qep_export *e);
+
+/* --- serving.c ----------------------------------------------------------------------------- */
+
+/* A serving engine can split the output over so many ranks; else why says what is against it. */
+bool qep_serving_fits(const qep_export *e, int64_t ranks, char *why, size_t cap);
+void qep_serving_describe(const qep_export *e);
 
 /* --- settings.c: what a gptq configuration says of a module ------------------------------- */
 
@@ -76,6 +141,9 @@ qep_settings qep_settings_common(const qep_export_linear *l, int64_t n);
 
 /* --- config_json.c ------------------------------------------------------------------------- */
 
+bool qep_head_quantized(const qep_export_request *rq);
+/* Names of all modules with a weight matrix that stays as it is, lm_head last; embeddings not. */
+qep_json *qep_unquantized_modules(const qep_export_request *rq);
 /* Makes config_text and quantize_text of e. QEP_E_INPUT when a given text is not a JSON object. */
 qep_status qep_export_make_config(const qep_export_request *rq, qep_export *e);
 

@@ -4,30 +4,22 @@
 
 #include <string.h>
 
-static qep_status add_part(qep_st_layout *l, const char *module, const char *suffix,
-                           qep_dtype dtype, int rank, int64_t d0, int64_t d1)
-{
-    const int64_t shape[2] = {d0, d1};
-    char *name = qep_strf("export.name", "%s%s", module, suffix);
-    qep_status st = qep_st_layout_add(l, name, dtype, rank, shape);
-
-    qep_free(name);
-    return st;
-}
-
-/* Tensors that take the place of P.weight [N, K] (formats.md 3.1). */
+/* Tensors that take the place of P.weight [N, K]. */
 static qep_status add_linear(qep_export *e, const qep_export_linear *l)
 {
-    int64_t groups = qep_n_groups(&l->spec, l->cols);
+    qep_part parts[QEP_MAX_PARTS];
+    int n = e->format->parts(e, l, parts);
 
-    if (!e->gptq)
-        return add_part(e->layout, l->module, ".weight", e->dense_dtype, 2, l->rows, l->cols);
-    QEP_TRY(add_part(e->layout, l->module, ".qweight", QEP_I32, 2,
-                     qep_packed_words(l->cols, l->spec.bits), l->rows));
-    QEP_TRY(add_part(e->layout, l->module, ".qzeros", QEP_I32, 2, groups,
-                     qep_packed_words(l->rows, l->spec.bits)));
-    QEP_TRY(add_part(e->layout, l->module, ".scales", QEP_F16, 2, groups, l->rows));
-    return add_part(e->layout, l->module, ".g_idx", QEP_I32, 1, l->cols, 0);
+    for (int k = 0; k < n; k++) {
+        char *name = qep_strf("export.name", "%s%s", l->module, parts[k].suffix);
+        qep_status st =
+            qep_st_layout_add(e->layout, name, parts[k].dtype, parts[k].rank, parts[k].shape);
+
+        qep_free(name);
+        if (st != QEP_OK)
+            return st;
+    }
+    return QEP_OK;
 }
 
 /* The quantized linear of which t is the weight or the bias, -1 for none. */
@@ -56,7 +48,7 @@ static qep_status add_tensors(qep_export *e)
         const qep_st_tensor *t = qep_st_at(e->files, k);
         bool bias = false;
         int64_t i = owner_of(e, t, &bias);
-        bool to_f16 = bias && e->gptq;
+        bool to_f16 = bias && e->format->f16_bias;
 
         if (i >= 0 && !bias) {
             added[i] = true;
@@ -83,46 +75,44 @@ static void find_tensors(qep_export *e)
         e->copies[k].dst = qep_st_layout_find(e->layout, e->copies[k].src->name);
     e->places = qep_alloc("export.plan", e->n_linears, sizeof *e->places);
     for (int64_t i = 0; i < e->n_linears; i++) {
-        const char *module = e->linears[i].module;
-        qep_place *p = &e->places[i];
+        const qep_export_linear *l = &e->linears[i];
+        qep_part parts[QEP_MAX_PARTS];
+        int n = l->quantized ? e->format->parts(e, l, parts) : 0;
 
-        if (!e->linears[i].quantized)
-            continue;
-        if (!e->gptq) {
-            p->weight = qep_planned_part(e->layout, module, ".weight");
-            continue;
-        }
-        p->qweight = qep_planned_part(e->layout, module, ".qweight");
-        p->qzeros = qep_planned_part(e->layout, module, ".qzeros");
-        p->scales = qep_planned_part(e->layout, module, ".scales");
-        p->g_idx = qep_planned_part(e->layout, module, ".g_idx");
+        for (int k = 0; k < n; k++)
+            e->places[i].part[k] = qep_planned_part(e->layout, l->module, parts[k].suffix);
     }
 }
 
 qep_status qep_export_plan(const qep_export_request *rq, qep_export **out)
 {
+    const qep_format *format;
     qep_status st = QEP_OK;
     qep_export *e;
 
     *out = NULL;
-    QEP_TRY(qep_export_rules(rq));
+    QEP_TRY(qep_format_find(rq->format, &format));
+    QEP_TRY(qep_export_rules(rq, format));
     e = qep_alloc("export.plan", 1, sizeof *e);
-    e->gptq = strcmp(rq->format, "gptq") == 0;
+    e->format = format;
     e->source_dir = qep_strdup("export.plan", rq->source_dir);
     e->output_dir = qep_strdup("export.plan", rq->output_dir);
     e->files = rq->files;
     e->linears = rq->linears;
     e->n_linears = rq->n_linears;
+    e->n_heads = rq->n_heads;
+    e->n_kv_heads = rq->n_kv_heads;
+    e->tied = rq->tied;
+    e->head_quantized = qep_head_quantized(rq);
+    e->head_untied = rq->tied && e->head_quantized;
     e->dense_dtype = rq->dense_dtype;
     e->layout = qep_st_layout_create();
-    QEP_REQUIRE(e->gptq || qep_dtype_is_float(e->dense_dtype));
+    QEP_REQUIRE(format->packed || qep_dtype_is_float(e->dense_dtype));
     QEP_GO(st, qep_export_make_config(rq, e));
     QEP_GO(st, add_tensors(e));
     QEP_GO(st, qep_st_layout_finish(e->layout, rq->shard_bytes));
     find_tensors(e);
     e->index_text = qep_st_layout_index_text(e->layout);
-    if (e->gptq)
-        qep_export_warn_engines(rq);
     *out = e;
 
 done:
@@ -169,23 +159,18 @@ const qep_st_layout *qep_export_layout(const qep_export *e)
     return e->layout;
 }
 
-int qep_export_zero_min(const char *format)
-{
-    return strcmp(format, "gptq") == 0 ? 1 : 0; /* v1 stores zero - 1 (formats.md 3.3) */
-}
-
 double qep_export_bits_per_weight(const qep_export *e)
 {
     double bits = 0, weights = 0;
 
     for (int64_t i = 0; i < e->n_linears; i++) {
-        const qep_place *p = &e->places[i];
+        const qep_export_linear *l = &e->linears[i];
+        qep_part parts[QEP_MAX_PARTS];
+        int n = l->quantized ? e->format->parts(e, l, parts) : 0;
 
-        if (!e->linears[i].quantized)
-            continue;
-        weights += (double)e->linears[i].rows * (double)e->linears[i].cols;
-        bits += 8.0 * (double)(e->gptq ? p->qweight->bytes + p->qzeros->bytes + p->scales->bytes
-                                       : p->weight->bytes);
+        weights += n > 0 ? (double)l->rows * (double)l->cols : 0;
+        for (int k = 0; k < n; k++)
+            bits += parts[k].beside ? 0 : 8.0 * (double)e->places[i].part[k]->bytes;
     }
     return weights > 0 ? bits / weights : 0;
 }

@@ -14,10 +14,12 @@ static int64_t dividing_group(int64_t cols, int64_t most)
     return g;
 }
 
-static qep_status check_linear(const qep_export_linear *l, bool gptq)
+static qep_status check_linear(const qep_export_request *rq, const qep_format *f,
+                               const qep_export_linear *l)
 {
     const qep_qspec *s = &l->spec;
     long long rows = l->rows, cols = l->cols;
+    char text[512];
 
     if (s->bits != 2 && s->bits != 3 && s->bits != 4 && s->bits != 8)
         return qep_fail(QEP_E_CONFIG, "%s: bits = %d cannot be stored; choose 2, 3, 4 or 8",
@@ -30,12 +32,14 @@ static qep_status check_linear(const qep_export_linear *l, bool gptq)
                         l->module, (long long)s->group_size, cols, rows, cols,
                         (long long)dividing_group(l->cols, qep_max_i64(s->group_size, 32)),
                         l->module);
-    if (gptq && (l->rows % 32 != 0 || l->cols % 32 != 0))
-        return qep_fail(QEP_E_CONFIG, "%s: its weight is [%lld, %lld], but the gptq format packs "
-                        "%s in words of 32 values and needs a multiple of 32; leave the module "
-                        "unquantized with an [override ...] match = %s, method = none, or write "
-                        "[output] format = dense",
-                        l->module, rows, cols, l->rows % 32 != 0 ? "rows" : "columns", l->module);
+    if (f->check)
+        QEP_TRY(f->check(rq, l));
+    if (f->packed && !qep_engines_take(f->name, l))
+        return qep_fail(QEP_E_CONFIG, "%s: no known engine loads %d bits, %s, group_size %lld%s in "
+                        "the %s format; %s", l->module, s->bits,
+                        s->symmetric ? "symmetric" : "asymmetric", (long long)s->group_size,
+                        qep_settings_of(l).desc_act ? ", act_order" : "", f->name,
+                        qep_engines_instead(l, text, sizeof text));
     return QEP_OK;
 }
 
@@ -104,22 +108,18 @@ static qep_status check_fused(const qep_export_linear *l, int64_t n)
     return QEP_OK;
 }
 
-qep_status qep_export_rules(const qep_export_request *rq)
+qep_status qep_export_rules(const qep_export_request *rq, const qep_format *f)
 {
-    bool gptq = strcmp(rq->format, "gptq") == 0;
     int64_t quantized = 0;
 
-    if (!gptq && strcmp(rq->format, "dense") != 0)
-        return qep_fail(QEP_E_CONFIG, "output.format = %s: this version writes gptq and dense",
-                        rq->format);
     for (int64_t i = 0; i < rq->n_linears; i++) {
         if (!rq->linears[i].quantized)
             continue;
         quantized++;
-        QEP_TRY(check_linear(&rq->linears[i], gptq));
+        QEP_TRY(check_linear(rq, f, &rq->linears[i]));
     }
     if (quantized == 0)
         return qep_fail(QEP_E_CONFIG, "no linear of the model is quantized: there is nothing to "
                         "write; set quantization.method to something other than none");
-    return gptq ? check_fused(rq->linears, rq->n_linears) : QEP_OK;
+    return f->fuses ? check_fused(rq->linears, rq->n_linears) : QEP_OK;
 }

@@ -80,14 +80,15 @@ qep_status qep_run_list_linears_all(qep_run *r)
     if (!r->quantizes) return QEP_OK;
     char *meta = meta_text(r);
     const qep_arch *a = &r->model->arch;
-    bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
     qep_export_request rq = {.format = r->cfg->format,
                              .source_dir = r->cfg->model_path,
                              .config_text = r->model->config_text,
                              .files = r->model->files,
                              .linears = r->linears,
                              .n_linears = r->n_linears,
-                             .tied_head_quantized = head && a->tied,
+                             .tied = a->tied,
+                             .n_heads = a->n_heads,
+                             .n_kv_heads = a->n_kv_heads,
                              .output_dir = r->cfg->output_path,
                              .shard_bytes = r->cfg->shard_size,
                              .dense_dtype = strcmp(r->cfg->compat, "paper") == 0 ? QEP_F32 : a->dtype,

@@ -152,6 +152,7 @@ static void log_task(const qep_run *r)
     qep_info("tokens: %lld calibration sequences, %lld tokens; %lld evaluation sequences in %lld sets", (long long)r->corpus->n_calibration,
              (long long)r->corpus->calibration_tokens, (long long)(r->corpus->n - r->corpus->n_calibration), (long long)r->corpus->n_sets);
     log_kinds(r);
+    if (r->output) qep_export_describe(r->output);
     int64_t n = r->corpus->n_calibration;
     if (n > 0 && n < qep_size(r->comm))
         qep_warn("%lld calibration sequences for %d ranks: %lld ranks have none and help only with rows and matrices; use fewer ranks "

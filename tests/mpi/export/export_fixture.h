@@ -99,7 +99,7 @@ static inline fixture open_fixture(const tiny_model *m, bool head, qep_qspec spe
         f.linears[i].spec = spec;
     }
     f.rq = (qep_export_request){.format = "gptq", .source_dir = f.source, .config_text = f.config, .files = f.files,
-                                .linears = f.linears, .n_linears = f.n_linears, .tied_head_quantized = head && m->tied,
+                                .linears = f.linears, .n_linears = f.n_linears, .tied = m->tied, .n_heads = m->heads, .n_kv_heads = m->kv_heads,
                                 .output_dir = f.out, .shard_bytes = 50000, .dense_dtype = m->dtype,
                                 .meta_json = "{\"quantizer\": [\"qep_mpi:0\"], \"alpha\": 0.5}", .damping = 0.01};
     return f;
@@ -145,7 +145,8 @@ static inline result make_result(const qep_export_linear *l, int64_t i)
     for (int64_t k = 0; k < r.rows * r.cols; k++) r.codes[k] = (uint8_t)(word(1, i, k) & ((1u << s->bits) - 1));
     for (int64_t k = 0; k < r.rows * r.groups; k++) {
         r.scales[k] = qep_f16_scale((float)(word(2, i, k) % 1000 + 1) / 8192.0f);
-        r.zeros[k] = (uint8_t)(s->symmetric ? 1u << (s->bits - 1) : 1 + word(3, i, k) % ((1u << s->bits) - 1));
+        r.zeros[k] = (uint8_t)(s->symmetric ? 1u << (s->bits - 1)
+                                            : (unsigned)s->zero_min + word(3, i, k) % ((1u << s->bits) - (unsigned)s->zero_min));
     }
     for (int64_t k = 0; k < r.cols; k++) { /* act-order: column k is processed at place (k * 5 + 1) % cols */
         bool act = s->act_order && !s->static_groups;

@@ -1,103 +1,6 @@
-/* The plan: exact words of published packers, the configuration text, what is refused.
+/* The plan: the configuration text, what is refused, what is said of engines.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "export_fixture.h"
-
-/* --- golden: pack__layout__* of GPTQModel ----------------------------------------------------------- */
-
-static void *whole(const qep_st_set *s, const char *name, int64_t *bytes)
-{
-    const qep_st_tensor *t = qep_st_find(s, name);
-    assert_non_null(t);
-    void *data = qep_alloc("test", t->bytes, 1);
-    assert_ok(qep_st_read(s, t, 0, t->bytes, data));
-    if (bytes) *bytes = t->bytes;
-    return data;
-}
-
-static void same_words(const qep_st_set *out, const char *part, const qep_st_set *golden, const char *name)
-{
-    char mine[64];
-    int64_t a = 0, b = 0;
-    snprintf(mine, sizeof mine, "lm_head.%s", part);
-    void *x = whole(out, mine, &a), *y = whole(golden, name, &b);
-    if (a != b || memcmp(x, y, (size_t)a) != 0) fail_msg("%s differs from the published packer", part);
-    qep_free(x);
-    qep_free(y);
-}
-
-/* lm_head of a model made to the golden's size takes its codes. */
-static void one_golden(const char *dir, int64_t n, int64_t d, int64_t group, int bits, bool sym, bool act)
-{
-    char name[128], text[32];
-    qep_st_set *golden = NULL, *out = NULL;
-    snprintf(text, sizeof text, group < 0 ? "gpc" : "g%d", (int)group);
-    snprintf(name, sizeof name, "pack__layout__n%d_d%d_%s_b%d_%s%s.safetensors", (int)n, (int)d, text, bits,
-             sym ? "sym" : "asym", act ? "_act" : "");
-    char *path = qep_path_join(dir, name);
-    assert_ok(qep_agree_all(world, qep_st_open_file(path, &golden)));
-    tiny_model m = {.hidden = d, .inter = 32, .blocks = 1, .heads = 1, .kv_heads = 1, .vocab = n, .dtype = QEP_F16,
-                    .seed = 1, .shards = 1};
-    fixture f = open_fixture(&m, true, spec_of(bits, group, sym, act));
-    for (int64_t i = 0; i < 7; i++) f.linears[i].quantized = false;
-    int64_t groups = qep_n_groups(&f.linears[7].spec, d);
-    uint8_t *codes = whole(golden, "codes", NULL), *zeros = qep_alloc("test", n * groups, 1);
-    uint16_t *half = whole(golden, "scales", NULL);
-    int32_t *z = whole(golden, "zeros", NULL), *g_idx = whole(golden, "g_idx", NULL);
-    float *scales = qep_alloc("test", n * groups, sizeof *scales);
-    for (int64_t k = 0; k < n * groups; k++) zeros[k] = (uint8_t)(z[k] < 1 ? 1 : z[k]);
-    bool storable = true; /* v1 holds no zero point 0 */
-    for (int64_t k = 0; k < n * groups; k++) storable = storable && z[k] >= 1;
-    qep_to_f32(scales, half, QEP_F16, n * groups);
-    qep_export *e = NULL;
-    assert_ok(qep_export_plan(&f.rq, &e));
-    assert_ok(qep_export_check_dir_all(world, e, false, true));
-    assert_ok(qep_export_open_all(world, e, false));
-    assert_ok(qep_export_copy_all(world, e));
-    qep_status st = QEP_OK;
-    for (int64_t row = 0; row < n && st == QEP_OK; row += 32)
-        if (row / 32 % qep_size(world) == qep_rank(world))
-            st = qep_export_put_rows(e, 7, row, 32, codes + row * d, scales + row * groups, zeros + row * groups, g_idx);
-    assert_ok(qep_agree_all(world, st));
-    assert_ok(qep_export_publish_all(world, e));
-    assert_ok(qep_st_open_dir(f.out, &out));
-    same_words(out, "qweight", golden, "gptq_v2.qweight");
-    same_words(out, "scales", golden, "gptq_v2.scales");
-    same_words(out, "g_idx", golden, "g_idx");
-    if (storable) same_words(out, "qzeros", golden, "gptq_v1.qzeros");
-    qep_st_close(&out);
-    qep_st_close(&golden);
-    qep_export_destroy(&e);
-    qep_free(codes);
-    qep_free(zeros);
-    qep_free(half);
-    qep_free(z);
-    qep_free(g_idx);
-    qep_free(scales);
-    qep_free(path);
-    close_fixture(&f);
-}
-
-static void golden_words(void **state)
-{
-    (void)state;
-    const char *shared = getenv("QEP_SHARED");
-    char *dir = qep_path_join(shared ? shared : "../shared", "golden");
-    bool there = qep_dir_exists(dir);
-    if (there)
-        for (int k = 0; k < 4; k++) {
-            const int bits[] = {2, 3, 4, 8};
-            for (int sym = 0; sym < 2; sym++) {
-                one_golden(dir, 32, 96, -1, bits[k], sym, false);
-                one_golden(dir, 64, 128, 32, bits[k], sym, false);
-            }
-            one_golden(dir, 64, 128, 32, bits[k], false, true);
-        }
-    qep_free(dir);
-    if (!there) {
-        print_message("no golden vectors here: skipped\n");
-        skip();
-    }
-}
 
 /* --- the configuration -------------------------------------------------------------------------------- */
 
@@ -207,6 +110,74 @@ static void act_order_kinds(void **state)
     }
 }
 
+/* compressed-tensors: one group for all, or groups of names; every other matrix is to be ignored. */
+static void config_of_compressed_tensors(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(&small, true, spec_of(4, 32, true, false));
+    f.rq.format = "compressed-tensors";
+    f.linears[14].quantized = f.linears[3].quantized = false;
+    for (int kind = 0; kind < 2; kind++) {
+        f.linears[6].spec.bits = kind ? 8 : 4;
+        f.linears[13].spec.group_size = kind ? -1 : 32;
+        if (kind) f.linears[13].spec.symmetric = false;
+        assert_ok(write_output(&f, kind, false, false));
+        qep_json *config = load_json(f.out, "config.json");
+        const qep_json *q = qep_json_get(config, "quantization_config"), *groups = qep_json_get(q, "config_groups");
+        same_members(&f, config);
+        char *ignore = qep_json_text(qep_json_get(q, "ignore"), false), *all = qep_json_text(q, false);
+        assert_string_equal(ignore, "[\"model.layers.0.self_attn.o_proj\",\"lm_head\"]");
+        assert_int_equal(qep_json_size(groups), kind ? 3 : 1);
+        assert_all(world, !has_file(f.out, "quantize_config.json"));
+        if (!kind)
+            assert_non_null(strstr(all, "\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":4,\"type\":\"int\",\"symmetric\":true,"
+                                        "\"strategy\":\"group\",\"group_size\":32,\"block_structure\":null,\"dynamic\":false,\"actorder\":null,"));
+        else
+            assert_non_null(strstr(all, "\"targets\":[\"model.layers.1.mlp.down_proj\"],\"weights\":{\"num_bits\":4,\"type\":\"int\",\"symmetric\":false,"
+                                        "\"strategy\":\"channel\",\"group_size\":null,"));
+        qep_free(ignore);
+        qep_free(all);
+        qep_json_free(&config);
+    }
+    close_fixture(&f);
+}
+
+static void config_of_awq(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(&small, false, spec_of(4, 32, false, false));
+    f.rq.format = "awq";
+    f.linears[10].quantized = false;
+    assert_ok(write_output(&f, false, false, false));
+    qep_json *config = load_json(f.out, "config.json");
+    char *text = qep_json_text(qep_json_get(config, "quantization_config"), false);
+    assert_string_equal(text, "{\"quant_method\":\"awq\",\"version\":\"gemm\",\"bits\":4,\"group_size\":32,\"zero_point\":true,"
+                              "\"modules_to_not_convert\":[\"model.layers.1.self_attn.o_proj\",\"lm_head\"]}");
+    qep_free(text);
+    qep_json_free(&config);
+    close_fixture(&f);
+}
+
+/* --- engines -------------------------------------------------------------------------------------------------- */
+
+/* The README's table is that of the code. */
+static void readme_table(void **state)
+{
+    (void)state;
+    char *readme = NULL, *text = qep_export_engines_text();
+    int64_t bytes = 0, found = 0, rows = 0;
+    assert_ok(qep_file_read("README", INT64_MAX, QEP_E_INPUT, &readme, &bytes));
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = '\0';
+        rows++;
+        if (strstr(readme, line)) found++;
+        else print_message("README lacks: %s\n", line);
+    }
+    assert_true(found == rows && rows > 10);
+    qep_free(text);
+    qep_free(readme);
+}
+
 /* --- refusals ----------------------------------------------------------------------------------------------- */
 
 static void refuse(const fixture *f, const char *text)
@@ -223,8 +194,8 @@ static void refusals(void **state)
     const qep_qspec good = spec_of(4, 32, true, false);
     fixture f = open_fixture(&small, true, good);
     qep_export_linear *l = f.linears;
-    f.rq.format = "awq";
-    refuse(&f, "output.format = awq");
+    f.rq.format = "exl2";
+    refuse(&f, "output.format = exl2: there is no such format; choose one of gptq, gptq_v2, compressed-tensors, awq");
     f.rq.format = "gptq";
     l[O].spec.bits = 5;
     refuse(&f, "model.layers.0.self_attn.o_proj: bits = 5");
@@ -313,10 +284,43 @@ static void refused_values(void **state)
     close_fixture(&f);
 }
 
+/* What one format alone cannot hold, with a way out. */
+static void refused_by_format(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(&small, true, spec_of(4, 32, true, true));
+    qep_export_linear *l = f.linears;
+    f.rq.format = "compressed-tensors";
+    refuse(&f, "self_attn.q_proj: act_order with groups formed in processing order");
+    f.rq.format = "awq";
+    refuse(&f, "which has no g_idx; set static_groups = yes");
+    for (int64_t i = 0; i < f.n_linears; i++) l[i].spec.static_groups = true;
+    refuse(&f, "quantization.lm_head = yes");
+    l[14].quantized = false;
+    qep_export *e = NULL;
+    assert_ok(qep_export_plan(&f.rq, &e));
+    qep_export_destroy(&e);
+    l[3].spec.bits = 8;
+    refuse(&f, "o_proj: bits = 8, but the awq format holds 4 bits only; it can be stored as gptq (transformers + GPTQModel), ");
+    l[3].spec.bits = 4;
+    l[3].spec.group_size = 16;
+    refuse(&f, "o_proj: group_size 16 differs from the 32 of most modules");
+    l[3].spec.group_size = -1;
+    refuse(&f, "o_proj: group_size -1 differs");
+    f.rq.format = "compressed-tensors";
+    assert_ok(qep_export_plan(&f.rq, &e));
+    qep_export_destroy(&e);
+    l[3].spec.group_size = 32;
+    l[1].spec.bits = 8;
+    refuse(&f, "different bits");
+    close_fixture(&f);
+}
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(golden_words),    cmocka_unit_test(config_with_dynamic), cmocka_unit_test(whole_row_groups),
+    cmocka_unit_test(config_with_dynamic), cmocka_unit_test(whole_row_groups),
     cmocka_unit_test(act_order_kinds), cmocka_unit_test(refusals),            cmocka_unit_test(refused_shapes),
-    cmocka_unit_test(refused_values),
+    cmocka_unit_test(refused_values),  cmocka_unit_test(refused_by_format),   cmocka_unit_test(config_of_compressed_tensors),
+    cmocka_unit_test(config_of_awq),   cmocka_unit_test(readme_table),
 };
 
 QEP_TEST_MAIN_MPI(tests)

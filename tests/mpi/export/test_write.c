@@ -25,27 +25,86 @@ static void *load(const qep_st_set *s, const char *module, const char *part, qep
     return data;
 }
 
+static bool is_format(const fixture *f, const char *name) { return strcmp(f->rq.format, name) == 0; }
+
 /* formats.md 3.1 to 3.3, bit by bit. */
-static void check_packed(const qep_st_set *s, const qep_export_linear *l, int64_t i)
+static void check_gptq(const fixture *f, const qep_st_set *s, const qep_export_linear *l, const result *r)
 {
-    result r = make_result(l, i);
-    int b = l->spec.bits;
-    uint32_t *w = load(s, l->module, ".qweight", QEP_I32, 2, r.cols * b / 32, r.rows);
-    uint32_t *z = load(s, l->module, ".qzeros", QEP_I32, 2, r.groups, r.rows * b / 32);
-    uint16_t *h = load(s, l->module, ".scales", QEP_F16, 2, r.groups, r.rows);
-    int32_t *g = load(s, l->module, ".g_idx", QEP_I32, 1, r.cols, 0);
-    for (int64_t n = 0; n < r.rows; n++) {
-        for (int64_t k = 0; k < r.cols; k++) assert_int_equal(field(w + n, r.rows, k, b), r.codes[n * r.cols + k]);
-        for (int64_t k = 0; k < r.groups; k++) {
-            assert_int_equal(field(z + k * (r.rows * b / 32), 1, n, b) + 1, r.zeros[n * r.groups + k]);
-            assert_true(qep_f16_to_f32(h[k * r.rows + n]) == r.scales[n * r.groups + k]);
+    int b = l->spec.bits, minus = is_format(f, "gptq") ? 1 : 0;
+    uint32_t *w = load(s, l->module, ".qweight", QEP_I32, 2, r->cols * b / 32, r->rows);
+    uint32_t *z = load(s, l->module, ".qzeros", QEP_I32, 2, r->groups, r->rows * b / 32);
+    uint16_t *h = load(s, l->module, ".scales", QEP_F16, 2, r->groups, r->rows);
+    int32_t *g = load(s, l->module, ".g_idx", QEP_I32, 1, r->cols, 0);
+    for (int64_t n = 0; n < r->rows; n++) {
+        for (int64_t k = 0; k < r->cols; k++) assert_int_equal(field(w + n, r->rows, k, b), r->codes[n * r->cols + k]);
+        for (int64_t k = 0; k < r->groups; k++) {
+            assert_int_equal(field(z + k * (r->rows * b / 32), 1, n, b) + minus, r->zeros[n * r->groups + k]);
+            assert_true(qep_f16_to_f32(h[k * r->rows + n]) == r->scales[n * r->groups + k]);
         }
     }
-    assert_memory_equal(g, r.g_idx, (size_t)r.cols * 4);
+    assert_memory_equal(g, r->g_idx, (size_t)r->cols * 4);
     qep_free(w);
     qep_free(z);
     qep_free(h);
     qep_free(g);
+}
+
+/* formats.md 4.1: signed values, stored with 2^(bits - 1) added. */
+static void check_ct(const qep_st_set *s, const qep_export_linear *l, const result *r)
+{
+    int b = l->spec.bits;
+    int64_t words = (r->cols * b + 31) / 32, *shape = load(s, l->module, ".weight_shape", QEP_I64, 1, 2, 0);
+    uint32_t *w = load(s, l->module, ".weight_packed", QEP_I32, 2, r->rows, words);
+    uint16_t *h = load(s, l->module, ".weight_scale", QEP_F16, 2, r->rows, r->groups);
+    uint32_t *z = l->spec.symmetric ? NULL : load(s, l->module, ".weight_zero_point", QEP_I32, 2, (r->rows * b + 31) / 32, r->groups);
+    char name[160];
+    snprintf(name, sizeof name, "%s.weight_zero_point", l->module);
+    assert_true((qep_st_find(s, name) == NULL) == l->spec.symmetric);
+    assert_true(shape[0] == r->rows && shape[1] == r->cols);
+    for (int64_t n = 0; n < r->rows; n++) {
+        for (int64_t k = 0; k < r->cols; k++) assert_int_equal(field(w + n * words, 1, k, b), r->codes[n * r->cols + k]);
+        for (int64_t k = words * 32 - 1; k >= r->cols * b; k--) assert_int_equal(field(w + n * words, 1, k, 1), 0);
+        for (int64_t g = 0; g < r->groups; g++) {
+            if (z) assert_int_equal(field(z + g, r->groups, n, b), r->zeros[n * r->groups + g]);
+            assert_true(qep_f16_to_f32(h[n * r->groups + g]) == r->scales[n * r->groups + g]);
+        }
+    }
+    qep_free(shape);
+    qep_free(w);
+    qep_free(h);
+    qep_free(z);
+}
+
+/* formats.md 5: output 8 c + j is nibble place[j] of word c, the inverse of 0 2 4 6 1 3 5 7. */
+static void check_awq(const qep_st_set *s, const qep_export_linear *l, const result *r)
+{
+    static const int place[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+    uint32_t *w = load(s, l->module, ".qweight", QEP_I32, 2, r->cols, r->rows / 8);
+    uint32_t *z = load(s, l->module, ".qzeros", QEP_I32, 2, r->groups, r->rows / 8);
+    uint16_t *h = load(s, l->module, ".scales", QEP_F16, 2, r->groups, r->rows);
+    for (int64_t n = 0; n < r->rows; n++) {
+        int shift = 4 * place[n % 8];
+        for (int64_t k = 0; k < r->cols; k++)
+            assert_int_equal(w[k * (r->rows / 8) + n / 8] >> shift & 15, r->codes[n * r->cols + k]);
+        for (int64_t g = 0; g < r->groups; g++) {
+            assert_int_equal(z[g * (r->rows / 8) + n / 8] >> shift & 15, r->zeros[n * r->groups + g]);
+            assert_true(qep_f16_to_f32(h[g * r->rows + n]) == r->scales[n * r->groups + g]);
+        }
+    }
+    qep_free(w);
+    qep_free(z);
+    qep_free(h);
+}
+
+static void check_packed(const fixture *f, const qep_st_set *s, const qep_export_linear *l, int64_t i)
+{
+    result r = make_result(l, i);
+    if (is_format(f, "compressed-tensors"))
+        check_ct(s, l, &r);
+    else if (is_format(f, "awq"))
+        check_awq(s, l, &r);
+    else
+        check_gptq(f, s, l, &r);
     free_result(&r);
 }
 
@@ -71,7 +130,7 @@ static void check_copies(const fixture *f, const qep_st_set *s)
 {
     for (int64_t i = 0; i < qep_st_count(f->files); i++) {
         const qep_st_tensor *a = qep_st_at(f->files, i), *b = qep_st_find(s, a->name);
-        bool packed = strcmp(f->rq.format, "gptq") == 0;
+        bool packed = !is_format(f, "dense");
         if (is_linear_weight(f, a)) {
             assert_true(packed ? b == NULL : b != NULL);
             continue;
@@ -81,7 +140,7 @@ static void check_copies(const fixture *f, const qep_st_set *s)
         char *x = qep_alloc("test", a->bytes, 1), *y = qep_alloc("test", b->bytes, 1);
         assert_ok(qep_st_read(f->files, a, 0, a->bytes, x));
         assert_ok(qep_st_read(s, b, 0, b->bytes, y));
-        if (packed && is_linear_bias(f, a)) {
+        if (packed && !is_format(f, "compressed-tensors") && is_linear_bias(f, a)) {
             float *v = qep_alloc("test", n, sizeof *v);
             qep_to_f32(v, x, a->dtype, n);
             assert_true(b->dtype == QEP_F16 && b->bytes == 2 * n);
@@ -101,17 +160,19 @@ static void check_directory(const fixture *f)
     assert_ok(qep_st_open_dir(f->out, &s));
     assert_true(qep_st_n_files(s) > 1);
     for (int64_t i = 0; i < f->n_linears; i++)
-        if (f->linears[i].quantized) check_packed(s, &f->linears[i], i);
+        if (f->linears[i].quantized) check_packed(f, s, &f->linears[i], i);
     check_copies(f, s);
     qep_st_close(&s);
 }
 
-static void one_setting(int bits, int64_t group, bool sym, bool act)
+static void one_setting(const char *format, int bits, int64_t group, bool sym, bool act)
 {
     int64_t blocks = qep_mem_blocks();
-    fixture f = open_fixture(&small, true, spec_of(bits, group, sym, act));
+    fixture f = open_fixture(&small, strcmp(format, "awq") != 0, spec_of(bits, group, sym, act));
+    f.rq.format = format;
+    for (int64_t i = 0; i < f.n_linears; i++) f.linears[i].spec.zero_min = qep_export_zero_min(format);
     assert_ok(write_output(&f, false, false, false));
-    check_digest(&f, f.out);
+    if (strcmp(format, "gptq") == 0) check_digest(&f, f.out);
     check_directory(&f);
     /* the same by one rank alone: the same bytes */
     char *out = f.out;
@@ -124,20 +185,63 @@ static void one_setting(int bits, int64_t group, bool sym, bool act)
         const char *name = qep_st_layout_file(qep_export_layout(e), i);
         assert_all(world, file_hash(out, name) == file_hash(f.out, name));
     }
-    const char *const names[] = {"config.json", "quantize_config.json", "model.safetensors.index.json"};
-    for (size_t i = 0; i < 3; i++) assert_all(world, file_hash(out, names[i]) == file_hash(f.out, names[i]));
+    const char *const names[] = {"config.json", "model.safetensors.index.json", "quantize_config.json"};
+    for (size_t i = 0; i < (strncmp(format, "gptq", 4) == 0 ? 3 : 2); i++) assert_all(world, file_hash(out, names[i]) == file_hash(f.out, names[i]));
     double bpw = qep_export_bits_per_weight(e);
-    if (group == 32) assert_le_f(fabs(bpw - (bits + (bits + 16.0) / 32)), 1e-12);
+    bool no_zeros = sym && strcmp(format, "compressed-tensors") == 0;
+    if (group == 32) assert_le_f(fabs(bpw - (bits + ((no_zeros ? 0 : bits) + 16.0) / 32)), 1e-12);
     qep_export_destroy(&e);
     qep_free(out);
     close_fixture(&f);
     assert_all(world, qep_mem_blocks() == blocks);
 }
 
-static void two_bits(void **state) { (void)state; one_setting(2, -1, false, false); }
-static void three_bits(void **state) { (void)state; one_setting(3, 32, false, true); }
-static void four_bits(void **state) { (void)state; one_setting(4, 32, true, false); }
-static void eight_bits(void **state) { (void)state; one_setting(8, 16, false, true); }
+static void two_bits(void **state) { (void)state; one_setting("gptq", 2, -1, false, false); }
+static void three_bits(void **state) { (void)state; one_setting("gptq", 3, 32, false, true); }
+static void four_bits(void **state) { (void)state; one_setting("gptq", 4, 32, true, false); }
+static void eight_bits(void **state) { (void)state; one_setting("gptq", 8, 16, false, true); }
+
+static void gptq_v2(void **state)
+{
+    (void)state;
+    one_setting("gptq_v2", 2, 32, false, true);
+    one_setting("gptq_v2", 3, -1, false, false);
+    one_setting("gptq_v2", 4, 16, false, false);
+}
+
+static void compressed_tensors(void **state)
+{
+    (void)state;
+    one_setting("compressed-tensors", 2, 32, true, false);
+    one_setting("compressed-tensors", 3, 16, false, false);
+    one_setting("compressed-tensors", 4, -1, false, false);
+    one_setting("compressed-tensors", 8, -1, true, false);
+}
+
+static void awq(void **state)
+{
+    (void)state;
+    one_setting("awq", 4, 32, false, false);
+    one_setting("awq", 4, -1, true, false);
+}
+
+/* Rows and columns that fill no whole word; rows that fill no whole strip of 32. */
+static void compressed_tensors_odd_shapes(void **state)
+{
+    (void)state;
+    tiny_model m = {.hidden = 30, .inter = 37, .blocks = 1, .heads = 3, .kv_heads = 3, .vocab = 71, .dtype = QEP_F32,
+                    .seed = 2, .shards = 1};
+    for (int bits = 2; bits <= 8; bits = bits == 4 ? 8 : bits + 1) {
+        fixture f = open_fixture(&m, true, spec_of(bits, -1, false, false));
+        f.rq.format = "compressed-tensors";
+        assert_ok(write_output(&f, false, false, false));
+        qep_st_set *s = NULL;
+        assert_ok(qep_st_open_dir(f.out, &s));
+        for (int64_t i = 0; i < f.n_linears; i++) check_packed(&f, s, &f.linears[i], i);
+        qep_st_close(&s);
+        close_fixture(&f);
+    }
+}
 
 /* The stored weight is the value that the quantized stream gets, rounded to the model's dtype. */
 static void dense_values(void **state)
@@ -267,6 +371,8 @@ static void side_files(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(two_bits),     cmocka_unit_test(three_bits),       cmocka_unit_test(four_bits), cmocka_unit_test(eight_bits),
+    cmocka_unit_test(gptq_v2),      cmocka_unit_test(compressed_tensors), cmocka_unit_test(awq),
+    cmocka_unit_test(compressed_tensors_odd_shapes),
     cmocka_unit_test(dense_values), cmocka_unit_test(dense_odd_shapes), cmocka_unit_test(tied_head), cmocka_unit_test(side_files),
 };
 

@@ -1,0 +1,200 @@
+/* GPTQ checkpoints, v1 and v2 (formats.md 3.1 to 3.6): codes packed down the columns, one column of
+ * words for each row of the weight. They differ in the zero points alone: v1 stores zero - 1, so that
+ * zero = 0 does not fit. SPDX-License-Identifier: Apache-2.0 */
+#include "export_priv.h"
+
+#include <string.h>
+
+enum { QWEIGHT, QZEROS, SCALES, G_IDX, N_PARTS };
+
+static qep_status check(const qep_export_request *rq, const qep_export_linear *l)
+{
+    if (l->rows % 32 == 0 && l->cols % 32 == 0)
+        return QEP_OK;
+    return qep_fail(QEP_E_CONFIG, "%s: its weight is [%lld, %lld], but the %s format packs %s in "
+                    "words of 32 values and needs a multiple of 32; leave the module unquantized "
+                    "with an [override ...] match = %s, method = none, or write [output] format = "
+                    "compressed-tensors or dense", l->module, (long long)l->rows,
+                    (long long)l->cols, rq->format, l->rows % 32 != 0 ? "rows" : "columns",
+                    l->module);
+}
+
+static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
+{
+    int64_t groups = qep_n_groups(&l->spec, l->cols);
+
+    (void)e;
+    out[QWEIGHT] = (qep_part){
+        ".qweight", QEP_I32, 2, {qep_packed_words(l->cols, l->spec.bits), l->rows}, false};
+    out[QZEROS] = (qep_part){
+        ".qzeros", QEP_I32, 2, {groups, qep_packed_words(l->rows, l->spec.bits)}, false};
+    out[SCALES] = (qep_part){".scales", QEP_F16, 2, {groups, l->rows}, false};
+    out[G_IDX] = (qep_part){".g_idx", QEP_I32, 1, {l->cols, 0}, true};
+    return N_PARTS;
+}
+
+/* [n, cols] codes -> columns [row0, row0 + n) of qweight [cols * bits / 32, rows] */
+static qep_status put_codes(const qep_rows *r)
+{
+    const qep_st_tensor *t = r->e->places[r->i].part[QWEIGHT];
+    int64_t n = r->n, cols = r->l->cols, words = t->shape[0];
+    uint32_t *line = qep_alloc("export.rows", words, sizeof *line);
+    uint32_t *block = qep_alloc("export.rows", words * n, sizeof *block);
+    qep_status st;
+
+    for (int64_t k = 0; k < n; k++) {
+        qep_pack_bits(line, r->codes + k * cols, 1, cols, r->l->spec.bits);
+        for (int64_t w = 0; w < words; w++)
+            block[w * n + k] = line[w];
+    }
+    st = qep_st_write_columns(r->e->writer, t, words, r->l->rows * 4, r->row0 * 4, n * 4, block);
+    qep_free(block);
+    qep_free(line);
+    return st;
+}
+
+/* [n, G] zeros -> columns of qzeros [G, rows * bits / 32] */
+static qep_status put_zeros(const qep_rows *r)
+{
+    const qep_st_tensor *t = r->e->places[r->i].part[QZEROS];
+    int64_t groups = r->groups, words = qep_packed_words(r->n, r->l->spec.bits);
+    uint8_t *stored = qep_alloc("export.rows", r->n * groups, 1);
+    uint32_t *block = qep_alloc("export.rows", groups * words, sizeof *block);
+    qep_status st;
+
+    QEP_GO(st, qep_rows_zeros(r, r->e->format->zero_min, stored));
+    for (int64_t g = 0; g < groups; g++)
+        qep_pack_bits(block + g * words, stored + g, groups, r->n, r->l->spec.bits);
+    st = qep_st_write_columns(r->e->writer, t, groups, t->shape[1] * 4,
+                              r->row0 * r->l->spec.bits / 8, words * 4, block);
+
+done:
+    qep_free(block);
+    qep_free(stored);
+    return st;
+}
+
+/* [n, G] scales -> columns of scales [G, rows] */
+static qep_status put_scales(const qep_rows *r)
+{
+    uint16_t *block = qep_alloc("export.rows", r->groups * r->n, sizeof *block);
+    qep_status st = qep_rows_scales(r, true, block);
+
+    if (st == QEP_OK)
+        st = qep_st_write_columns(r->e->writer, r->e->places[r->i].part[SCALES], r->groups,
+                                  r->l->rows * 2, r->row0 * 2, r->n * 2, block);
+    qep_free(block);
+    return st;
+}
+
+static qep_status put(const qep_rows *r)
+{
+    QEP_TRY(put_codes(r));
+    QEP_TRY(put_zeros(r));
+    QEP_TRY(put_scales(r));
+    if (r->row0 > 0)
+        return QEP_OK;
+    QEP_TRY(qep_rows_check_g_idx(r));
+    return qep_st_write(r->e->writer, r->e->places[r->i].part[G_IDX], 0, r->l->cols * 4,
+                        r->g_idx);
+}
+
+/* "+:^model\.layers\.0\.mlp\.down_proj$": matches this module alone. */
+static char *module_pattern(const char *sign, const char *module)
+{
+    size_t cap = 2 * strlen(module) + 8, at = 0;
+    char *text = qep_alloc("export.config", (int64_t)cap, 1);
+
+    at = (size_t)snprintf(text, cap, "%s:^", sign);
+    for (const char *p = module; *p; p++) {
+        if (*p == '.')
+            text[at++] = '\\';
+        text[at++] = *p;
+    }
+    text[at] = '$';
+    return text;
+}
+
+static void add_entry(qep_json *dynamic, const char *sign, const char *module, qep_json *value)
+{
+    char *key = module_pattern(sign, module);
+
+    qep_json_set(dynamic, key, value);
+    qep_free(key);
+}
+
+/* What differs from the common settings. */
+static qep_json *own_settings(const qep_settings *s, const qep_settings *common, int64_t cols)
+{
+    qep_json *o = qep_json_new_object();
+
+    if (s->bits != common->bits)
+        qep_json_set(o, "bits", qep_json_new_int(s->bits));
+    if (qep_settings_width(s, cols) != qep_settings_width(common, cols))
+        qep_json_set(o, "group_size", qep_json_new_int(s->group_size));
+    if (s->sym != common->sym)
+        qep_json_set(o, "sym", qep_json_new_bool(s->sym));
+    if (s->desc_act != common->desc_act)
+        qep_json_set(o, "desc_act", qep_json_new_bool(s->desc_act));
+    return o;
+}
+
+/* The first matching pattern holds, so what stays unquantized comes first. */
+static qep_json *dynamic_json(const qep_export_request *rq, const qep_settings *common)
+{
+    qep_json *dynamic = qep_json_new_object();
+
+    for (int64_t i = 0; i < rq->n_linears; i++)
+        if (!rq->linears[i].quantized && strcmp(rq->linears[i].module, "lm_head") != 0)
+            add_entry(dynamic, "-", rq->linears[i].module, qep_json_new_object());
+    for (int64_t i = 0; i < rq->n_linears; i++) {
+        const qep_export_linear *l = &rq->linears[i];
+        qep_settings s = qep_settings_of(l);
+
+        if (l->quantized && !qep_settings_same(&s, common, l->cols))
+            add_entry(dynamic, "+", l->module, own_settings(&s, common, l->cols));
+    }
+    return dynamic;
+}
+
+static bool uses_static_groups(const qep_export_request *rq)
+{
+    bool used = false;
+
+    for (int64_t i = 0; i < rq->n_linears; i++)
+        used = used || (rq->linears[i].quantized && rq->linears[i].spec.static_groups);
+    return used;
+}
+
+static qep_json *config(const qep_export_request *rq)
+{
+    qep_settings s = qep_settings_common(rq->linears, rq->n_linears);
+    qep_json *q = qep_json_new_object(), *dynamic = dynamic_json(rq, &s);
+
+    qep_json_set(q, "quant_method", qep_json_new_string("gptq"));
+    qep_json_set(q, "checkpoint_format", qep_json_new_string(rq->format));
+    qep_json_set(q, "format", qep_json_new_string(rq->format));
+    qep_json_set(q, "bits", qep_json_new_int(s.bits));
+    qep_json_set(q, "group_size", qep_json_new_int(s.group_size));
+    qep_json_set(q, "sym", qep_json_new_bool(s.sym));
+    qep_json_set(q, "desc_act", qep_json_new_bool(s.desc_act));
+    qep_json_set(q, "static_groups", qep_json_new_bool(uses_static_groups(rq)));
+    qep_json_set(q, "true_sequential", qep_json_new_bool(true));
+    qep_json_set(q, "damp_percent", qep_json_new_real(rq->damping));
+    qep_json_set(q, "lm_head", qep_json_new_bool(qep_head_quantized(rq)));
+    qep_json_set(q, "pack_dtype", qep_json_new_string("int32"));
+    if (qep_json_size(dynamic) > 0)
+        qep_json_set(q, "dynamic", dynamic);
+    else
+        qep_json_free(&dynamic);
+    return q;
+}
+
+const qep_format qep_format_gptq = {
+    .name = "gptq", .packed = true, .f16_bias = true, .fuses = true, .zero_min = 1, .check = check,
+    .parts = parts, .put = put, .config = config, .config_alone = true, .has_meta = true};
+
+const qep_format qep_format_gptq_v2 = {
+    .name = "gptq_v2", .packed = true, .f16_bias = true, .fuses = true, .zero_min = 0,
+    .check = check, .parts = parts, .put = put, .config = config, .config_alone = true,
+    .has_meta = true};
