@@ -40,6 +40,8 @@ void qep_dmat_set_diag(qep_dmat *m, int64_t i, double v);  /* by whoever owns ro
 void qep_dmat_diag_all(const qep_dmat *m, double *diag);
 /* Upper triangle from the lower one. Exact copy. Collective. */
 void qep_dmat_symmetrize_all(qep_dmat *m);
+/* out = src^T; same shape and spread, out != src. Exact copy. Collective. */
+void qep_dmat_transpose_all(qep_dmat *out, const qep_dmat *src);
 /* out[i][j] = src[perm[i]][perm[j]]; perm: permutation of 0..n-1, equal on all ranks; same shape and spread. Collective. */
 void qep_dmat_permute_all(qep_dmat *out, const qep_dmat *src, const int32_t *perm);
 /* In place: the lower triangle (diagonal included) becomes L with A = L L^T; the strict upper triangle becomes 0. *minor = 0, or the 1-based

@@ -63,6 +63,8 @@ typedef struct qep_qspec {
     qep_clip clip;
     int64_t block_size;   /* columns per lazy block, >= 1 */
     int zero_min;         /* smallest zero point that the output format can hold: 1 for gptq v1, else 0 */
+    bool free_range;      /* asymmetric: the weights' own range, with or without 0 in it (A-asym, the grid of AWQ's code) */
+    bool unit_grid;       /* the target is in code units already: scale 1, zero 0 */
     bool exact_scales;    /* scales stay f32 as in the published codes (compat = paper), no rounding to f16 */
 } qep_qspec;
 
@@ -120,6 +122,40 @@ void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double 
 /* Plain reference for tests: whole R [cols, cols] f64 row-major, f64 arithmetic, any number of rows, any group and block. */
 void qep_gptq_ref(const qep_qspec *s, const double *target, int64_t rows, int64_t cols, const int32_t *perm,
                   const double *R, uint8_t *codes, float *scales, uint8_t *zeros, int32_t *g_idx);
+
+/* --- AWQ (arXiv 2306.00978; methods.md 2.3) ----------------------------------------------------- */
+
+/* Candidates of the two searches: scales mean|x|^(k/20), k = 0 .. 19 (0: none); ranges (1 - i/20) max|w|, i = 0 .. 9 (0: all). */
+enum { QEP_AWQ_RATIOS = 20, QEP_AWQ_CLIPS = 10 };
+/* s_c = max(x_mean_c^(ratio/20), 1e-4) / sqrt(max s * min s). x_mean [cols] >= 0; scale [cols] > 0. */
+void qep_awq_scales(const double *x_mean, int64_t cols, int ratio, float *scale);
+float qep_awq_shrink(int candidate); /* 1 - candidate / 20 */
+/* e[QEP_STRIP, n] = Qz(clamp(W diag(s), +-shrink max|W diag(s)|)) diag(1/s) - W on columns [c0, c0 + n), whole groups; Qz: rounding to nearest on a grid of its own
+ * for each row and group, as the result will be stored. w [QEP_STRIP, cols]. */
+void qep_awq_error(const qep_qspec *s, const float *w, int64_t cols, const float *scale, float shrink, int64_t c0, int64_t n, float *e);
+/* sum[r * stride] += e_r[row0 .. row0 + rows) H' e_r^T for the QEP_STRIP rows of e [QEP_STRIP, n]; h: those rows of H', [rows, ldh] f32. */
+void qep_quadratic_add(const float *e, int64_t n, const float *h, int64_t ldh, int64_t row0, int64_t rows, double *sum, int64_t stride);
+/* limit[QEP_STRIP, G]: shrink max|w s| of the candidate with the smallest error, the widest in a tie; errors [QEP_AWQ_CLIPS, QEP_STRIP, G]. */
+void qep_awq_limits(const qep_qspec *s, const float *w, int64_t cols, const float *scale, const double *errors, float *limit);
+/* Codes of clamp(W diag(s), +-limit) rounded to nearest; limit [QEP_STRIP, G] or NULL. The result's value times 1/s_c stands for W. */
+void qep_awq_strip(const qep_qspec *s, const float *w, int64_t cols, const float *scale, const float *limit, qep_qstrip *out);
+
+/* --- incoherence (QuIP, arXiv 2307.13304, section 4; methods.md 2.4) -------------------------------- */
+
+/* Random orthogonal n x n matrix R = P (A kron B) P' from a seed: A [p, p] and B [n/p, n/p] Haar distributed, P and P' uniform permutations. The prime factors of n
+ * in rising order go to p and n/p in turn, as in QuIP's code. Never formed: applying it costs n (p + n/p) products per column. Equal on all ranks. */
+typedef struct qep_rotation qep_rotation;
+qep_rotation *qep_rotation_create(int64_t n, uint64_t seed);
+void qep_rotation_destroy(qep_rotation **r);
+int64_t qep_rotation_bytes(int64_t n);         /* "quantize.rotation" */
+int64_t qep_rotation_largest(int64_t n);       /* max(p, n / p): the side of the larger dense factor */
+/* x[n, QEP_STRIP] <- R x, or R^T x when transposed; scratch: the same size. Shapes depend on n only. */
+void qep_rotation_apply(const qep_rotation *r, bool transposed, double *x, double *scratch);
+/* D_c = (h_c / colsq_c)^(1/4), h_c = diag_c / max diag and colsq_c = sum_r W_rc^2 at least 1e-8 each (QuIP's rescaling). */
+void qep_quip_rescale(const double *diag, const double *colsq, int64_t cols, double *D);
+/* Weight -> code units, and back: clamp((w/s + 1) / 2 * maxq, 0, maxq); s (2 c / maxq - 1). s = 2.4 rms + 1e-16. n values in place. */
+void qep_quip_to_codes(float *w, int64_t n, double s, int bits);
+float qep_quip_value(int code, double s, int bits);
 
 /* --- packing (formats.md 3.2): little-endian bit stream ---------------------------------------- */
 

@@ -39,6 +39,13 @@ int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t max_tokens, int thr
  * Result: *H (full symmetric) and *C (NULL unless want_c), divided by total_tokens. QEP_E_NUMERIC when an input is not finite. */
 QEP_MUST_CHECK qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_dmat **H, qep_dmat **C);
 
+/* --- sums of columns, exact: the same bits for any split of the rows -------------------------------- */
+
+/* mean[d] = mean |xq| of each channel over all calibration tokens; H (from qep_stats_all of the same inputs) bounds the sums. One pass over the sequences. Collective. */
+void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t total_tokens, const qep_dmat *H, double *mean);
+/* out[d] = sum over all ranks of x^2 in each column; x [n_rows, d] mine, total_rows of all ranks (padding counts or not). Collective. */
+void qep_column_squares_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int64_t d, const float *x, double *out);
+
 /* --- damping, factor ------------------------------------------------------------------------- */
 
 typedef struct qep_ladder {

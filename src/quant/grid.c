@@ -24,13 +24,27 @@ int qep_grid_code(int bits, float w, float scale, int zero)
 
 /* --- the grid of one range ---------------------------------------------------------------- */
 
-/* Range of the weights; 0 is always inside, and hi > lo. */
+/* Range of the weights; 0 is always inside (unless free_range), and hi > lo. */
 typedef struct range {
     float lo, hi;
 } range;
 
+#define LEAST_RANGE 1e-5f
+
+static range own_range(const float *w, int64_t n)
+{
+    range r = {w[0], w[0]};
+    for (int64_t k = 1; k < n; k++) {
+        r.lo = w[k] < r.lo ? w[k] : r.lo;
+        r.hi = w[k] > r.hi ? w[k] : r.hi;
+    }
+    if (r.hi - r.lo < LEAST_RANGE) r.hi = r.lo + LEAST_RANGE;
+    return r;
+}
+
 static range find_range(const qep_qspec *s, const float *w, int64_t n)
 {
+    if (s->free_range) return own_range(w, n);
     range r = {0.0f, 0.0f};
     for (int64_t k = 0; k < n; k++) {
         r.lo = w[k] < r.lo ? w[k] : r.lo;
@@ -56,6 +70,7 @@ static void grid_of_range(const qep_qspec *s, range r, float *scale, float *zero
         return;
     }
     float z = rintf(-r.lo / *scale);
+    if (z < 0.0f) z = 0.0f; /* free_range without 0 inside */
     if (z < (float)s->zero_min) {
         /* The format has no such zero point: the smallest it has, and a scale that still reaches
          * hi. lo is within half a step of 0 (zero_min = 1), so it stays inside. */
@@ -171,6 +186,11 @@ static float error_weighted(candidate c, const float *w, const float *weight, in
 void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int64_t n, float *scale,
                    int *zero)
 {
+    if (s->unit_grid) {
+        *scale = 1.0f;
+        *zero = 0;
+        return;
+    }
     range r = find_range(s, w, n);
     candidate best = new_candidate(s, r);
     float best_error = INFINITY;

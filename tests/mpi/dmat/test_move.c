@@ -73,6 +73,20 @@ static void check_symmetrize(qep_dmat *m)
     assert_all(world, bad == 0);
 }
 
+static void check_transpose(qep_dmat *m)
+{
+    const int64_t n = qep_dmat_n(m);
+    qep_dmat *t = qep_dmat_create_all(world, "test.t", n, qep_dmat_block(m), qep_dmat_n_owners(m));
+    qep_dmat_transpose_all(t, m);
+    double *a = gathered(t);
+    int64_t bad = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++) bad += !(a[i * n + j] == lopsided(n, j, i));
+    qep_free(a);
+    qep_dmat_destroy_all(&t);
+    assert_all(world, bad == 0);
+}
+
 /* kind 0: identity, 1: reversal, 2: shuffled, 3: all rows of the first owner first (the most one-sided) */
 static void permutation(const qep_dmat *m, int kind, int32_t *perm)
 {
@@ -157,6 +171,7 @@ static void check_fetch(qep_dmat *m)
 
 static void test_spread(void **state) { (void)state; each_shape(check_spread); }
 static void test_symmetrize(void **state) { (void)state; each_shape(check_symmetrize); }
+static void test_transpose(void **state) { (void)state; each_shape(check_transpose); }
 static void test_permute(void **state) { (void)state; each_shape(check_permute); }
 static void test_fetch(void **state) { (void)state; each_shape(check_fetch); }
 
@@ -197,6 +212,7 @@ int main(int argc, char **argv)
     int64_t blocks = qep_mem_blocks();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spread), cmocka_unit_test(test_symmetrize), cmocka_unit_test(test_permute),
+        cmocka_unit_test(test_transpose),
         cmocka_unit_test(test_fetch),  cmocka_unit_test(test_empty),      cmocka_unit_test(test_rule),
         cmocka_unit_test_prestate(test_memory, &blocks)};
     int64_t failed = cmocka_run_group_tests(tests, NULL, NULL) != 0;

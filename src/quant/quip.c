@@ -1,0 +1,29 @@
+/* quant: QuIP's rescaling and its grid, one for a whole tensor (arXiv 2307.13304, algorithms 1 to
+ * 3; methods.md 2.4). SPDX-License-Identifier: Apache-2.0 */
+#include "quant_priv.h"
+
+#define LEAST 1e-8
+
+void qep_quip_rescale(const double *diag, const double *colsq, int64_t cols, double *D)
+{
+    double top = 0.0;
+    for (int64_t c = 0; c < cols; c++) top = fmax(top, diag[c]);
+    if (top == 0.0) top = 1.0;
+    for (int64_t c = 0; c < cols; c++)
+        D[c] = pow(fmax(diag[c] / top, LEAST) / fmax(colsq[c], LEAST), 0.25);
+}
+
+void qep_quip_to_codes(float *w, int64_t n, double s, int bits)
+{
+    const double top = qep_max_code(bits);
+    for (int64_t i = 0; i < n; i++) {
+        double c = ((double)w[i] / s + 1.0) / 2.0 * top;
+        c = c > 0.0 ? c : 0.0;
+        w[i] = (float)(c < top ? c : top);
+    }
+}
+
+float qep_quip_value(int code, double s, int bits)
+{
+    return (float)(s * (2.0 * code / qep_max_code(bits) - 1.0));
+}

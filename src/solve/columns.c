@@ -1,0 +1,73 @@
+/* Sums over rows and ranks for each column, in fixed point: exact, so the same bits for any split of the rows.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "qep/solve.h"
+#include <math.h>
+
+enum {
+    SUM_BITS = 61, /* sums in units stay below 2^SUM_BITS */
+    CHANNELS = 256 /* of one task */
+};
+
+/* unit[c]: units per 1, a power of two with bound[c] * unit[c] < 2^SUM_BITS; 0 for a column without values. */
+static void units_of(const double *bound, int64_t d, double *unit)
+{
+    for (int64_t c = 0; c < d; c++) {
+        int e = 0;
+        (void)frexp(bound[c], &e); /* bound < 2^e */
+        unit[c] = bound[c] > 0.0 ? ldexp(1.0, SUM_BITS - e) : 0.0;
+    }
+}
+
+/* sum[c] += |x| or x^2 of column c, each rounded to whole units. */
+static void add_rows(int64_t *sum, const float *x, int64_t rows, int64_t d, const double *unit, bool squares)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t c0 = 0; c0 < d; c0 += CHANNELS)
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t c = c0; c < qep_min_i64(c0 + CHANNELS, d); c++) {
+                const double v = fabs((double)x[r * d + c]);
+                sum[c] += llrint((squares ? v * v : v) * unit[c]);
+            }
+}
+
+static void deliver_all(qep_comm *c, int64_t *sum, int64_t d, const double *unit, double *out)
+{
+    qep_sum_i64_all(c, sum, d);
+    for (int64_t k = 0; k < d; k++) out[k] = unit[k] > 0.0 ? (double)sum[k] / unit[k] : 0.0;
+}
+
+void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t total_tokens, const qep_dmat *H, double *mean)
+{
+    const int64_t d = qep_dmat_n(H), n = src->n_seq > 0 ? src->max_tokens * d : 0;
+    double *bound = qep_alloc("stats.scale", 2 * d, sizeof *bound), *unit = bound + d;
+    int64_t *sum = qep_alloc("stats.scale", d, sizeof *sum);
+    float *x = qep_alloc("stats.tap", n, sizeof *x);
+    qep_dmat_diag_all(H, bound);
+    /* sum |x| <= N sqrt(mean x^2); twice that, for the rounding of H */
+    for (int64_t k = 0; k < d; k++) bound[k] = 2.0 * (double)total_tokens * sqrt(bound[k]);
+    units_of(bound, d, unit);
+    for (int64_t i = 0; i < src->n_seq; i++) {
+        src->get(src->ctx, i, x, NULL);
+        add_rows(sum, x, src->tokens(src->ctx, i), d, unit, false);
+    }
+    deliver_all(c, sum, d, unit, mean);
+    for (int64_t k = 0; k < d; k++) mean[k] /= (double)total_tokens;
+    qep_free(x);
+    qep_free(sum);
+    qep_free(bound);
+}
+
+void qep_column_squares_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int64_t d, const float *x, double *out)
+{
+    double *bound = qep_alloc("stats.scale", 2 * d, sizeof *bound), *unit = bound + d;
+    int64_t *sum = qep_alloc("stats.scale", d, sizeof *sum);
+    for (int64_t r = 0; r < n_rows; r++)
+        for (int64_t k = 0; k < d; k++) bound[k] = fmax(bound[k], fabs((double)x[r * d + k]));
+    qep_max_f64_all(c, bound, d);
+    for (int64_t k = 0; k < d; k++) bound[k] *= bound[k] * (double)total_rows;
+    units_of(bound, d, unit);
+    add_rows(sum, x, n_rows, d, unit, true);
+    deliver_all(c, sum, d, unit, out);
+    qep_free(sum);
+    qep_free(bound);
+}
