@@ -41,6 +41,7 @@ typedef struct qep_config {
     int64_t length;                         /* 0: auto (2048 for one-dimensional sources, the rows of [samples, length] arrays) */
     const char *selection;                  /* random | sequential */
     int64_t seed;
+    int64_t validation;                     /* held-out sequences */
     qep_linear_config linear;               /* [quantization] + [correction] */
     const char *compat;                     /* none | paper */
     bool lm_head;

@@ -27,15 +27,16 @@ int64_t qep_mt_randint(qep_mt19937 *r, int64_t a, int64_t b);  /* random.randint
 
 /* --- the sequences of a run ------------------------------------------------------------------------ */
 
-typedef enum qep_seq_kind { QEP_SEQ_CALIBRATION, QEP_SEQ_EVALUATION } qep_seq_kind;
+/* Calibration: the statistics H and C come from these. Validation: held out, for fitting and for held-out figures. Evaluation: perplexity and the like. */
+typedef enum qep_seq_kind { QEP_SEQ_CALIBRATION, QEP_SEQ_VALIDATION, QEP_SEQ_EVALUATION, QEP_N_SEQ_KINDS } qep_seq_kind;
+const char *qep_seq_kind_name(qep_seq_kind kind);
 typedef struct qep_seq {
     qep_seq_kind kind;
     int set;                   /* evaluation set number, or index of the calibration file */
     int64_t row, first, length; /* tokens [first, first + length) of row */
 } qep_seq;
 
-/* My share of the sequences of one kind: a contiguous run, balanced by tokens (each kind by itself, because calibration and
- * evaluation are separate phases of the work). */
+/* My share of the sequences of one kind: a contiguous run, balanced by tokens (each kind by itself, because they are separate phases of the work). */
 typedef struct qep_corpus_part {
     int64_t begin, count;      /* into seqs */
     int64_t token_begin;       /* tokens of this kind before my run */
@@ -44,19 +45,22 @@ typedef struct qep_corpus_part {
 } qep_corpus_part;
 
 typedef struct qep_corpus {
-    qep_seq *seqs; int64_t n;            /* calibration first, then evaluation set by set; equal on all ranks */
-    int64_t n_calibration;
-    int64_t calibration_tokens, tokens;  /* sums over all ranks; tokens: both kinds */
+    qep_seq *seqs; int64_t n;            /* in the order of the kinds, evaluation set by set; equal on all ranks */
+    int64_t count[QEP_N_SEQ_KINDS], kind_tokens[QEP_N_SEQ_KINDS]; /* by qep_seq_kind, all ranks */
+    int64_t tokens;                      /* of all kinds and ranks */
     int64_t max_length;
-    qep_corpus_part part[2];             /* by qep_seq_kind */
-    int32_t **ids;                       /* [part[0].count + part[1].count] -> my sequences' ids, calibration first */
+    qep_corpus_part part[QEP_N_SEQ_KINDS]; /* by qep_seq_kind */
+    int64_t n_mine;                      /* sum of part[].count */
+    int32_t **ids;                       /* [n_mine] -> my sequences' ids, kind by kind */
     uint64_t digest[2];                  /* over all ids and kinds, independent of the split */
     int64_t n_sets; char **set_names;    /* evaluation sets */
 } qep_corpus;
 
 /* Chooses windows and reads mine. Rules: rows of [samples, length] arrays: the first `samples` rows (sequential) or rows drawn without replacement (random; all rows
  * in file order when samples equals their number); one-dimensional: contiguous windows (sequential), or start = randint(0, n - length - 1) per sample
- * with Python's generator seeded by `seed` (random). Evaluation: contiguous windows of evaluation_length, the last partial one dropped. Several calibration files share the samples evenly (earlier
+ * with Python's generator seeded by `seed` (random). Validation: up to `validation` rows or windows that no calibration sequence touches; a file is cut into
+ * windows in what calibration leaves free, from the start of each gap; the first ones (sequential), or drawn without replacement by the same generator, which goes on
+ * behind all calibration draws (random); fewer, or none, when there are not so many. Evaluation: contiguous windows of evaluation_length, the last partial one dropped. Several calibration files share the samples evenly (earlier
  * files get one more). Too few rows or tokens: QEP_E_INPUT with what is there and which key to change. need_calibration = false: calibration may be absent.
  * Collective. */
 QEP_MUST_CHECK qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab, bool need_calibration, qep_corpus **out);

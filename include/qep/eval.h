@@ -22,7 +22,7 @@ int64_t qep_eval_bytes(const qep_arch *a, bool with_q); /* scratch, "eval.logits
 void qep_eval_sequence(const qep_head *h, const qep_arch *a, const int32_t *ids, int64_t T, const float *x_fp, const float *x_q,
                        qep_work *w, float *logits, qep_eval_figures *out);
 
-/* One value per sequence of the corpus, known to its owner (mine: my calibration sequences, then my evaluation sequences), summed in order of the sequences over those of a kind and set
+/* One value per sequence of the corpus, known to its owner (mine: my sequences, kind by kind), summed in order of the sequences over those of a kind and set
  * (set < 0: all sets). Same bits on every rank and for every number of ranks. Collective. */
 double qep_eval_ordered_sum_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, int set);
 

@@ -54,6 +54,11 @@ const qep_key qep_keys[] = {
          "random.randint says. sequential: from the start."},
     {"calibration", "seed", QEP_KEY_INT, AT(seed), .identity = true, .def = "0", RANGE(0, 9e18),
      .help = "Seed of the random selection."},
+    {"calibration", "validation", QEP_KEY_INT, AT(validation), .identity = true, .def = "16",
+     RANGE(0, 16777216),
+     .help = "Held-out sequences for fitting and for held-out figures, never in the statistics; "
+             "rows or windows of the same files that calibration leaves alone, fewer when there "
+             "are not so many."},
 
     {"quantization", "method", QEP_KEY_CHOICE, LIN(method), .def = "gptq", .methods = true,
      .in_override = "method", .help = "How the weights are rounded."},

@@ -43,32 +43,42 @@ void qep_corpus_share(const qep_corpus *k, qep_seq_kind kind, int64_t ranks, int
                       qep_corpus_part *out)
 {
     QEP_REQUIRE(ranks > 0 && rank >= 0 && rank < ranks);
-    const bool calibration = kind == QEP_SEQ_CALIBRATION;
-    const int64_t first = calibration ? 0 : k->n_calibration,
-                  end = calibration ? k->n_calibration : k->n;
-    const int64_t total = calibration ? k->calibration_tokens : k->tokens - k->calibration_tokens;
-    int64_t behind;
+    const int64_t total = k->kind_tokens[kind];
+    int64_t behind, first = 0;
+    for (int i = 0; i < (int)kind; i++) first += k->count[i];
+    const int64_t end = first + k->count[kind];
     *out = (qep_corpus_part){.total_tokens = total};
     out->begin = run_begin(k, first, end, total, ranks, rank, &out->token_begin);
     out->count = run_begin(k, first, end, total, ranks, rank + 1, &behind) - out->begin;
     out->tokens = behind - out->token_begin;
 }
 
+const char *qep_seq_kind_name(qep_seq_kind kind)
+{
+    static const char *const names[QEP_N_SEQ_KINDS] = {"calibration", "validation", "evaluation"};
+    return names[kind];
+}
+
 /* Number in seqs of my i-th sequence. */
 static int64_t number_of(const qep_corpus *k, int64_t i)
 {
-    return i < k->part[0].count ? k->part[0].begin + i : k->part[1].begin + i - k->part[0].count;
+    int kind = 0;
+    for (; i >= k->part[kind].count; kind++) i -= k->part[kind].count;
+    return k->part[kind].begin + i;
 }
 
 /* Takes my shares of the list; room for their ids in one piece. */
 static void take_shares(qep_corpus *k, int64_t ranks, int64_t rank)
 {
-    for (int kind = 0; kind < 2; kind++)
+    int64_t tokens = 0;
+    for (int kind = 0; kind < QEP_N_SEQ_KINDS; kind++) {
         qep_corpus_share(k, (qep_seq_kind)kind, ranks, rank, &k->part[kind]);
-    k->ids = qep_alloc("data.ids", k->part[0].count + k->part[1].count, sizeof *k->ids);
-    const int64_t tokens = k->part[0].tokens + k->part[1].tokens;
+        k->n_mine += k->part[kind].count;
+        tokens += k->part[kind].tokens;
+    }
+    k->ids = qep_alloc("data.ids", k->n_mine, sizeof *k->ids);
     int32_t *slab = tokens ? qep_alloc("data.ids", tokens, sizeof *slab) : NULL;
-    for (int64_t i = 0; i < k->part[0].count + k->part[1].count; i++) {
+    for (int64_t i = 0; i < k->n_mine; i++) {
         k->ids[i] = slab;
         slab += k->seqs[number_of(k, i)].length;
     }
@@ -77,9 +87,9 @@ static void take_shares(qep_corpus *k, int64_t ranks, int64_t rank)
 static qep_status read_shares(qep_corpus *k, int64_t vocab, const files *calibration,
                               const files *evaluation)
 {
-    for (int64_t i = 0; i < k->part[0].count + k->part[1].count; i++) {
+    for (int64_t i = 0; i < k->n_mine; i++) {
         const qep_seq *q = &k->seqs[number_of(k, i)];
-        qep_source *s = (q->kind == QEP_SEQ_CALIBRATION ? calibration : evaluation)->s[q->set];
+        qep_source *s = (q->kind == QEP_SEQ_EVALUATION ? evaluation : calibration)->s[q->set];
         QEP_TRY(qep_source_read(s, q->row, q->first, q->length, vocab, k->ids[i]));
     }
     return QEP_OK;
@@ -88,7 +98,7 @@ static qep_status read_shares(qep_corpus *k, int64_t vocab, const files *calibra
 /* The sum over sequences of a hash of number, kind, set and ids: the same for every split. */
 static void add_digest(qep_comm *c, qep_corpus *k)
 {
-    for (int64_t i = 0; i < k->part[0].count + k->part[1].count; i++) {
+    for (int64_t i = 0; i < k->n_mine; i++) {
         const int64_t number = number_of(k, i);
         const qep_seq *q = &k->seqs[number];
         const int64_t place[4] = {number, (int64_t)q->kind, q->set, q->length};
@@ -140,7 +150,7 @@ void qep_corpus_destroy(qep_corpus **kp)
 {
     qep_corpus *k = *kp;
     if (!k) return;
-    if (k->part[0].count + k->part[1].count > 0) qep_free(k->ids[0]); /* the piece that holds all */
+    if (k->n_mine > 0) qep_free(k->ids[0]); /* the piece that holds all */
     qep_free(k->ids);
     for (int64_t i = 0; i < k->n_sets; i++) qep_free(k->set_names[i]);
     qep_free(k->set_names);

@@ -22,10 +22,17 @@ QEP_MUST_CHECK qep_status qep_npy_open(const char *path, int fd, qep_npy *out);
 QEP_MUST_CHECK qep_status qep_npy_read(const char *path, int fd, const qep_npy *a, int64_t first,
                                        int64_t n, int64_t *dst);
 
-/* Lists the sequences of every calibration file and evaluation set: seqs, n, n_calibration,
+/* Lists the sequences of every calibration file and evaluation set: seqs, n, counts, tokens,
  * max_length. sources: one per file. */
 QEP_MUST_CHECK qep_status qep_corpus_plan(const qep_config *cfg, qep_source *const *calibration,
                                           qep_source *const *evaluation, qep_corpus *out);
+void qep_corpus_add(qep_corpus *k, qep_seq s);
+/* Tokens of a calibration sequence of this file. */
+int64_t qep_calibration_length(const qep_config *cfg, const qep_source *s);
+/* Adds the held-out sequences; the calibration sequences are there. r: the generator behind their
+ * draws. */
+void qep_corpus_hold_out(const qep_config *cfg, qep_source *const *sources, qep_mt19937 *r,
+                         qep_corpus *k);
 const char *qep_source_path(const qep_source *s);
 
 #endif

@@ -7,13 +7,13 @@
 
 enum { default_length = 2048 };
 
-static void add(qep_corpus *k, qep_seq s, int64_t *cap)
+/* The list has room for a power of two of sequences. */
+void qep_corpus_add(qep_corpus *k, qep_seq s)
 {
-    if (k->n == *cap) {
-        *cap = 2 * *cap + 64;
-        k->seqs = qep_realloc(k->seqs, "data.sequences", *cap, sizeof *k->seqs);
-    }
+    if ((k->n & (k->n - 1)) == 0)
+        k->seqs = qep_realloc(k->seqs, "data.sequences", qep_max_i64(1, 2 * k->n), sizeof *k->seqs);
     k->seqs[k->n++] = s;
+    k->count[s.kind]++;
     k->max_length = qep_max_i64(k->max_length, s.length);
 }
 
@@ -27,7 +27,7 @@ typedef struct share {
     bool random;
 } share;
 
-static int64_t calibration_length(const qep_config *cfg, const qep_source *s)
+int64_t qep_calibration_length(const qep_config *cfg, const qep_source *s)
 {
     if (cfg->length > 0) return cfg->length;
     return qep_source_is_rows(s) ? qep_source_length(s) : default_length;
@@ -46,7 +46,7 @@ static qep_status too_short(const share *h, const char *what)
 
 /* Rows drawn without replacement, in file order: row i is taken with probability (still wanted) /
  * (still there) (Knuth, The Art of Computer Programming 2, algorithm S). */
-static qep_status take_rows(const share *h, qep_mt19937 *r, qep_corpus *k, int64_t *cap)
+static qep_status take_rows(const share *h, qep_mt19937 *r, qep_corpus *k)
 {
     int64_t rows = qep_source_rows(h->source), want = h->samples;
     if (h->length > qep_source_length(h->source) || h->length < 1)
@@ -54,7 +54,7 @@ static qep_status take_rows(const share *h, qep_mt19937 *r, qep_corpus *k, int64
     if (want > rows) return too_short(h, "it has fewer rows than samples are wanted");
     for (int64_t i = 0; i < rows && want > 0; i++) {
         if (h->random && qep_mt_randint(r, 0, rows - i - 1) >= want) continue;
-        add(k, (qep_seq){QEP_SEQ_CALIBRATION, h->file, i, 0, h->length}, cap);
+        qep_corpus_add(k, (qep_seq){QEP_SEQ_CALIBRATION, h->file, i, 0, h->length});
         want--;
     }
     return QEP_OK;
@@ -62,7 +62,7 @@ static qep_status take_rows(const share *h, qep_mt19937 *r, qep_corpus *k, int64
 
 /* start = random.randint(0, n - length - 1), as the published codes draw (methods.md 4): they never
  * reach the last token. */
-static qep_status take_windows(const share *h, qep_mt19937 *r, qep_corpus *k, int64_t *cap)
+static qep_status take_windows(const share *h, qep_mt19937 *r, qep_corpus *k)
 {
     int64_t n = qep_source_length(h->source), need;
     if (!h->random && (!qep_mul_i64(h->samples, h->length, &need) || need > n)) {
@@ -72,13 +72,12 @@ static qep_status take_windows(const share *h, qep_mt19937 *r, qep_corpus *k, in
         return too_short(h, "a random window needs one token more than its length");
     for (int64_t i = 0; i < h->samples; i++) {
         int64_t first = h->random ? qep_mt_randint(r, 0, n - h->length - 1) : i * h->length;
-        add(k, (qep_seq){QEP_SEQ_CALIBRATION, h->file, 0, first, h->length}, cap);
+        qep_corpus_add(k, (qep_seq){QEP_SEQ_CALIBRATION, h->file, 0, first, h->length});
     }
     return QEP_OK;
 }
 
-static qep_status plan_calibration(const qep_config *cfg, qep_source *const *sources, qep_corpus *k,
-                                   int64_t *cap)
+static qep_status plan_calibration(const qep_config *cfg, qep_source *const *sources, qep_corpus *k)
 {
     const int64_t files = cfg->n_calibration_data;
     qep_mt19937 r;
@@ -92,12 +91,13 @@ static qep_status plan_calibration(const qep_config *cfg, qep_source *const *sou
     }
     for (int64_t i = 0; i < files; i++) {
         int64_t begin;
-        share h = {sources[i], qep_int(i), 0, calibration_length(cfg, sources[i]),
+        share h = {sources[i], qep_int(i), 0, qep_calibration_length(cfg, sources[i]),
                    strcmp(cfg->selection, "random") == 0};
         qep_partition(cfg->samples, files, i, &begin, &h.samples);
-        QEP_TRY(qep_source_is_rows(sources[i]) ? take_rows(&h, &r, k, cap)
-                                               : take_windows(&h, &r, k, cap));
+        QEP_TRY(qep_source_is_rows(sources[i]) ? take_rows(&h, &r, k)
+                                               : take_windows(&h, &r, k));
     }
+    qep_corpus_hold_out(cfg, sources, &r, k);
     return QEP_OK;
 }
 
@@ -114,7 +114,7 @@ static int64_t evaluation_length(const qep_config *cfg, const qep_source *s, int
 }
 
 static qep_status plan_set(const qep_config *cfg, const qep_source *s, int64_t set,
-                           int64_t calibration, qep_corpus *k, int64_t *cap)
+                           int64_t calibration, qep_corpus *k)
 {
     const int64_t length = evaluation_length(cfg, s, calibration), before = k->n;
     const int64_t per_row = length >= 2 ? qep_source_length(s) / length : 0;
@@ -122,7 +122,7 @@ static qep_status plan_set(const qep_config *cfg, const qep_source *s, int64_t s
         cfg->evaluation_tokens > 0 ? cfg->evaluation_tokens / qep_max_i64(length, 1) : INT64_MAX;
     for (int64_t row = 0; row < qep_source_rows(s); row++) {
         for (int64_t i = 0; i < per_row && k->n - before < limit; i++) {
-            add(k, (qep_seq){QEP_SEQ_EVALUATION, qep_int(set), row, i * length, length}, cap);
+            qep_corpus_add(k, (qep_seq){QEP_SEQ_EVALUATION, qep_int(set), row, i * length, length});
         }
     }
     if (k->n > before) return QEP_OK;
@@ -137,17 +137,15 @@ static qep_status plan_set(const qep_config *cfg, const qep_source *s, int64_t s
 qep_status qep_corpus_plan(const qep_config *cfg, qep_source *const *calibration,
                            qep_source *const *evaluation, qep_corpus *k)
 {
-    int64_t cap = 0;
-    if (cfg->n_calibration_data > 0) QEP_TRY(plan_calibration(cfg, calibration, k, &cap));
-    k->n_calibration = k->n;
+    if (cfg->n_calibration_data > 0) QEP_TRY(plan_calibration(cfg, calibration, k));
     const int64_t length = k->max_length;
     for (int64_t i = 0; i < cfg->n_evaluation; i++)
-        QEP_TRY(plan_set(cfg, evaluation[i], i, length, k, &cap));
+        QEP_TRY(plan_set(cfg, evaluation[i], i, length, k));
     for (int64_t i = 0; i < k->n; i++) {
         int64_t *sum = &k->tokens;
         if (!qep_add_i64(*sum, k->seqs[i].length, sum))
             return qep_fail(QEP_E_CONFIG, "more tokens than 64 bits can count");
-        if (i < k->n_calibration) k->calibration_tokens = k->tokens;
+        k->kind_tokens[k->seqs[i].kind] += k->seqs[i].length;
     }
     return QEP_OK;
 }

@@ -6,7 +6,7 @@ double qep_eval_ordered_sum_all(qep_comm *c, const qep_corpus *corpus, const dou
 {
     double *all = qep_alloc("eval.ordered", corpus->n, sizeof *all);
     int64_t at = 0;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < QEP_N_SEQ_KINDS; k++)
         for (int64_t i = 0; i < corpus->part[k].count; i++) all[corpus->part[k].begin + i] = mine[at++];
     qep_sum_f64_all(c, all, corpus->n); /* one rank's value plus zeros: exact */
     double sum = 0;

@@ -27,7 +27,7 @@ static float *act_at(const qep_run *r, float *act, int g, int64_t i)
     return act + r->seq_offset[i] * cols;
 }
 
-/* Input of group g for my calibration sequence i in both streams. */
+/* Input of group g for my calibration or validation sequence i in both streams. */
 static void group_input(qep_run *r, int g, int64_t i, const float **in_fp, const float **in_q)
 {
     int64_t T = r->seq_tokens[i];
@@ -76,11 +76,11 @@ static void sink_share_all(void *ctx, int member, const int64_t *begin, const in
     qep_block_share_all(c->r->block, (qep_role)(c->r->model->arch.group_first[c->g] + member), begin, count);
 }
 
-/* Pushes my calibration sequences through the linears of group g; per sequence error sums into diff, ref [members][n_mine]. */
-static void advance_calibration(qep_run *r, int g, double *diff, double *ref)
+/* Pushes my calibration and validation sequences through the linears of group g; per sequence error sums into diff, ref [members][n_mine]. */
+static void advance_grouped(qep_run *r, int g, double *diff, double *ref)
 {
     int n = r->model->arch.group_count[g];
-    for (int64_t i = 0; i < r->n_calibration; i++) {
+    for (int64_t i = 0; i < r->n_grouped; i++) {
         qep_out_error err[QEP_MAX_MEMBERS] = {{0}};
         const float *fp, *q;
         float *act_fp = NULL, *act_q = NULL;
@@ -115,7 +115,7 @@ static qep_status run_group_all(qep_run *r, int64_t b, int g)
     double *diff = qep_alloc("run.errors", n * r->n_mine, sizeof *diff);
     double *ref = qep_alloc("run.errors", n * r->n_mine, sizeof *ref);
     double sum_diff[QEP_MAX_MEMBERS], sum_ref[QEP_MAX_MEMBERS];
-    if (r->quantizes) advance_calibration(r, g, diff, ref);
+    if (r->quantizes) advance_grouped(r, g, diff, ref);
     r->seconds[QEP_PHASE_FORWARD] += qep_now_s() - t0;
     for (int m = 0; m < n; m++) {
         sum_diff[m] = qep_eval_ordered_sum_all(r->comm, r->corpus, diff + m * r->n_mine, QEP_SEQ_CALIBRATION, -1);
@@ -130,7 +130,7 @@ static qep_status run_group_all(qep_run *r, int64_t b, int g)
 /* A whole block on my evaluation sequences. */
 static void advance_evaluation(qep_run *r)
 {
-    for (int64_t i = r->n_calibration; i < r->n_mine; i++) {
+    for (int64_t i = r->n_grouped; i < r->n_mine; i++) {
         float *x_fp = stream_at(r, r->x_fp, i), *x_q = stream_at(r, r->x_q, i);
         int64_t T = r->seq_tokens[i];
         for (int g = 0; g < QEP_N_GROUPS; g += 2) {
@@ -151,8 +151,8 @@ static void measure_growth_all(qep_run *r, int64_t b)
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < r->n_mine; i++)
         qep_eval_distance(stream_at(r, r->x_fp, i), stream_at(r, r->x_q, i), r->seq_tokens[i] * d, &diff[i], &ref[i]);
-    for (int kind = 0; kind < 2; kind++) {
-        double *out = r->growth + (b * 2 + kind) * 2;
+    for (int kind = 0; kind < QEP_N_SEQ_KINDS; kind++) {
+        double *out = r->growth + (b * QEP_N_SEQ_KINDS + kind) * 2;
         out[0] = qep_eval_ordered_sum_all(r->comm, r->corpus, diff, (qep_seq_kind)kind, -1);
         out[1] = qep_eval_ordered_sum_all(r->comm, r->corpus, ref, (qep_seq_kind)kind, -1);
     }

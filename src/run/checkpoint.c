@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const char *const kind_names[2] = {"calibration", "evaluation"};
+enum { MAX_SLABS = 2 * QEP_N_SEQ_KINDS };
 
 /* One stream of one kind of sequences: where my rows lie. */
 typedef struct slab {
@@ -13,20 +13,21 @@ typedef struct slab {
     float *data;
 } slab;
 
-/* Up to four slabs; empty kinds and absent streams are left out. */
+/* Up to MAX_SLABS; empty kinds and absent streams are left out. */
 static int list_slabs(const qep_run *r, slab *out)
 {
     int n = 0;
-    int64_t d = r->model->arch.hidden;
-    for (int kind = 0; kind < 2; kind++) {
+    int64_t d = r->model->arch.hidden, first = 0, next = 0;
+    for (int kind = 0; kind < QEP_N_SEQ_KINDS; kind++) {
         const qep_corpus_part *p = &r->corpus->part[kind];
-        int64_t first = kind == 0 ? 0 : r->seq_offset[r->n_calibration];
+        first = next;
+        next += p->tokens;
         if (p->total_tokens == 0) continue;
         for (int s = 0; s < 2; s++) {
             float *x = s == 0 ? r->x_fp : r->x_q;
             if (!x) continue;
             slab *b = &out[n++];
-            snprintf(b->name, sizeof b->name, "%s.%s", kind_names[kind], s == 0 ? "fp" : "q");
+            snprintf(b->name, sizeof b->name, "%s.%s", qep_seq_kind_name((qep_seq_kind)kind), s == 0 ? "fp" : "q");
             b->rows = p->total_tokens;
             b->row0 = p->token_begin;
             b->n = p->tokens;
@@ -38,7 +39,7 @@ static int list_slabs(const qep_run *r, slab *out)
 
 static qep_status put_all(qep_run *r, qep_store *s, const uint64_t digest[2])
 {
-    slab slabs[4];
+    slab slabs[MAX_SLABS];
     int n = list_slabs(r, slabs);
     char *state = qep_run_state_text(r, digest);
     qep_status st;
@@ -74,7 +75,7 @@ done:
 /* Reads one file. *differs: it is sound but belongs to another run. */
 static qep_status load_all(qep_run *r, const char *path, bool *differs)
 {
-    slab slabs[4];
+    slab slabs[MAX_SLABS];
     int n = list_slabs(r, slabs);
     qep_store *s = NULL;
     char *identity = NULL, *state = NULL;

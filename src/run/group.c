@@ -22,7 +22,7 @@ static qep_status statistics_all(qep_run *r, const int64_t *members, int n, cons
     int64_t d = r->linears[members[0]].cols, block = r->cfg->solver_block;
     qep_stats_plan plan = {.d = d,
                            .compute = r->compute,
-                           .total_tokens = r->corpus->calibration_tokens,
+                           .total_tokens = r->corpus->kind_tokens[QEP_SEQ_CALIBRATION],
                            .want_c = want_c,
                            .panel = qep_run_panel(r, d, want_c, r->keep_act),
                            .block = block,

@@ -89,7 +89,7 @@ static void evaluate_all(head_ctx *c, float *logits)
     qep_run *r = c->r;
     int64_t d = r->model->arch.hidden;
     qep_eval_figures *mine = qep_alloc("run.errors", r->n_mine, sizeof *mine);
-    for (int64_t i = r->n_calibration; i < r->n_mine; i++) {
+    for (int64_t i = r->n_grouped; i < r->n_mine; i++) {
         int64_t at = r->seq_offset[i] * d;
         qep_eval_sequence(c->head, &r->model->arch, r->corpus->ids[i], r->seq_tokens[i], r->x_fp + at, r->x_q ? r->x_q + at : NULL,
                           r->work, logits, &mine[i]);

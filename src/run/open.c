@@ -40,11 +40,12 @@ static void index_sequences(qep_run *r)
 {
     const qep_corpus *c = r->corpus;
     r->n_calibration = c->part[QEP_SEQ_CALIBRATION].count;
-    r->n_mine = r->n_calibration + c->part[QEP_SEQ_EVALUATION].count;
+    r->n_grouped = r->n_calibration + c->part[QEP_SEQ_VALIDATION].count;
+    r->n_mine = c->n_mine;
     r->seq_tokens = qep_alloc("run.sequences", r->n_mine + 1, sizeof *r->seq_tokens);
     r->seq_offset = qep_alloc("run.sequences", r->n_mine + 1, sizeof *r->seq_offset);
     int64_t at = 0;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < QEP_N_SEQ_KINDS; k++)
         for (int64_t i = 0; i < c->part[k].count; i++) {
             r->seq_tokens[at] = c->seqs[c->part[k].begin + i].length;
             r->seq_offset[at + 1] = r->seq_offset[at] + r->seq_tokens[at];
@@ -84,7 +85,7 @@ qep_status qep_run_open_all(qep_run *r)
     QEP_TRY(qep_corpus_open_all(r->comm, r->cfg, r->model->arch.vocab, needs_calibration(r), &r->corpus));
     index_sequences(r);
     warn_of_length(r);
-    r->growth = qep_alloc("run.records", r->model->arch.n_blocks * 4, sizeof *r->growth);
+    r->growth = qep_alloc("run.records", r->model->arch.n_blocks * QEP_N_SEQ_KINDS * 2, sizeof *r->growth);
     r->figures = qep_alloc("run.records", r->corpus->n_sets, sizeof *r->figures);
     r->checkpoint = qep_strf("run.checkpoint", "%s.h5", r->cfg->checkpoint_path);
     r->stop = (qep_stop){.start_s = r->start_s, .walltime_s = r->cfg->walltime_s,

@@ -149,11 +149,13 @@ static void log_task(const qep_run *r)
     qep_info("model %s: %s, %lld blocks, hidden %lld, ffn %lld, %lld heads (%lld kv), vocabulary %lld", r->model->path, a->family,
              (long long)a->n_blocks, (long long)a->hidden, (long long)a->inter, (long long)a->n_heads, (long long)a->n_kv_heads,
              (long long)a->vocab);
-    qep_info("tokens: %lld calibration sequences, %lld tokens; %lld evaluation sequences in %lld sets", (long long)r->corpus->n_calibration,
-             (long long)r->corpus->calibration_tokens, (long long)(r->corpus->n - r->corpus->n_calibration), (long long)r->corpus->n_sets);
+    const qep_corpus *c = r->corpus;
+    qep_info("tokens: %lld calibration sequences, %lld tokens; %lld validation sequences, %lld tokens; %lld evaluation sequences in %lld sets",
+             (long long)c->count[QEP_SEQ_CALIBRATION], (long long)c->kind_tokens[QEP_SEQ_CALIBRATION], (long long)c->count[QEP_SEQ_VALIDATION],
+             (long long)c->kind_tokens[QEP_SEQ_VALIDATION], (long long)c->count[QEP_SEQ_EVALUATION], (long long)c->n_sets);
     log_kinds(r);
     if (r->output) qep_export_describe(r->output);
-    int64_t n = r->corpus->n_calibration;
+    int64_t n = c->count[QEP_SEQ_CALIBRATION];
     if (n > 0 && n < qep_size(r->comm))
         qep_warn("%lld calibration sequences for %d ranks: %lld ranks have none and help only with rows and matrices; use fewer ranks "
                  "with more threads", (long long)n, qep_size(r->comm), (long long)(qep_size(r->comm) - n));

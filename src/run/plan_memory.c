@@ -36,8 +36,8 @@ static int64_t tokens_of(const qep_run *r, qep_seq_kind kind, int rank)
 static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
 {
     const qep_arch *a = &r->model->arch;
-    int64_t calibration = tokens_of(r, QEP_SEQ_CALIBRATION, rank), f = (int64_t)sizeof(float);
-    int64_t tokens = calibration + tokens_of(r, QEP_SEQ_EVALUATION, rank);
+    int64_t grouped = tokens_of(r, QEP_SEQ_CALIBRATION, rank) + tokens_of(r, QEP_SEQ_VALIDATION, rank), f = (int64_t)sizeof(float);
+    int64_t tokens = grouped + tokens_of(r, QEP_SEQ_EVALUATION, rank);
     int64_t act0 = qep_group_act_cols(a, 0), widest = qep_max_i64(act0, qep_group_act_cols(a, 2));
     int64_t streams = r->quantizes ? 2 : 1, longest = r->corpus->max_length, fp, q, window = 64;
     add(t, "streams.fp", tokens * a->hidden * f, QEP_STAGE_ALL, false);
@@ -46,7 +46,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     if (r->quantizes) {
         add(t, "export.copy", QEP_EXPORT_COPY_BYTES, QEP_STAGE_COPY, false);
         add(t, "streams.q", tokens * a->hidden * f, QEP_STAGE_ALL, false);
-        add(t, "streams.act", 2 * calibration * (keep_act ? widest : act0) * f, QEP_STAGE_ALL, false);
+        add(t, "streams.act", 2 * grouped * (keep_act ? widest : act0) * f, QEP_STAGE_ALL, false);
     }
     if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1)) { /* first of its node */
         qep_block_bytes(a, r->compute, &fp, &q);
@@ -103,7 +103,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     if (!want_h) return;
     int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
     int64_t matrix = qep_dmat_local_bytes(d, block, owners, rank);
-    qep_stats_plan sp = {.d = d, .compute = r->compute, .total_tokens = qep_max_i64(1, r->corpus->calibration_tokens),
+    qep_stats_plan sp = {.d = d, .compute = r->compute, .total_tokens = qep_max_i64(1, r->corpus->kind_tokens[QEP_SEQ_CALIBRATION]),
                          .want_c = want_c, .panel = qep_run_panel(r, d, want_c, keep_act), .block = block, .n_owners = owners};
     add(t, "solve.h", matrix, QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);

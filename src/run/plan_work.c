@@ -63,11 +63,12 @@ static double forward_flops(const qep_arch *a, double tokens, double T)
 void qep_plan_work_all(qep_run *r, qep_work_plan *p)
 {
     const qep_arch *a = &r->model->arch;
-    double tokens = (double)r->corpus->calibration_tokens, evaluation = (double)r->corpus->tokens - tokens;
+    const int64_t *n = r->corpus->kind_tokens;
+    double tokens = (double)n[QEP_SEQ_CALIBRATION], evaluation = (double)n[QEP_SEQ_EVALUATION];
     *p = (qep_work_plan){0};
     double T = r->corpus->n > 0 ? (double)r->corpus->tokens / (double)r->corpus->n : 0;
     double streams = r->quantizes ? 2 : 1;
-    p->forward = streams * forward_flops(a, (r->quantizes ? tokens : 0) + evaluation, T);
+    p->forward = streams * forward_flops(a, (r->quantizes ? tokens + (double)n[QEP_SEQ_VALIDATION] : 0) + evaluation, T);
     p->evaluation = streams * evaluation * 2 * (double)a->vocab * (double)a->hidden;
     for (int64_t b = 0; b < a->n_blocks && r->quantizes; b++)
         for (int g = 0; g < QEP_N_GROUPS; g++) {

@@ -13,7 +13,7 @@ static void set_errors(qep_run *r, int64_t i, double diff, double ref)
 {
     qep_record *rec = &r->records[i];
     const qep_export_linear *l = &r->linears[i];
-    double tokens = (double)r->corpus->calibration_tokens;
+    double tokens = (double)r->corpus->kind_tokens[QEP_SEQ_CALIBRATION];
     bool plain = l->spec.method == &qep_method_rtn && l->spec.clip == QEP_CLIP_NONE && !qep_layer_corrects(&r->linear_cfg[i]);
     rec->error_after = ref > 0 ? diff / ref : unknown;
     rec->error_before = plain ? rec->error_after : unknown;
@@ -62,7 +62,7 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     const qep_linear_config *c = &r->linear_cfg[i];
     bool q = qep_layer_corrects(c);
     fprintf(f, "%s,%s%s,%d,%lld,%lld,%lld,%lld", l->module, q ? "qep+" : "", c->method, l->spec.bits, (long long)l->spec.group_size,
-            (long long)l->rows, (long long)l->cols, (long long)r->corpus->calibration_tokens);
+            (long long)l->rows, (long long)l->cols, (long long)r->corpus->kind_tokens[QEP_SEQ_CALIBRATION]);
     put_number(f, 6, rec->layer.alpha);
     put_number(f, 6, rec->layer.correction_damping);
     put_number(f, 6, rec->layer.damping);

@@ -51,18 +51,17 @@ static qep_json *evaluation_json(const qep_run *r)
 /* Relative squared distance of the residual streams after each block. */
 static qep_json *growth_json(const qep_run *r)
 {
-    static const char *const kinds[2] = {"calibration", "evaluation"};
     qep_json *o = qep_json_new_object(), *blocks = qep_json_new_array();
     for (int64_t b = 0; b < r->model->arch.n_blocks; b++) qep_json_append(blocks, qep_json_new_int(b));
     qep_json_set(o, "blocks", blocks);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < QEP_N_SEQ_KINDS; k++) {
         if (r->corpus->part[k].total_tokens == 0) continue;
         qep_json *v = qep_json_new_array();
         for (int64_t b = 0; b < r->model->arch.n_blocks; b++) {
-            const double *g = r->growth + (b * 2 + k) * 2;
+            const double *g = r->growth + (b * QEP_N_SEQ_KINDS + k) * 2;
             qep_json_append(v, qep_json_new_real(g[0] / g[1]));
         }
-        qep_json_set(o, kinds[k], v);
+        qep_json_set(o, qep_seq_kind_name((qep_seq_kind)k), v);
     }
     return o;
 }

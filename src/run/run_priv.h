@@ -75,11 +75,12 @@ typedef struct qep_run {
     double expected_s;              /* the plan's estimate */
     int64_t planned_peak;           /* bytes of this rank */
 
-    /* my sequences: calibration first, then evaluation */
-    int64_t n_mine, n_calibration;
+    /* my sequences: calibration, validation, evaluation. The first two kinds go through a block group by group, their activations are kept between groups;
+     * evaluation sequences go through it at its end. */
+    int64_t n_mine, n_calibration, n_grouped; /* n_grouped: calibration and validation */
     int64_t *seq_tokens, *seq_offset; /* [n_mine]; offset in tokens into the streams */
     float *x_fp, *x_q;              /* [my tokens, hidden] residual streams; x_q NULL without quantization */
-    float *act_fp, *act_q;          /* [my calibration tokens, act columns]: produced by groups 0 and 2 */
+    float *act_fp, *act_q;          /* [my calibration and validation tokens, act columns]: produced by groups 0 and 2 */
     float *in_fp, *in_q;            /* [max tokens, widest group]: one sequence's group input */
     float *one_fp, *one_q;          /* [max tokens, act columns]: one sequence's act (evaluation; recomputation) */
     qep_block *block;
@@ -91,7 +92,7 @@ typedef struct qep_run {
     uint64_t digest[2];             /* my rows' sums of this job; the checkpoint holds the total */
     uint64_t digest_base[2];        /* total of earlier jobs (on every rank) */
     qep_record *records;            /* [n_linears] */
-    double *growth;                 /* [n_blocks][2 kinds][2]: sum |x - xq|^2, sum |x|^2 */
+    double *growth;                 /* [n_blocks][QEP_N_SEQ_KINDS][2]: sum |x - xq|^2, sum |x|^2 */
     qep_eval_figures *figures;      /* [n_sets] after evaluation */
     double seconds[QEP_N_PHASES];   /* mine, this job */
     double seconds_before;          /* wall seconds of earlier jobs */

@@ -9,6 +9,12 @@
 
 static const double unknown = (double)NAN;
 
+/* Entries of growth for `blocks` blocks. */
+static int64_t growth_size(int64_t blocks)
+{
+    return blocks * QEP_N_SEQ_KINDS * 2;
+}
+
 static qep_json *hex(uint64_t v)
 {
     char text[20];
@@ -42,7 +48,7 @@ char *qep_run_state_text(const qep_run *r, const uint64_t digest[2])
     qep_json_set(o, "seconds", qep_json_new_real(r->seconds_before + qep_now_s() - r->start_s));
     qep_json_set(o, "machine", qep_json_new_string(qep_linalg_describe()));
     qep_json_set(o, "version", qep_json_new_string(qep_version));
-    for (int64_t i = 0; i < r->next_block * 4; i++) qep_json_append(growth, qep_json_new_real(r->growth[i]));
+    for (int64_t i = 0; i < growth_size(r->next_block); i++) qep_json_append(growth, qep_json_new_real(r->growth[i]));
     for (int64_t i = 0; i < r->n_linears; i++)
         qep_json_append(records, r->records[i].done ? record_json(&r->records[i]) : qep_json_new_null());
     qep_json_set(o, "growth", growth);
@@ -88,7 +94,7 @@ qep_status qep_run_state_parse(qep_run *r, const char *text)
     const qep_json *records = qep_json_get(o, "records"), *growth = qep_json_get(o, "growth");
     int64_t next = qep_json_int(qep_json_get(o, "next_block"));
     qep_status st = QEP_OK;
-    if (qep_json_size(records) != r->n_linears || next < 0 || next > r->model->arch.n_blocks || qep_json_size(growth) != next * 4) {
+    if (qep_json_size(records) != r->n_linears || next < 0 || next > r->model->arch.n_blocks || qep_json_size(growth) != growth_size(next)) {
         st = qep_fail(QEP_E_CHECKPOINT, "%s: its record of progress does not fit this model", r->checkpoint);
         goto done;
     }
@@ -96,7 +102,7 @@ qep_status qep_run_state_parse(qep_run *r, const char *text)
     r->digest_base[0] = read_hex(o, "digest0");
     r->digest_base[1] = read_hex(o, "digest1");
     r->seconds_before = number(o, "seconds");
-    for (int64_t i = 0; i < next * 4; i++) r->growth[i] = qep_json_real(qep_json_at(growth, i));
+    for (int64_t i = 0; i < growth_size(next); i++) r->growth[i] = qep_json_real(qep_json_at(growth, i));
     for (int64_t i = 0; i < r->n_linears; i++) {
         const qep_json *rec = qep_json_at(records, i);
         if (qep_json_type(rec) == QEP_JSON_OBJECT) read_record(rec, &r->records[i]);

@@ -20,7 +20,7 @@ void qep_run_start_streams_all(qep_run *r)
 {
     const qep_arch *a = &r->model->arch;
     int64_t tokens = r->seq_offset[r->n_mine], longest = r->corpus->max_length;
-    int64_t kept = r->seq_offset[r->n_calibration] * kept_act(r);
+    int64_t kept = r->seq_offset[r->n_grouped] * kept_act(r);
     r->x_fp = qep_alloc("streams.fp", tokens * a->hidden, sizeof *r->x_fp);
     r->in_fp = qep_alloc("run.sequence", longest * a->hidden, sizeof *r->in_fp);
     r->one_fp = qep_alloc("run.sequence", longest * widest_act(a), sizeof *r->one_fp);

@@ -4,7 +4,7 @@
 . tests/run/lib.sh
 
 forge model "$work/m" blocks=2 shards=2
-forge npy "$work/c.npy" i4 8x32 160
+forge npy "$work/c.npy" i4 10x32 160
 forge npy "$work/e.npy" u2 300 160
 mkdir "$work/there"
 cd "$work" || exit 1
@@ -86,7 +86,7 @@ is evaluation.val.tokens 279
 is error_growth.blocks.1 1
 for key in version command config peak_bytes bits_per_weight evaluation.val.perplexity_original evaluation.val.perplexity_quantized \
     evaluation.val.kl_divergence seconds.forward.min seconds.forward.mean seconds.forward.max seconds.checkpoint.max \
-    error_growth.calibration.1; do
+    error_growth.calibration.1 error_growth.validation.1 error_growth.evaluation.1; do
     check "summary.json has $key" [ -n "$(value "$key")" ]
 done
 check 'summary.json: the digest is 32 hexadecimal digits' [ "$(value digest | tr 0-9a-f '[0*]')" = 00000000000000000000000000000000 ]

@@ -12,7 +12,7 @@ path = out
 overwrite = yes
 [calibration]
 data = $PWD/tests/data/quickstart_tokens/calibration.npy
-samples = 64
+samples = 48
 [quantization]
 bits = 3
 group_size = 32

@@ -5,7 +5,7 @@
 LIMIT=60
 
 forge model "$work/m" blocks=5
-forge npy "$work/c.npy" i4 8x32 160
+forge npy "$work/c.npy" i4 10x32 160
 forge npy "$work/e.npy" u2 300 160
 cd "$work" || exit 1
 cat >case.ini <<'INI'
@@ -25,6 +25,8 @@ INI
 run 1 case.ini --set output.path=good
 [ "$code" = 0 ] || bail_out "the undisturbed run ended with $code"
 good=$(digest good)
+growth() { json "$1/summary.json" | grep ^error_growth; } # of all three kinds of sequences
+good_growth=$(growth good)
 [ ${#good} = 32 ] || bail_out "no digest in summary.json"
 
 # --- parts of the cases ------------------------------------------------------------------------
@@ -73,6 +75,8 @@ same() {
         not_ok "$text: exit code $code"
     elif [ "$(digest out)" != "$good" ]; then
         not_ok "$text: another digest: $(digest out), not $good"
+    elif [ "$(growth out)" != "$good_growth" ]; then
+        not_ok "$text: another growth of the error"
     elif ! no_leftovers out; then
         not_ok "$text: files are left behind"
     else

@@ -3,7 +3,7 @@
 
 enum { vocab = 1000 };
 
-/* A configuration of the keys `rest` whose relative paths start in the test's directory. */
+/* A configuration of the keys `rest` whose relative paths start in the test's directory; no held-out sequences unless it asks for them. */
 static qep_config *configure(const char *rest)
 {
     qep_config *cfg;
@@ -12,7 +12,8 @@ static qep_config *configure(const char *rest)
                           "rtn\n[correction]\nmethod = none\n%s",
                           rest);
     char *source = qep_path_join(dir, "run.ini");
-    assert_ok(qep_config_parse(text, source, NULL, 0, &cfg));
+    const char *none = "calibration.validation=0";
+    assert_ok(qep_config_parse(text, source, &none, strstr(rest, "validation =") ? 0 : 1, &cfg));
     qep_free(text);
     qep_free(source);
     return cfg;
@@ -61,7 +62,7 @@ static void check_ids(const qep_corpus *k, int (*file_of)(const qep_seq *), int6
 {
     int64_t *have = qep_alloc("test", k->n, sizeof *have), i = 0;
     bool right = true;
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < QEP_N_SEQ_KINDS; kind++) {
         const qep_corpus_part *p = &k->part[kind];
         int64_t tokens = 0, before = 0;
         for (int64_t j = 0; j < p->count; j++, i++) {
@@ -73,8 +74,8 @@ static void check_ids(const qep_corpus *k, int (*file_of)(const qep_seq *), int6
             for (int64_t t = 0; t < q->length; t++)
                 right = right && k->ids[i][t] == token(file_of(q), q->row * width + q->first + t);
         }
-        for (int64_t j = kind ? k->n_calibration : 0; j < p->begin; j++)
-            before += k->seqs[j].length;
+        for (int64_t j = 0; j < p->begin; j++)
+            if ((int)k->seqs[j].kind == kind) before += k->seqs[j].length;
         right = right && tokens == p->tokens && before == p->token_begin;
     }
     qep_sum_i64_all(world, have, k->n);
@@ -97,7 +98,7 @@ static int all_rows(const qep_seq *q)
 
 static int by_kind(const qep_seq *q)
 {
-    return q->kind == QEP_SEQ_CALIBRATION ? 0 : 1 - q->set;
+    return q->kind == QEP_SEQ_EVALUATION ? 1 - q->set : 0;
 }
 
 static void sequential_windows(void **state)
@@ -106,8 +107,8 @@ static void sequential_windows(void **state)
     qep_corpus *k = open_corpus(
         "[calibration]\ndata = line.npy\nsamples = 7\nlength = 100\nselection = sequential\n");
     assert_int_equal(k->n, 7);
-    assert_int_equal(k->n_calibration, 7);
-    assert_int_equal(k->calibration_tokens, 700);
+    assert_int_equal(k->count[QEP_SEQ_CALIBRATION], 7);
+    assert_int_equal(k->kind_tokens[QEP_SEQ_CALIBRATION], 700);
     assert_int_equal(k->tokens, 700);
     assert_int_equal(k->max_length, 100);
     assert_int_equal(k->n_sets, 0);
@@ -187,9 +188,9 @@ static void evaluation_sets(void **state)
     assert_string_equal(k->set_names[1], "l");
     /* as calibration: 4 tokens; one window in each row of 6, at most 7 windows in 30 tokens */
     assert_int_equal(k->n, 3 + 7 + 7);
-    assert_int_equal(k->n_calibration, 3);
+    assert_int_equal(k->count[QEP_SEQ_CALIBRATION], 3);
     assert_int_equal(k->tokens, 4 * 17);
-    assert_int_equal(k->calibration_tokens, 12);
+    assert_int_equal(k->kind_tokens[QEP_SEQ_CALIBRATION], 12);
     for (int i = 0; i < 7; i++) {
         assert_int_equal(k->seqs[3 + i].row, i);
         assert_int_equal(k->seqs[3 + i].set, 0);
@@ -201,7 +202,7 @@ static void evaluation_sets(void **state)
     k = open_corpus(
         "[evaluation]\ndata = l:line.npy\nlength = 99\n"); /* the last partial window is dropped */
     assert_int_equal(k->n, 7);
-    assert_int_equal(k->n_calibration, 0);
+    assert_int_equal(k->count[QEP_SEQ_CALIBRATION], 0);
     qep_corpus_destroy(&k);
     k = open_corpus("[calibration]\ndata = line.npy\nsamples = 3\nlength = 100\n[evaluation]\ndata "
                     "= r:rows.npy\n"); /* rows are shorter */
@@ -210,7 +211,112 @@ static void evaluation_sets(void **state)
     qep_corpus_destroy(&k);
     k = open_corpus("");
     assert_int_equal(k->n, 0);
-    assert_int_equal(k->part[0].count + k->part[1].count, 0);
+    assert_int_equal(k->n_mine, 0);
+    qep_corpus_destroy(&k);
+}
+
+/* Held-out sequences by the rule of data.h, the long way: a mark per place, then a look at every place. places: rows or tokens of the file, span: places of a sequence.
+ * The generator goes on where the calibration draws ended. */
+static void check_held_out(const qep_corpus *k, bool rows, bool random, int64_t places, int64_t span,
+                           int64_t want, qep_mt19937 *r)
+{
+    bool used[700] = {false};
+    int64_t slots[700], there = 0, taken = 0;
+    const int64_t n = k->count[QEP_SEQ_CALIBRATION];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t t = 0; t < span; t++)
+            used[(rows ? k->seqs[i].row : k->seqs[i].first) + t] = true;
+    for (int64_t p = 0; p + span <= places; p++) {
+        bool is_free = true;
+        for (int64_t t = 0; t < span; t++) is_free = is_free && !used[p + t];
+        if (!is_free) continue;
+        slots[there++] = p;
+        p += span - 1;
+    }
+    want = want < there ? want : there;
+    assert_int_equal(k->count[QEP_SEQ_VALIDATION], want);
+    for (int64_t i = 0; i < there && taken < want; i++) {
+        if (random && qep_mt_randint(r, 0, there - i - 1) >= want - taken) continue;
+        const qep_seq *q = &k->seqs[n + taken++];
+        assert_int_equal(q->kind, QEP_SEQ_VALIDATION);
+        assert_int_equal(rows ? q->row : q->first, slots[i]);
+        assert_int_equal(rows ? q->first : q->row, 0);
+        assert_int_equal(q->length, k->seqs[0].length);
+    }
+}
+
+static void held_out_windows(void **state)
+{
+    (void)state;
+    static const int lengths[] = {1, 7, 10, 50, 99}, samples[] = {1, 3, 20};
+    int64_t held = 0;
+    for (int random = 0; random < 2; random++)
+        for (int l = 0; l < 5; l++)
+            for (int s = 0; s < 3; s++)
+                for (int seed = 0; seed < 3; seed++) {
+                    if (!random && lengths[l] * samples[s] > 700) continue;
+                    char text[200];
+                    snprintf(text, sizeof text,
+                             "[calibration]\ndata = line.npy\nsamples = %d\nlength = %d\nseed = "
+                             "%d\nselection = %s\n",
+                             samples[s], lengths[l], seed, random ? "random" : "sequential");
+                    qep_corpus *without = open_corpus(text);
+                    strcat(text, "validation = 16\n");
+                    qep_corpus *k = open_corpus(text);
+                    assert_int_equal(k->count[QEP_SEQ_CALIBRATION], samples[s]);
+                    assert_memory_equal(k->seqs, without->seqs,
+                                        (size_t)samples[s] * sizeof *k->seqs);
+                    qep_mt19937 r;
+                    qep_mt_seed(&r, (uint64_t)seed);
+                    for (int i = 0; i < samples[s]; i++)
+                        (void)qep_mt_randint(&r, 0, 700 - lengths[l] - 1);
+                    check_held_out(k, false, random, 700, lengths[l], 16, &r);
+                    held += k->count[QEP_SEQ_VALIDATION];
+                    check_ids(k, all_line, 0);
+                    qep_corpus_destroy(&without);
+                    qep_corpus_destroy(&k);
+                }
+    assert_true(held > 200);
+}
+
+static void held_out_rows(void **state)
+{
+    (void)state;
+    for (int random = 0; random < 2; random++)
+        for (int samples = 1; samples <= 10; samples++) {
+            char text[200];
+            snprintf(text, sizeof text,
+                     "[calibration]\ndata = rows.npy\nsamples = %d\nvalidation = 4\nseed = "
+                     "5\nselection = %s\n",
+                     samples, random ? "random" : "sequential");
+            qep_corpus *k = open_corpus(text);
+            qep_mt19937 r;
+            qep_mt_seed(&r, 5);
+            for (int i = 0; random && i <= k->seqs[samples - 1].row; i++)
+                (void)qep_mt_randint(&r, 0, 10 - i - 1);
+            check_held_out(k, true, random, 10, 1, 4, &r);
+            assert_int_equal(k->count[QEP_SEQ_VALIDATION], samples > 6 ? 10 - samples : 4);
+            check_ids(k, all_rows, 6);
+            qep_corpus_destroy(&k);
+        }
+}
+
+/* Files share the held-out sequences; evaluation sets come behind them. */
+static void held_out_files(void **state)
+{
+    (void)state;
+    static const int set[] = {0, 0, 1, 0, 0, 1, 1, 0};
+    qep_corpus *k = open_corpus("[calibration]\ndata = line.npy, rows.npy\nsamples = 3\nvalidation = "
+                                "4\nlength = 6\n[evaluation]\ndata = l:line.npy\ntokens = 6\n");
+    assert_int_equal(k->n, 8);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(k->seqs[i].set, set[i]);
+        assert_int_equal(k->seqs[i].kind, i < 3   ? QEP_SEQ_CALIBRATION
+                                          : i < 7 ? QEP_SEQ_VALIDATION
+                                                  : QEP_SEQ_EVALUATION);
+    }
+    assert_int_equal(k->kind_tokens[QEP_SEQ_VALIDATION], 24);
+    assert_int_equal(k->tokens, 48);
     qep_corpus_destroy(&k);
 }
 
@@ -229,6 +335,8 @@ static void digest(void **state)
         "l:line.npy\nlength = 11\n",
         "[calibration]\ndata = line.npy\nsamples = 8\nlength = 10\n[evaluation]\ndata = "
         "l:line.npy\nlength = 10\n",
+        "[calibration]\ndata = line.npy\nsamples = 7\nvalidation = 1\nlength = "
+        "10\n[evaluation]\ndata = l:line.npy\nlength = 10\n",
     };
     assert_memory_equal(k->digest, same->digest, sizeof k->digest);
     assert_true(k->digest[0] != k->digest[1]);
@@ -237,8 +345,8 @@ static void digest(void **state)
         assert_true(o->digest[0] != k->digest[0] && o->digest[1] != k->digest[1]);
         qep_corpus_destroy(&o);
     }
-    if (k->digest[0] != UINT64_C(0x467ca908b6ca7c6d) ||
-        k->digest[1] != UINT64_C(0xe5535fab577dd90a)) {
+    if (k->digest[0] != UINT64_C(0xb8c3af9d9937553f) ||
+        k->digest[1] != UINT64_C(0x986d402e1798b2b8)) {
         fail_msg("digest 0x%llx 0x%llx on %d ranks", (unsigned long long)k->digest[0],
                  (unsigned long long)k->digest[1], qep_size(world));
     }
@@ -253,21 +361,22 @@ static void shares(void **state)
     qep_seq seqs[40];
     for (int n = 0; n <= 40; n++) {
         for (int equal = 0; equal < 2; equal++) {
-            qep_corpus k = {.seqs = seqs, .n = n, .n_calibration = n / 3};
-            int64_t longest[2] = {0, 0};
+            qep_corpus k = {.seqs = seqs, .n = n};
+            int64_t longest[QEP_N_SEQ_KINDS] = {0};
             for (int i = 0; i < n; i++) {
-                seqs[i] = (qep_seq){i < n / 3 ? QEP_SEQ_CALIBRATION : QEP_SEQ_EVALUATION, 0, 0, 0,
-                                    equal ? 5 : 1 + i * i % 17};
-                int kind = i >= n / 3;
+                const qep_seq_kind kind = i < n / 3       ? QEP_SEQ_CALIBRATION
+                                          : i < 2 * n / 3 ? QEP_SEQ_VALIDATION
+                                                          : QEP_SEQ_EVALUATION;
+                seqs[i] = (qep_seq){kind, 0, 0, 0, equal ? 5 : 1 + i * i % 17};
                 longest[kind] = qep_max_i64(longest[kind], seqs[i].length);
-                k.tokens += seqs[i].length;
-                if (!kind) k.calibration_tokens += seqs[i].length;
+                k.count[kind]++;
+                k.kind_tokens[kind] += seqs[i].length;
             }
-            for (int kind = 0; kind < 2; kind++) {
-                const int64_t many = kind ? n - n / 3 : n / 3,
-                              total = kind ? k.tokens - k.calibration_tokens : k.calibration_tokens;
+            int64_t first = 0;
+            for (int kind = 0; kind < QEP_N_SEQ_KINDS; kind++) {
+                const int64_t many = k.count[kind], total = k.kind_tokens[kind];
                 for (int ranks = 1; ranks <= 45; ranks++) {
-                    int64_t at = kind ? n / 3 : 0, tokens = 0;
+                    int64_t at = first, tokens = 0;
                     for (int r = 0; r < ranks; r++) {
                         qep_corpus_part p;
                         qep_corpus_share(&k, (qep_seq_kind)kind, ranks, r, &p);
@@ -281,9 +390,10 @@ static void shares(void **state)
                         if (equal)
                             assert_true(p.count == many / ranks || p.count == many / ranks + 1);
                     }
-                    assert_int_equal(at, (kind ? n / 3 : 0) + many);
+                    assert_int_equal(at, first + many);
                     assert_int_equal(tokens, total);
                 }
+                first += many;
             }
         }
     }
@@ -361,6 +471,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(rows),
     cmocka_unit_test(several_files),
     cmocka_unit_test(evaluation_sets),
+    cmocka_unit_test(held_out_windows),
+    cmocka_unit_test(held_out_rows),
+    cmocka_unit_test(held_out_files),
     cmocka_unit_test(digest),
     cmocka_unit_test(shares),
     cmocka_unit_test(refused),
