@@ -84,6 +84,9 @@ void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int6
 int qep_grid_code(int bits, float w, float scale, int zero);
 /* scale * (code - zero), exact in f32 (11-bit scale times 9-bit integer). */
 static inline float qep_grid_value(int code, float scale, int zero) { return scale * (float)(code - zero); }
+/* Values [n, cols] of n rows: codes [n, cols], scales and zeros [n, groups], g_idx [cols] = group of each column. */
+void qep_grid_values(int64_t n, int64_t cols, int64_t groups, const uint8_t *codes, const float *scales, const uint8_t *zeros,
+                     const int32_t *g_idx, float *values);
 
 /* --- one strip ----------------------------------------------------------------------------- */
 

@@ -83,10 +83,9 @@ struct qep_export {
 bool qep_ends_with(const char *s, const char *tail);
 /* name == module + suffix */
 bool qep_is_part(const char *name, const char *module, const char *suffix);
-/* Tensor `module + suffix` of the planned layout, of an open set; NULL when absent. */
+/* Tensor `module + suffix` of the planned layout; NULL when absent. */
 const qep_st_tensor *qep_planned_part(const qep_st_layout *l, const char *module,
                                       const char *suffix);
-const qep_st_tensor *qep_stored_part(const qep_st_set *s, const char *module, const char *suffix);
 /* The seven linears of a block, in the order in which linears are numbered. */
 enum { QEP_BLOCK_LINEARS = 7 };
 extern const char *const qep_block_linears[QEP_BLOCK_LINEARS];
@@ -183,28 +182,5 @@ qep_status qep_set_aside(const qep_export *e, const qep_side *side);
 qep_status qep_put_back_old(const qep_export *e);
 /* The new output is complete. */
 qep_status qep_remove_old(const qep_export *e);
-
-/* --- stored.c, readback.c --------------------------------------------------------------------- */
-
-typedef struct qep_stored_config {
-    char *path;
-    qep_json *root;
-    const qep_json *quantization; /* NULL: dense */
-    const qep_json *dynamic;      /* NULL: none */
-    qep_settings base;
-    bool lm_head, tied;
-    int64_t n_blocks;
-} qep_stored_config;
-
-/* config.json of a finished output from its text. QEP_E_INPUT. */
-qep_status qep_stored_parse(const char *path, const char *text, int64_t bytes,
-                            qep_stored_config *out);
-void qep_stored_free(qep_stored_config *c);
-/* Settings of one module, its "dynamic" entry included; *quantized false for "-:" entries. */
-qep_status qep_stored_settings(const qep_stored_config *c, const char *module, qep_settings *s,
-                               bool *quantized);
-/* Checks one packed linear; adds the digest of rows [part of parts) to digest. Local. */
-qep_status qep_stored_linear(const qep_st_set *files, const char *module, const qep_settings *s,
-                             int64_t linear, int part, int parts, uint64_t digest[2]);
 
 #endif

@@ -31,12 +31,3 @@ const qep_st_tensor *qep_planned_part(const qep_st_layout *l, const char *module
     qep_free(name);
     return t;
 }
-
-const qep_st_tensor *qep_stored_part(const qep_st_set *s, const char *module, const char *suffix)
-{
-    char *name = qep_strf("export.name", "%s%s", module, suffix);
-    const qep_st_tensor *t = qep_st_find(s, name);
-
-    qep_free(name);
-    return t;
-}

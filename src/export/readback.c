@@ -2,56 +2,117 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "export_priv.h"
 
+#include "qep/packed.h"
+
 #define CHUNK_VALUES (INT64_C(1) << 20)
+
+enum { ROWS_AT_ONCE = 256 };
 
 typedef struct readback {
     int rank, size;
     qep_st_set *files;
-    qep_stored_config config;
+    char *config_path;
+    qep_json *config;
+    qep_packed *packed; /* NULL: dense */
+    bool tied;
+    int64_t n_blocks;
     uint64_t digest[2];
     int64_t n_linears;
 } readback;
 
+/* The object of some rows of a packed linear. */
+typedef struct object {
+    uint8_t *codes, *zeros;
+    float *scales;
+    int32_t *g_idx;
+} object;
+
+static void object_make(const qep_packed_linear *l, object *o)
+{
+    int64_t n = qep_min_i64(ROWS_AT_ONCE, l->rows);
+
+    o->codes = qep_alloc("export.check", n * l->cols, 1);
+    o->zeros = qep_alloc("export.check", n * l->groups, 1);
+    o->scales = qep_alloc("export.check", n * l->groups, sizeof *o->scales);
+    o->g_idx = qep_alloc("export.check", l->cols, sizeof *o->g_idx);
+}
+
+static void object_free(object *o)
+{
+    qep_free(o->g_idx);
+    qep_free(o->scales);
+    qep_free(o->zeros);
+    qep_free(o->codes);
+}
+
+/* The digest of my rows of linear number `linear`, in units of 32 as they are packed. */
+static qep_status digest_linear(readback *b, int64_t linear, const qep_packed_linear *l)
+{
+    object o;
+    qep_status st;
+    int64_t first, units, end;
+
+    object_make(l, &o);
+    qep_partition(qep_ceil_div(l->rows, 32), b->size, b->rank, &first, &units);
+    end = qep_min_i64((first + units) * 32, l->rows);
+    QEP_GO(st, qep_packed_groups(b->packed, l, o.g_idx));
+    for (int64_t row = first * 32; row < end; row += ROWS_AT_ONCE) {
+        int64_t n = qep_min_i64(ROWS_AT_ONCE, end - row);
+
+        QEP_GO(st, qep_packed_read(b->packed, l, row, n, o.codes, o.scales, o.zeros));
+        for (int64_t r = 0; r < n; r++)
+            qep_digest_row(b->digest, linear, row + r, o.codes + r * l->cols,
+                           o.scales + r * l->groups, o.zeros + r * l->groups, o.g_idx, l->cols,
+                           l->groups);
+    }
+
+done:
+    object_free(&o);
+    return st;
+}
+
 /* Module number `linear` in the order of qep_export_check_all: block by block, lm_head last. */
 static char *module_name(const readback *b, int64_t linear)
 {
-    if (linear == b->config.n_blocks * QEP_BLOCK_LINEARS)
+    if (linear == b->n_blocks * QEP_BLOCK_LINEARS)
         return qep_strdup("export.name", "lm_head");
     return qep_strf("export.name", "model.layers.%lld.%s", (long long)(linear / QEP_BLOCK_LINEARS),
                     qep_block_linears[linear % QEP_BLOCK_LINEARS]);
 }
 
+static bool has_weight(const readback *b, const char *module)
+{
+    char *name = qep_strf("export.name", "%s.weight", module);
+    bool yes = qep_st_find(b->files, name) != NULL;
+
+    qep_free(name);
+    return yes;
+}
+
 static qep_status check_linear(readback *b, int64_t linear, const char *module)
 {
-    qep_settings s;
-    bool quantized, head = linear == b->config.n_blocks * QEP_BLOCK_LINEARS;
-    const qep_st_tensor *packed = qep_stored_part(b->files, module, ".qweight");
-    const qep_st_tensor *weight = qep_stored_part(b->files, module, ".weight");
+    bool head = linear == b->n_blocks * QEP_BLOCK_LINEARS;
+    const qep_packed_linear *packed = qep_packed_find(b->packed, module);
 
-    QEP_TRY(qep_stored_settings(&b->config, module, &s, &quantized));
-    if (quantized != (packed != NULL))
-        return qep_fail(QEP_E_INPUT, "%s says that %s is %s, but there is %s %s.qweight",
-                        b->config.path, module, quantized ? "quantized" : "not quantized",
-                        packed ? "a" : "no", module);
-    if (packed && weight)
-        return qep_fail(QEP_E_INPUT, "%s: there are both %s.weight and %s.qweight",
-                        qep_st_file(b->files, weight->shard), module, module);
-    if (!packed && !weight && !head)
-        return qep_fail(QEP_E_INPUT, "%s: no weight of %s among its files", b->config.path, module);
-    if (packed && head && b->config.tied)
+    if (!packed && qep_packed_expects(b->packed, module))
+        return qep_fail(QEP_E_INPUT, "%s says that %s is quantized, but there is no packed weight "
+                        "of it", b->config_path, module);
+    if (!packed && !has_weight(b, module) && !head)
+        return qep_fail(QEP_E_INPUT, "%s: no weight of %s among its files", b->config_path, module);
+    if (packed && head && b->tied)
         return qep_fail(QEP_E_INPUT, "%s: tie_word_embeddings is true, but lm_head is quantized",
-                        b->config.path);
+                        b->config_path);
     if (!packed)
         return QEP_OK;
     b->n_linears++;
-    return qep_stored_linear(b->files, module, &s, linear, b->rank, b->size, b->digest);
+    return digest_linear(b, linear, packed);
 }
 
 static qep_status check_linears(readback *b)
 {
-    int64_t packed = 0;
+    int64_t strange;
 
-    for (int64_t i = 0; i <= b->config.n_blocks * QEP_BLOCK_LINEARS; i++) {
+    for (int64_t i = 0; i <= b->n_blocks * QEP_BLOCK_LINEARS; i++) {
         char *module = module_name(b, i);
         qep_status st = check_linear(b, i, module);
 
@@ -59,11 +120,10 @@ static qep_status check_linears(readback *b)
         if (st != QEP_OK)
             return st;
     }
-    for (int64_t i = 0; i < qep_st_count(b->files); i++)
-        packed += qep_ends_with(qep_st_at(b->files, i)->name, ".qweight");
-    if (packed != b->n_linears)
+    strange = qep_packed_count(b->packed) - b->n_linears;
+    if (strange != 0)
         return qep_fail(QEP_E_INPUT, "%s: %lld packed linears belong to no block of the model",
-                        b->config.path, (long long)(packed - b->n_linears));
+                        b->config_path, (long long)strange);
     return QEP_OK;
 }
 
@@ -83,8 +143,10 @@ static qep_status check_floats(const readback *b, const qep_st_tensor *t, float 
 /* Floats that are not checked with their packed linear. */
 static bool is_plain(const readback *b, const qep_st_tensor *t)
 {
-    return qep_dtype_is_float(t->dtype) &&
-           !(b->config.quantization && qep_ends_with(t->name, ".scales"));
+    for (int64_t i = 0; i < qep_packed_count(b->packed); i++)
+        if (qep_packed_at(b->packed, i)->scales_at == t)
+            return false;
+    return qep_dtype_is_float(t->dtype);
 }
 
 static qep_status check_tensors(const readback *b)
@@ -107,33 +169,45 @@ static qep_status check_tensors(const readback *b)
     return st;
 }
 
+static qep_status parse(readback *b, const char *dir, const char *text, int64_t bytes)
+{
+    const qep_json *blocks;
+
+    QEP_TRY(qep_json_parse(text, bytes, b->config_path, QEP_E_INPUT, &b->config));
+    blocks = qep_json_get(b->config, "num_hidden_layers");
+    b->n_blocks = blocks ? qep_json_int(blocks) : 0;
+    if (!blocks || qep_json_type(blocks) != QEP_JSON_INT || b->n_blocks < 0)
+        return qep_fail(QEP_E_INPUT, "%s: \"num_hidden_layers\" is missing or not a number",
+                        b->config_path);
+    b->tied = qep_json_bool(qep_json_get(b->config, "tie_word_embeddings"));
+    QEP_TRY(qep_st_open_dir(dir, &b->files));
+    return qep_packed_open(b->config, b->config_path, b->files, &b->packed);
+}
+
 /* Root reads config.json, all parse the same bytes; every rank opens the weight files. */
 static qep_status open_all(qep_comm *c, const char *dir, readback *b)
 {
-    char *path = qep_path_join(dir, QEP_CONFIG_NAME), *text = NULL;
+    char *text = NULL;
     int64_t bytes = 0;
     qep_status st = QEP_OK;
 
+    b->config_path = qep_path_join(dir, QEP_CONFIG_NAME);
     if (b->rank == 0)
-        st = qep_file_read(path, INT64_C(1) << 26, QEP_E_INPUT, &text, &bytes);
+        st = qep_file_read(b->config_path, INT64_C(1) << 26, QEP_E_INPUT, &text, &bytes);
     if (st != QEP_OK)
         qep_context(st, "%s holds no finished model (a run that is not finished goes on with its own command)", dir);
     QEP_GO(st, qep_agree_all(c, st));
     qep_bcast_text_all(c, 0, &text, &bytes);
-    st = qep_stored_parse(path, text, bytes, &b->config);
-    if (st == QEP_OK)
-        st = qep_st_open_dir(dir, &b->files);
-    st = qep_agree_all(c, st);
+    st = qep_agree_all(c, parse(b, dir, text, bytes));
 
 done:
     qep_free(text);
-    qep_free(path);
     return st;
 }
 
 static qep_status check_mine(readback *b)
 {
-    if (b->config.quantization)
+    if (b->packed)
         QEP_TRY(check_linears(b));
     return check_tensors(b);
 }
@@ -154,7 +228,9 @@ qep_status qep_export_check_all(qep_comm *c, const char *dir, uint64_t digest[2]
     *n_linears = b.n_linears;
 
 done:
+    qep_packed_close(&b.packed);
     qep_st_close(&b.files);
-    qep_stored_free(&b.config);
+    qep_json_free(&b.config);
+    qep_free(b.config_path);
     return st;
 }

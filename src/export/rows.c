@@ -24,17 +24,11 @@ void qep_export_values(const qep_export *e, int64_t i, int64_t n, const uint8_t 
                        float *values)
 {
     const qep_export_linear *l = &e->linears[i];
-    int64_t cols = l->cols, groups = qep_n_groups(&l->spec, cols);
 
-    for (int64_t r = 0; r < n; r++) {
-        for (int64_t c = 0; c < cols; c++) {
-            int64_t g = r * groups + g_idx[c];
-
-            values[r * cols + c] = qep_grid_value(codes[r * cols + c], scales[g], zeros[g]);
-        }
-        if (!e->format->packed)
-            round_to(e->dense_dtype, values + r * cols, cols);
-    }
+    qep_grid_values(n, l->cols, qep_n_groups(&l->spec, l->cols), codes, scales, zeros, g_idx,
+                    values);
+    for (int64_t r = 0; r < n && !e->format->packed; r++)
+        round_to(e->dense_dtype, values + r * l->cols, l->cols);
 }
 
 qep_status qep_export_put_rows(qep_export *e, int64_t i, int64_t row0, int64_t n,

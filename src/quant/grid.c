@@ -208,3 +208,14 @@ void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int6
     *scale = best.scale;
     *zero = (int)best.zero;
 }
+
+void qep_grid_values(int64_t n, int64_t cols, int64_t groups, const uint8_t *codes,
+                     const float *scales, const uint8_t *zeros, const int32_t *g_idx, float *values)
+{
+    for (int64_t r = 0; r < n; r++) {
+        for (int64_t c = 0; c < cols; c++) {
+            const int64_t g = r * groups + g_idx[c];
+            values[r * cols + c] = qep_grid_value(codes[r * cols + c], scales[g], zeros[g]);
+        }
+    }
+}

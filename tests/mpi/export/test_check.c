@@ -109,14 +109,14 @@ static void wrong_configuration(void **state)
     edited(&f, "\"group_size\": 32", "\"group_size\": 64", "does not divide");
     edited(&f, "\"group_size\": 32", "\"group_size\": 0", "group_size = 0");
     edited(&f, "\"quant_method\": \"gptq\"", "\"quant_method\": \"awq\"", "quant_method");
-    edited(&f, "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"gptq_v2\"", "checkpoint_format");
+    edited(&f, "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"marlin\"", "checkpoint_format");
     edited(&f, "\"lm_head\": true", "\"lm_head\": false", "there is a lm_head.qweight");
     edited(&f, "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", "tie_word_embeddings is true");
-    edited(&f, "-:^model", "-:^other", "o_proj is quantized, but there is no");
+    edited(&f, "-:^model", "-:^other", "o_proj is quantized, but there is no packed weight");
     edited(&f, "-:^model\\\\.layers\\\\.0\\\\.self_attn\\\\.o_proj$", "-:model\\\\.layers\\\\.0\\\\.self_attn", "is not quantized");
     edited(&f, "-:^model", "-:^(model", "is not a regular expression");
     edited(&f, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "7 packed linears belong to no block");
-    edited(&f, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "there is no model.layers.2.self_attn.q_proj.qweight");
+    edited(&f, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "model.layers.2.self_attn.q_proj is quantized, but there is no packed weight");
     edited(&f, "\"num_hidden_layers\": 2", "\"layers\": 2", "num_hidden_layers");
     close_fixture(&f);
 }

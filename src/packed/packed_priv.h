@@ -1,0 +1,50 @@
+/* packed, inside: what a format has to provide. SPDX-License-Identifier: Apache-2.0 */
+#ifndef QEP_PACKED_PRIV_H
+#define QEP_PACKED_PRIV_H
+
+#include "qep/packed.h"
+
+/* A format is a value of quant_method. */
+typedef struct qep_packed_format_ops {
+    const char *method;
+    /* Reads p->quantization; sets p->name and p->state; adds the linears (qep_packed_add). */
+    qep_status (*open)(qep_packed *p);
+    void (*close)(qep_packed *p); /* frees p->state, which may be NULL or half made */
+    bool (*expects)(const qep_packed *p, const char *module);
+    /* As the public functions; the range is checked. */
+    qep_status (*read)(const qep_packed *p, const qep_packed_linear *l, int64_t row0, int64_t n,
+                       uint8_t *codes, float *scales, uint8_t *zeros);
+    qep_status (*groups)(const qep_packed *p, const qep_packed_linear *l, int32_t *g_idx);
+} qep_packed_format_ops;
+
+extern const qep_packed_format_ops qep_packed_gptq;
+
+struct qep_packed {
+    const qep_packed_format_ops *ops;
+    const char *name;              /* static */
+    char *source;                  /* file name of the configuration */
+    const qep_json *quantization;  /* while it is being opened */
+    const qep_st_set *files;
+    void *state;                   /* the format's */
+    qep_packed_linear *linears;    /* [n], room for as many as there are tensors; by name */
+    int64_t n;
+};
+
+/* --- packed.c ---------------------------------------------------------------------------- */
+
+/* Linear `module` (copied) is one more; the caller fills in the rest. */
+qep_packed_linear *qep_packed_add(qep_packed *p, const char *module);
+/* Tensor `module + suffix`; NULL when absent. */
+const qep_st_tensor *qep_packed_part(const qep_packed *p, const char *module, const char *suffix);
+/* QEP_E_INPUT: "FILE: module M: what". */
+qep_status qep_packed_wrong(const qep_packed *p, const qep_packed_linear *l, const char *what);
+/* Checks shared by formats: a scale is finite and positive. */
+bool qep_packed_scale_is_sound(float scale);
+
+/* --- keys.c: members of an object of the configuration ------------------------------------ */
+
+qep_status qep_packed_int(const qep_packed *p, const qep_json *o, const char *key, int64_t *v);
+qep_status qep_packed_bool(const qep_packed *p, const qep_json *o, const char *key, bool *v);
+qep_status qep_packed_bad_key(const qep_packed *p, const char *key, const char *want);
+
+#endif
