@@ -87,6 +87,8 @@ QEP_MUST_CHECK qep_status qep_st_write(qep_st_writer *w, const qep_st_tensor *t,
 /* A [rows, row_bytes] block written as columns [byte0, byte0 + n) of each of `rows` rows of `stride` bytes: the
  * way a slice of output channels goes into a [K/.., N] tensor. src is [rows, n] bytes. */
 QEP_MUST_CHECK qep_status qep_st_write_columns(qep_st_writer *w, const qep_st_tensor *t, int64_t rows, int64_t stride, int64_t byte0, int64_t n, const void *src);
+/* Bytes [begin, begin + bytes) of t as they are in the file. For a writer that has been opened after all processes closed theirs. */
+QEP_MUST_CHECK qep_status qep_st_written(qep_st_writer *w, const qep_st_tensor *t, int64_t begin, int64_t bytes, void *dst);
 QEP_MUST_CHECK qep_status qep_st_writer_sync(qep_st_writer *w); /* fsync of every file written since the last sync */
 QEP_MUST_CHECK qep_status qep_st_writer_close(qep_st_writer **w); /* sync and close */
 

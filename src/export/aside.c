@@ -12,7 +12,7 @@
 static bool steps_aside(const qep_export *e, const qep_side *side, const char *name)
 {
     static const char *const names[] = {QEP_CONFIG_NAME, QEP_INDEX_NAME, QEP_QUANTIZE_NAME,
-                                        "summary.json"};
+                                        QEP_SUMS_NAME, "summary.json"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)

@@ -218,7 +218,8 @@ qep_status qep_remove_published(const qep_export *e, const char *name)
 
 static qep_status discard(const qep_export *e)
 {
-    static const char *const names[] = {QEP_INDEX_NAME, QEP_QUANTIZE_NAME, QEP_CONFIG_NAME};
+    static const char *const names[] = {QEP_INDEX_NAME, QEP_QUANTIZE_NAME, QEP_SUMS_NAME,
+                                        QEP_CONFIG_NAME};
     qep_side side = {0};
     qep_status st = QEP_OK;
 
@@ -228,6 +229,7 @@ static qep_status discard(const qep_export *e)
         QEP_TRY(qep_unpublish(e));
         QEP_TRY(qep_remove_published(e, QEP_INDEX_NAME));
         QEP_TRY(qep_remove_published(e, QEP_QUANTIZE_NAME));
+        QEP_TRY(qep_remove_published(e, QEP_SUMS_NAME));
     }
     QEP_TRY(qep_put_back_old(e));
     QEP_TRY(remove_shards(e));

@@ -10,6 +10,7 @@
 #define QEP_OLD ".old" /* the former output while a new one is published */
 #define QEP_CONFIG_NAME "config.json"
 #define QEP_QUANTIZE_NAME "quantize_config.json"
+#define QEP_SUMS_NAME "qep_mpi.json" /* checksums of all tensors */
 #define QEP_INDEX_NAME "model.safetensors.index.json"
 
 /* A tensor that stands in a file for a quantized linear. */
@@ -73,7 +74,7 @@ struct qep_export {
     qep_place *places; /* [n_linears] */
     qep_copied *copies;
     int64_t n_copies;
-    char *config_text, *quantize_text, *index_text; /* the last two may be NULL */
+    char *config_text, *quantize_text, *index_text, *sums_text; /* all but the first may be NULL */
     bool overwrite; /* as qep_export_check_dir_all was told */
     qep_st_writer *writer; /* NULL: not open */
 };
@@ -145,6 +146,14 @@ bool qep_head_quantized(const qep_export_request *rq);
 qep_json *qep_unquantized_modules(const qep_export_request *rq);
 /* Makes config_text and quantize_text of e. QEP_E_INPUT when a given text is not a JSON object. */
 qep_status qep_export_make_config(const qep_export_request *rq, qep_export *e);
+
+/* --- sums.c: checksums of all tensors ------------------------------------------------------- */
+
+/* Reads what is written and makes sums_text. No writer is open on any rank. Collective. */
+qep_status qep_sums_make_all(qep_comm *c, qep_export *e);
+/* Compares the tensors of a finished output with its qep_mpi.json. QEP_E_INPUT names the tensor that differs. *found false: there is no such
+ * file. Collective. */
+qep_status qep_sums_check_all(qep_comm *c, const char *dir, qep_st_set *files, bool *found);
 
 /* --- shards.c: files under their planned and their final names ------------------------------ */
 

@@ -20,6 +20,7 @@ static qep_status write_small(const qep_export *e, const qep_side *side)
         QEP_TRY(write_text(e, QEP_INDEX_NAME, e->index_text));
     if (e->quantize_text)
         QEP_TRY(write_text(e, QEP_QUANTIZE_NAME, e->quantize_text));
+    QEP_TRY(write_text(e, QEP_SUMS_NAME, e->sums_text));
     for (int64_t i = 0; i < side->n; i++)
         QEP_TRY(qep_side_copy(e, side->names[i]));
     QEP_TRY(qep_fsync_dir(e->output_dir));
@@ -34,6 +35,7 @@ static qep_status rename_everything(const qep_export *e, const qep_side *side)
         QEP_TRY(qep_rename_final(e, QEP_INDEX_NAME));
     if (e->quantize_text)
         QEP_TRY(qep_rename_final(e, QEP_QUANTIZE_NAME));
+    QEP_TRY(qep_rename_final(e, QEP_SUMS_NAME));
     for (int64_t i = 0; i < side->n; i++)
         QEP_TRY(qep_rename_final(e, side->names[i]));
     QEP_TRY(qep_fsync_dir(e->output_dir));
@@ -44,7 +46,8 @@ static qep_status rename_everything(const qep_export *e, const qep_side *side)
 /* After a failure: what was renamed becomes .partial again, and the former output comes back. */
 static void take_back(const qep_export *e, const qep_side *side)
 {
-    static const char *const names[] = {QEP_CONFIG_NAME, QEP_INDEX_NAME, QEP_QUANTIZE_NAME};
+    static const char *const names[] = {QEP_CONFIG_NAME, QEP_INDEX_NAME, QEP_QUANTIZE_NAME,
+                                        QEP_SUMS_NAME};
     qep_status st = qep_unpublish(e);
 
     for (size_t i = 0; i < sizeof names / sizeof *names && st == QEP_OK; i++)
@@ -93,5 +96,6 @@ qep_status qep_export_publish_all(qep_comm *c, qep_export *e)
 {
     QEP_REQUIRE(e->writer);
     QEP_TRY(qep_agree_all(c, qep_st_writer_close(&e->writer)));
+    QEP_TRY(qep_sums_make_all(c, e));
     return qep_agree_all(c, qep_rank(c) == 0 ? publish(e) : QEP_OK);
 }

@@ -217,11 +217,15 @@ qep_status qep_export_check_all(qep_comm *c, const char *dir, uint64_t digest[2]
 {
     readback b = {.rank = qep_rank(c), .size = qep_size(c)};
     qep_status st;
+    bool sums = false;
 
     digest[0] = digest[1] = 0;
     *n_linears = 0;
     QEP_GO(st, open_all(c, dir, &b));
     QEP_GO(st, qep_agree_all(c, check_mine(&b)));
+    QEP_GO(st, qep_sums_check_all(c, dir, b.files, &sums));
+    if (!sums)
+        qep_info("%s has no %s: checksums of its tensors are not known", dir, QEP_SUMS_NAME);
     qep_sum_u64_all(c, b.digest, 2);
     digest[0] = b.digest[0];
     digest[1] = b.digest[1];

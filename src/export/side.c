@@ -18,9 +18,10 @@ static bool skipped(const char *name)
     static const char *const tails[] = {".bin",  ".bin.index.json", ".pth", ".pt", ".gguf", ".h5",
                                         ".onnx", ".msgpack",        ".ot",  ".tmp", QEP_PARTIAL,
                                         QEP_OLD};
-    static const char *const names[] = {QEP_CONFIG_NAME, QEP_QUANTIZE_NAME, "qep_mpi.log",
-                                        "qep_mpi.ini",   "modules.csv",     "summary.json",
-                                        "report.html",   "qep_mpi.lock",    "STOP"};
+    static const char *const names[] = {QEP_CONFIG_NAME, QEP_QUANTIZE_NAME, QEP_SUMS_NAME,
+                                        "qep_mpi.log",   "qep_mpi.ini",     "modules.csv",
+                                        "summary.json",  "report.html",     "qep_mpi.lock",
+                                        "STOP"};
 
     if (qep_ends_with(name, QEP_PARTIAL) || qep_ends_with(name, QEP_OLD))
         return true;

@@ -110,6 +110,24 @@ qep_status qep_st_write_columns(qep_st_writer *w, const qep_st_tensor *t, int64_
     return QEP_OK;
 }
 
+qep_status qep_st_written(qep_st_writer *w, const qep_st_tensor *t, int64_t begin, int64_t bytes,
+                          void *dst)
+{
+    qep_st_handle *h = handle_of(w, t);
+    int64_t got;
+    int fd;
+
+    QEP_REQUIRE(begin >= 0 && bytes >= 0 && begin <= t->bytes && bytes <= t->bytes - begin);
+    if (bytes == 0)
+        return QEP_OK;
+    QEP_TRY(qep_st_handle_fd(h, O_RDWR, &fd));
+    got = qep_fault("safetensors.read") ? 0 : qep_st_pread(fd, dst, bytes, t->offset + begin);
+    if (got == bytes)
+        return QEP_OK;
+    return qep_fail(QEP_E_IO, "%s: tensor \"%s\": reading %lld bytes at offset %lld back failed",
+                    h->path, t->name, (long long)bytes, (long long)(t->offset + begin));
+}
+
 qep_status qep_st_writer_sync(qep_st_writer *w)
 {
     for (int i = 0; i < w->n_files; i++) {

@@ -20,6 +20,13 @@ static void poke(const char *dir, const char *tensor, int64_t at, const void *by
     qep_st_close(&s);
 }
 
+static void unlink_file(const char *dir, const char *name)
+{
+    char *path = qep_path_join(dir, name);
+    assert_int_equal(unlink(path), 0);
+    qep_free(path);
+}
+
 static void check_fails(const fixture *f, const char *text)
 {
     uint64_t d[2];
@@ -68,9 +75,44 @@ static void damaged_tensors(void **state)
     uint8_t old = 0;
     digest_of(&f, want);
     poke(f.out, Q1 ".qweight", 4 * 96 * 5 + 17, &full, 1, &old);
+    check_fails(&f, "tensor \"" Q1 ".qweight\" was changed or damaged");
+    if (is_root()) unlink_file(f.out, "qep_mpi.json");
+    qep_barrier_all(world);
     assert_ok(qep_export_check_all(world, f.out, got, &n));
     assert_all(world, got[0] != want[0] && got[1] != want[1]);
     close_fixture(&f);
+}
+
+/* One bit of any tensor, first, middle or last byte, is found: in codes, scales, zeros, norms, embedding, biases. */
+static void flipped_bytes(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {"gptq", "dense"};
+    for (int k = 0; k < 2; k++) {
+        fixture f = open_fixture(&small, true, spec_of(4, 32, false, false));
+        f.rq.format = formats[k];
+        assert_ok(write_output(&f, false, false, false));
+        qep_st_set *s = NULL;
+        assert_ok(qep_st_open_dir(f.out, &s));
+        for (int64_t i = 0; i < qep_st_count(s); i++) {
+            const qep_st_tensor *t = qep_st_at(s, i);
+            int64_t at = i % 3 * (t->bytes - 1) / 2, n;
+            uint64_t d[2];
+            uint8_t old = 0;
+            assert_ok(qep_st_read(s, t, at, 1, &old));
+            const uint8_t other = old ^ 1;
+            poke(f.out, t->name, at, &other, 1, NULL);
+            qep_status st = qep_export_check_all(world, f.out, d, &n);
+            if (st != QEP_E_INPUT || (strstr(qep_error_text(), "checksum") && !strstr(qep_error_text(), t->name)))
+                fail_msg("%s: byte %d: status %d: %s", t->name, (int)at, (int)st, qep_error_text());
+            poke(f.out, t->name, at, &old, 1, NULL);
+        }
+        qep_st_close(&s);
+        uint64_t d[2];
+        int64_t n;
+        assert_ok(qep_export_check_all(world, f.out, d, &n));
+        close_fixture(&f);
+    }
 }
 
 /* The configuration with one text replaced by another. */
@@ -137,6 +179,7 @@ static void missing_output(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(damaged_tensors),
+    cmocka_unit_test(flipped_bytes),
     cmocka_unit_test(wrong_configuration),
     cmocka_unit_test(missing_output),
 };

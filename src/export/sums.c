@@ -1,0 +1,179 @@
+/* Checksums of all tensors of an output, packed or not: made from what is in the files when all is
+ * written, kept in qep_mpi.json, compared by --check. A tensor's sum is that of its chunks' hashes,
+ * each keyed by its place, so that it does not depend on who read which. SPDX-License-Identifier: Apache-2.0 */
+#include "export_priv.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const int64_t chunk_bytes = INT64_C(1) << 20;
+
+/* Where the bytes come from. */
+typedef qep_status (*read_fn)(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
+                              void *dst);
+
+/* Chunks of t that begin in [begin, end), counted in bytes from its start. */
+static qep_status add_chunks(void *from, read_fn read, const qep_st_tensor *t, int64_t begin,
+                             int64_t end, void *buf, uint64_t sum[2])
+{
+    int64_t at = qep_round_up(qep_max_i64(begin, 0), chunk_bytes);
+
+    for (; at < t->bytes && at < end; at += chunk_bytes) {
+        int64_t n = qep_min_i64(chunk_bytes, t->bytes - at);
+
+        QEP_TRY(read(from, t, at, n, buf));
+        for (int k = 0; k < 2; k++) {
+            const int64_t key[2] = {k, at};
+
+            sum[k] += qep_hash64(buf, (size_t)n, qep_hash64(key, sizeof key, 0));
+        }
+    }
+    return QEP_OK;
+}
+
+/* sums [n][2] of tensors [n], split over the ranks by bytes. Collective. */
+static qep_status make_all(qep_comm *c, void *from, read_fn read, const qep_st_tensor *const *tensors,
+                           int64_t n, uint64_t *sums)
+{
+    int64_t total = 0, first, mine, at = 0;
+    void *buf = qep_alloc("export.copy", chunk_bytes, 1);
+    qep_status st = QEP_OK;
+
+    for (int64_t i = 0; i < n; i++)
+        total += tensors[i]->bytes;
+    qep_partition(total, qep_size(c), qep_rank(c), &first, &mine);
+    for (int64_t i = 0; i < n && st == QEP_OK; i++) {
+        st = add_chunks(from, read, tensors[i], first - at, first + mine - at, buf, sums + 2 * i);
+        at += tensors[i]->bytes;
+    }
+    qep_free(buf);
+    st = qep_agree_all(c, st);
+    if (st == QEP_OK)
+        qep_sum_u64_all(c, sums, 2 * n);
+    return st;
+}
+
+static void sum_text(const uint64_t sum[2], char *text, size_t cap)
+{
+    snprintf(text, cap, "%016" PRIx64 "%016" PRIx64, sum[0], sum[1]);
+}
+
+/* --- of an output that is about to be published -------------------------------------------- */
+
+static qep_status read_written(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
+                               void *dst)
+{
+    return qep_st_written(from, t, begin, n, dst);
+}
+
+static char *make_text(const qep_export *e, const uint64_t *sums)
+{
+    qep_json *root = qep_json_new_object(), *o = qep_json_new_object();
+    char hex[40], *text;
+
+    for (int64_t i = 0; i < qep_st_layout_count(e->layout); i++) {
+        sum_text(sums + 2 * i, hex, sizeof hex);
+        qep_json_set(o, qep_st_layout_at(e->layout, i)->name, qep_json_new_string(hex));
+    }
+    qep_json_set(root, "format", qep_json_new_string(e->format->name));
+    qep_json_set(root, "stamp", qep_json_new_string(qep_st_layout_stamp(e->layout)));
+    qep_json_set(root, "tensors", o);
+    text = qep_json_text(root, true);
+    qep_json_free(&root);
+    return text;
+}
+
+qep_status qep_sums_make_all(qep_comm *c, qep_export *e)
+{
+    int64_t n = qep_st_layout_count(e->layout);
+    const qep_st_tensor **tensors = qep_alloc("export.sums", n, sizeof *tensors);
+    uint64_t *sums = qep_alloc("export.sums", 2 * n, sizeof *sums);
+    qep_st_writer *w = NULL;
+    qep_status st;
+
+    for (int64_t i = 0; i < n; i++)
+        tensors[i] = qep_st_layout_at(e->layout, i);
+    QEP_GO(st, qep_agree_all(c, qep_st_writer_open(e->layout, e->output_dir, QEP_PARTIAL, &w)));
+    QEP_GO(st, make_all(c, w, read_written, tensors, n, sums));
+    qep_free(e->sums_text);
+    e->sums_text = make_text(e, sums);
+
+done:
+    (void)!qep_st_writer_close(&w);
+    qep_free(sums);
+    qep_free(tensors);
+    return st;
+}
+
+/* --- of a finished output ---------------------------------------------------------------------- */
+
+static qep_status read_stored(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
+                              void *dst)
+{
+    return qep_st_read(from, t, begin, n, dst);
+}
+
+static qep_status compare(const qep_st_set *files, const qep_json *want, const char *path,
+                          const uint64_t *sums)
+{
+    for (int64_t i = 0; i < qep_st_count(files); i++) {
+        const qep_st_tensor *t = qep_st_at(files, i);
+        const char *text = qep_json_string(qep_json_get(want, t->name));
+        char hex[40];
+
+        sum_text(sums + 2 * i, hex, sizeof hex);
+        if (!text)
+            return qep_fail(QEP_E_INPUT, "%s: knows no tensor \"%s\", which %s has", path, t->name,
+                            qep_st_file(files, t->shard));
+        if (strcmp(text, hex) != 0)
+            return qep_fail(QEP_E_INPUT, "%s: tensor \"%s\" was changed or damaged: its checksum "
+                            "is %s, %s says %s", qep_st_file(files, t->shard), t->name, hex, path,
+                            text);
+    }
+    if (qep_json_size(want) != qep_st_count(files))
+        return qep_fail(QEP_E_INPUT, "%s: lists %lld tensors, the files have %lld", path,
+                        (long long)qep_json_size(want), (long long)qep_st_count(files));
+    return QEP_OK;
+}
+
+static qep_status check_sums_all(qep_comm *c, qep_st_set *files, const qep_json *want,
+                                 const char *path)
+{
+    int64_t n = qep_st_count(files);
+    const qep_st_tensor **tensors = qep_alloc("export.sums", n, sizeof *tensors);
+    uint64_t *sums = qep_alloc("export.sums", 2 * n, sizeof *sums);
+    qep_status st;
+
+    for (int64_t i = 0; i < n; i++)
+        tensors[i] = qep_st_at(files, i);
+    st = make_all(c, files, read_stored, tensors, n, sums);
+    if (st == QEP_OK)
+        st = compare(files, want, path, sums); /* the same on all ranks */
+    qep_free(sums);
+    qep_free(tensors);
+    return st;
+}
+
+qep_status qep_sums_check_all(qep_comm *c, const char *dir, qep_st_set *files, bool *found)
+{
+    char *path = qep_path_join(dir, QEP_SUMS_NAME), *text = NULL;
+    qep_json *root = NULL;
+    int64_t bytes = 0;
+    qep_status st = QEP_OK;
+
+    *found = qep_any_all(c, qep_rank(c) == 0 && qep_file_exists(path));
+    if (!*found)
+        goto done;
+    if (qep_rank(c) == 0)
+        st = qep_file_read(path, INT64_C(1) << 30, QEP_E_INPUT, &text, &bytes);
+    QEP_GO(st, qep_agree_all(c, st));
+    qep_bcast_text_all(c, 0, &text, &bytes);
+    QEP_GO(st, qep_json_parse(text, bytes, path, QEP_E_INPUT, &root));
+    st = check_sums_all(c, files, qep_json_get(root, "tensors"), path);
+
+done:
+    qep_json_free(&root);
+    qep_free(text);
+    qep_free(path);
+    return st;
+}
