@@ -12,6 +12,7 @@
 
 #include "qep/json.h"
 #include "qep/nn.h"
+#include "qep/packed.h"
 #include "qep/par.h"
 #include "qep/safetensors.h"
 
@@ -39,7 +40,7 @@ typedef struct qep_arch {
 } qep_arch;
 
 /* From config.json (transformers 4 and 5 spellings of RoPE and dtype). source: file name for messages. Unknown family, unsupported feature (other rope types, hidden_act other than silu,
- * quantization_config present, sliding window ...): QEP_E_INPUT naming the key and what is supported. */
+ * sliding window ...): QEP_E_INPUT naming the key and what is supported. */
 QEP_MUST_CHECK qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *out);
 
 typedef struct qep_model {
@@ -47,19 +48,21 @@ typedef struct qep_model {
     char *path;
     char *config_text;              /* config.json, bytes as read */
     qep_st_set *files;
-    const qep_st_tensor *embed, *final_norm, *lm_head; /* lm_head == embed when tied */
+    qep_packed *packed;             /* the linears that are quantized; NULL: none, the model is an original (or dense output) */
+    const qep_st_tensor *embed, *final_norm, *lm_head; /* lm_head == embed when tied, NULL when packed */
     uint64_t identity[2];           /* hash of config.json and of all headers and file sizes */
     uint64_t weights[2];            /* hash of all weights, after qep_model_scan_all */
 } qep_model;
 
-/* Reads config.json (root reads, all parse), opens the weight files, checks that every tensor needed is there with the right shape and a float dtype.
+/* Reads config.json (root reads, all parse), opens the weight files, checks that every tensor needed is there with the right shape and a float dtype. Linears may
+ * be packed, as in a finished quantized directory; their values are then those that its readers get.
  * QEP_E_INPUT naming file and tensor. Collective. */
 QEP_MUST_CHECK qep_status qep_model_open_all(qep_comm *c, const char *path, qep_model **out);
 void qep_model_close(qep_model **m);
-/* Reads every weight once, split over ranks, refuses NaN and Inf (file, tensor, row, column) and sets m->weights (the same for any number of
+/* Reads every tensor once, split over ranks, refuses NaN and Inf (file, tensor, row, column) and sets m->weights (the same for any number of
  * ranks). Collective. */
 QEP_MUST_CHECK qep_status qep_model_scan_all(qep_comm *c, qep_model *m);
-/* Full tensor name: "model.layers.<b>.<name>.weight" -> tensor; NULL when absent. suffix "weight" or "bias". */
+/* Full tensor name: "model.layers.<b>.<name>.weight" -> tensor; NULL when absent (or packed). suffix "weight" or "bias". */
 const qep_st_tensor *qep_model_linear_tensor(const qep_model *m, int64_t block, qep_role role, const char *suffix);
 /* "model.layers.<b>.<name>" into buf. */
 const char *qep_model_linear_name(const qep_model *m, int64_t block, qep_role role, char *buf, size_t cap);

@@ -41,5 +41,7 @@ QEP_MUST_CHECK qep_status qep_packed_read(const qep_packed *p, const qep_packed_
 QEP_MUST_CHECK qep_status qep_packed_groups(const qep_packed *p, const qep_packed_linear *l, int32_t *g_idx);
 /* values [n, cols] of rows [row0, row0 + n): scale * (code - zero), the same bits as qep_export_values gives the quantized stream. Local, scratch "packed.rows". */
 QEP_MUST_CHECK qep_status qep_packed_values(const qep_packed *p, const qep_packed_linear *l, int64_t row0, int64_t n, float *values);
+/* Most bytes of "packed.rows" that qep_packed_values takes for any of the linears. */
+int64_t qep_packed_scratch(const qep_packed *p);
 
 #endif

@@ -89,12 +89,6 @@ static qep_status refuse_features(const qep_keys *k)
                         "%s: key \"text_config\": this is a multimodal model; only text models are "
                         "supported",
                         k->source);
-    if (qep_key(k, "quantization_config"))
-        return qep_fail(
-            QEP_E_INPUT,
-            "%s: key \"quantization_config\": this model is quantized already; give the "
-            "original one (bf16, f16 or f32 weights)",
-            k->source);
     QEP_TRY(qep_key_string(k, "hidden_act", "silu", &text));
     if (strcmp(text, "silu") != 0)
         return qep_fail(QEP_E_INPUT, "%s: key \"hidden_act\" is \"%s\"; only silu is supported",

@@ -84,10 +84,11 @@ static qep_status load_linears(qep_block *b, int64_t index)
 {
     const qep_comm *c = b->comm;
     for (int r = 0; r < QEP_N_ROLES; r++) {
-        const qep_st_tensor *t = qep_model_linear_tensor(b->model, index, (qep_role)r, "weight");
+        char module[QEP_NAME_CAP];
         int64_t row0, n;
+        qep_model_linear_name(b->model, index, (qep_role)r, module, sizeof module);
         qep_partition(b->linears[0][r].rows, qep_node_size(c), qep_node_rank(c), &row0, &n);
-        QEP_TRY(qep_weight_load(b->model->files, t, &b->linears[QEP_STREAM_FP][r],
+        QEP_TRY(qep_weight_load(b->model, module, &b->linears[QEP_STREAM_FP][r],
                                 b->with_q ? &b->linears[QEP_STREAM_Q][r] : NULL, row0, n));
     }
     return QEP_OK;

@@ -37,7 +37,8 @@ static qep_status load_part(qep_head *h)
     const qep_model *m = h->model;
     int64_t row0, n;
     qep_partition(m->arch.vocab, qep_node_size(h->comm), qep_node_rank(h->comm), &row0, &n);
-    QEP_TRY(qep_weight_load(m->files, m->lm_head, &h->lm_head[QEP_STREAM_FP],
+    QEP_TRY(qep_weight_load(m, m->arch.tied ? qep_module_embed : qep_module_lm_head,
+                            &h->lm_head[QEP_STREAM_FP],
                             h->with_q ? &h->lm_head[QEP_STREAM_Q] : NULL, row0, n));
     if (qep_node_rank(h->comm) != 0) return QEP_OK;
     return qep_st_read_rows_f32(m->files, m->final_norm, 0, m->arch.hidden, h->norm);

@@ -34,7 +34,9 @@ qep_status qep_arch_parse_rope(const qep_keys *top, double theta, int64_t head_d
 
 /* --- names --- */
 
-extern const char qep_name_embed[], qep_name_final_norm[], qep_name_lm_head[];
+extern const char qep_module_embed[], qep_module_final_norm[], qep_module_lm_head[];
+/* "<module>.weight" -> tensor; NULL when absent. */
+const qep_st_tensor *qep_model_weight_tensor(const qep_model *m, const char *module);
 /* "model.layers.<block>.<norm>.weight"; n: 0 before attention, 1 before the mlp. */
 const char *qep_model_norm_name(int64_t block, int n, char *buf, size_t cap);
 /* Tensors that every block has, found in the files; opening has checked that they are there. */
@@ -54,8 +56,9 @@ typedef struct qep_weight {
 
 qep_dtype qep_compute_dtype(qep_compute compute);
 int64_t qep_weight_bytes(int64_t rows, int64_t cols, qep_compute compute); /* rounded up to 64 */
-/* Reads rows [row0, row0 + n) of a tensor into w, and into copy too unless it is NULL. Local. */
-qep_status qep_weight_load(const qep_st_set *files, const qep_st_tensor *t, const qep_weight *w,
+/* Reads rows [row0, row0 + n) of a module's weight, plain or packed, into w, and into copy too
+ * unless it is NULL. Local. */
+qep_status qep_weight_load(const qep_model *m, const char *module, const qep_weight *w,
                            const qep_weight *copy, int64_t row0, int64_t n);
 void qep_weight_put(const qep_weight *w, int64_t row0, int64_t n, const float *values);
 /* Rank r of c has put rows [begin[r], begin[r] + count[r]): all nodes get all rows. Collective. */

@@ -4,9 +4,17 @@
 
 #include <inttypes.h>
 
-const char qep_name_embed[] = "model.embed_tokens.weight";
-const char qep_name_final_norm[] = "model.norm.weight";
-const char qep_name_lm_head[] = "lm_head.weight";
+const char qep_module_embed[] = "model.embed_tokens";
+const char qep_module_final_norm[] = "model.norm";
+const char qep_module_lm_head[] = "lm_head";
+
+const qep_st_tensor *qep_model_weight_tensor(const qep_model *m, const char *module)
+{
+    char name[QEP_NAME_CAP];
+    const int n = snprintf(name, sizeof name, "%s.weight", module);
+    QEP_REQUIRE(n > 0 && (size_t)n < sizeof name);
+    return qep_st_find(m->files, name);
+}
 
 static const char *const norms[QEP_N_NORMS] = {"input_layernorm", "post_attention_layernorm"};
 

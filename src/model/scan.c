@@ -1,7 +1,6 @@
 /* Reads every weight once before the work starts: a NaN found after hours is a lost night.
- * All float tensors form one sequence of chunks that does not depend on the number of ranks; each
- * rank takes a contiguous part of the bytes, so the fault reported (that of the lowest rank) is the
- * first in file order.
+ * All tensors form one sequence of chunks that does not depend on the number of ranks; each rank takes a contiguous part of the bytes, so the
+ * fault reported (that of the lowest rank) is the first in file order. Codes and zeros of packed linears are integers: any value is sound.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model_priv.h"
 
@@ -9,7 +8,7 @@ static const int64_t chunk_bytes = INT64_C(4) << 20;
 
 static bool scanned(const qep_st_tensor *t)
 {
-    return qep_dtype_is_float(t->dtype) && t->rank > 0 && t->bytes > 0;
+    return t->rank > 0 && t->bytes > 0;
 }
 
 static int64_t chunk_rows(const qep_st_tensor *t)
@@ -17,38 +16,50 @@ static int64_t chunk_rows(const qep_st_tensor *t)
     return qep_max_i64(chunk_bytes / (t->bytes / t->shape[0]), 1);
 }
 
+/* Bytes of a row in the buffer: floats are looked at as f32. */
+static int64_t buffer_bytes(const qep_st_tensor *t)
+{
+    const int64_t row = t->bytes / t->shape[0];
+    return qep_dtype_is_float(t->dtype) ? row / qep_dtype_size(t->dtype) * (int64_t)sizeof(float) : row;
+}
+
+static qep_status read_rows(const qep_model *m, const qep_st_tensor *t, int64_t row, int64_t n, void *buffer)
+{
+    if (qep_dtype_is_float(t->dtype)) return qep_st_read_rows_f32(m->files, t, row, n, buffer);
+    const int64_t row_bytes = t->bytes / t->shape[0];
+    return qep_st_read(m->files, t, row * row_bytes, n * row_bytes, buffer);
+}
+
 /* Chunks of t (tensor number i) that begin in [begin, end), counted in bytes from the tensor's start. The hash of a chunk is keyed by its
  * place, so that the sum over all chunks does not depend on who read which. */
-static qep_status scan_part(qep_model *m, int64_t i, int64_t begin, int64_t end, float *buffer)
+static qep_status scan_part(qep_model *m, int64_t i, int64_t begin, int64_t end, void *buffer)
 {
     const qep_st_tensor *t = qep_st_at(m->files, i);
     const int64_t row_bytes = t->bytes / t->shape[0], rows = chunk_rows(t);
-    const int64_t row_floats = row_bytes / qep_dtype_size(t->dtype);
     int64_t row = qep_ceil_div(qep_ceil_div(qep_max_i64(begin, 0), row_bytes), rows) * rows;
     for (; row < t->shape[0] && row * row_bytes < end; row += rows) {
         const int64_t n = qep_min_i64(rows, t->shape[0] - row);
-        QEP_TRY(qep_st_read_rows_f32(m->files, t, row, n, buffer));
+        QEP_TRY(read_rows(m, t, row, n, buffer));
         const int64_t place[2] = {i, row};
         const uint64_t key = qep_hash64(place, sizeof place, 0);
         for (int k = 0; k < 2; k++)
-            m->weights[k] += qep_hash64(buffer, (size_t)(n * row_floats) * sizeof *buffer, key + (uint64_t)k);
+            m->weights[k] += qep_hash64(buffer, (size_t)(n * buffer_bytes(t)), key + (uint64_t)k);
     }
     return QEP_OK;
 }
 
 qep_status qep_model_scan_all(qep_comm *c, qep_model *m)
 {
-    int64_t total = 0, elements = 0, begin, count, at = 0;
+    int64_t total = 0, bytes = 0, begin, count, at = 0;
     for (int64_t i = 0; i < qep_st_count(m->files); i++) {
         const qep_st_tensor *t = qep_st_at(m->files, i);
         if (!scanned(t)) continue;
         total += t->bytes;
-        const int64_t row = t->bytes / t->shape[0] / qep_dtype_size(t->dtype);
-        elements = qep_max_i64(elements, row * qep_min_i64(chunk_rows(t), t->shape[0]));
+        bytes = qep_max_i64(bytes, buffer_bytes(t) * qep_min_i64(chunk_rows(t), t->shape[0]));
     }
     m->weights[0] = m->weights[1] = 0;
     qep_partition(total, qep_size(c), qep_rank(c), &begin, &count);
-    float *buffer = qep_alloc("model.scan", elements, sizeof *buffer);
+    void *buffer = qep_alloc("model.scan", bytes, 1);
     qep_status st = QEP_OK;
     for (int64_t i = 0; i < qep_st_count(m->files) && st == QEP_OK; i++) {
         const qep_st_tensor *t = qep_st_at(m->files, i);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TENSORS_BESIDE_BLOCKS = 3, SHAPE_TEXT = 160 };
+enum { PACKED_PARTS = 4, TENSORS_BESIDE_BLOCKS = 2 + PACKED_PARTS, SHAPE_TEXT = 160 };
 
 /* The tensors found so far. */
 typedef struct tensor_list {
@@ -55,6 +55,33 @@ static qep_status find_tensor(const qep_model *m, const char *name, int64_t rows
     return QEP_OK;
 }
 
+static qep_status find_plain(const qep_model *m, const char *module, int64_t rows, int64_t cols,
+                             tensor_list *found, const qep_st_tensor **out)
+{
+    char name[QEP_NAME_CAP];
+    snprintf(name, sizeof name, "%s.weight", module);
+    return find_tensor(m, name, rows, cols, found, out);
+}
+
+/* The weight of a linear: a tensor, or the parts of a packed one. */
+static qep_status find_weight(const qep_model *m, const char *module, int64_t rows, int64_t cols,
+                              tensor_list *found, const qep_st_tensor **out)
+{
+    const qep_packed_linear *l = qep_packed_find(m->packed, module);
+    if (!l) return find_plain(m, module, rows, cols, found, out);
+    if (l->rows != rows || l->cols != cols)
+        return qep_fail(QEP_E_INPUT,
+                        "%s: the packed weight of %s is [%" PRId64 ", %" PRId64
+                        "]; config.json asks for [%" PRId64 ", %" PRId64 "]",
+                        qep_st_file(m->files, l->codes_at->shard), module, l->rows, l->cols, rows,
+                        cols);
+    const qep_st_tensor *const parts[] = {l->codes_at, l->scales_at, l->zeros_at, l->groups_at};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i]) found->at[found->n++] = parts[i];
+    }
+    return QEP_OK;
+}
+
 static qep_status find_block(const qep_model *m, int64_t block, tensor_list *found)
 {
     char module[QEP_NAME_CAP - 8], name[QEP_NAME_CAP];
@@ -65,8 +92,7 @@ static qep_status find_block(const qep_model *m, int64_t block, tensor_list *fou
     for (int r = 0; r < QEP_N_ROLES; r++) {
         const qep_linear_shape *l = &m->arch.linears[r];
         qep_model_linear_name(m, block, (qep_role)r, module, sizeof module);
-        snprintf(name, sizeof name, "%s.weight", module);
-        QEP_TRY(find_tensor(m, name, l->rows, l->cols, found, NULL));
+        QEP_TRY(find_weight(m, module, l->rows, l->cols, found, NULL));
         snprintf(name, sizeof name, "%s.bias", module);
         if (l->bias) QEP_TRY(find_tensor(m, name, l->rows, 0, found, NULL));
     }
@@ -78,12 +104,14 @@ static qep_status find_block(const qep_model *m, int64_t block, tensor_list *fou
 static qep_status find_head(qep_model *m, tensor_list *found)
 {
     const qep_arch *a = &m->arch;
-    QEP_TRY(find_tensor(m, qep_name_embed, a->vocab, a->hidden, found, &m->embed));
-    QEP_TRY(find_tensor(m, qep_name_final_norm, a->hidden, 0, found, &m->final_norm));
+    QEP_TRY(find_plain(m, qep_module_embed, a->vocab, a->hidden, found, &m->embed));
+    QEP_TRY(find_plain(m, qep_module_final_norm, a->hidden, 0, found, &m->final_norm));
     m->lm_head = m->embed;
-    m->arch.tied = a->tied || !qep_st_find(m->files, qep_name_lm_head);
+    m->arch.tied = a->tied || (!qep_model_weight_tensor(m, qep_module_lm_head) &&
+                               !qep_packed_find(m->packed, qep_module_lm_head));
     if (m->arch.tied) return QEP_OK;
-    return find_tensor(m, qep_name_lm_head, a->vocab, a->hidden, found, &m->lm_head);
+    m->lm_head = NULL;
+    return find_weight(m, qep_module_lm_head, a->vocab, a->hidden, found, &m->lm_head);
 }
 
 static int by_address(const void *a, const void *b)
@@ -100,7 +128,7 @@ static bool harmless(const qep_model *m, const char *name)
     static const char inv_freq[] = "rotary_emb.inv_freq";
     const size_t n = strlen(name), k = sizeof inv_freq - 1;
     if (n >= k && strcmp(name + n - k, inv_freq) == 0) return true;
-    return m->arch.tied && strcmp(name, qep_name_lm_head) == 0;
+    return m->arch.tied && strcmp(name, "lm_head.weight") == 0;
 }
 
 static void log_unused(const qep_model *m, tensor_list *found)
@@ -126,7 +154,7 @@ static void log_unused(const qep_model *m, tensor_list *found)
 qep_status qep_model_check_tensors(qep_model *m)
 {
     qep_status st;
-    const int64_t per_block = QEP_N_NORMS + 2 * QEP_N_ROLES;
+    const int64_t per_block = QEP_N_NORMS + (PACKED_PARTS + 1) * QEP_N_ROLES;
     tensor_list found = {.n = 0};
     found.at = qep_alloc("model.tensors", TENSORS_BESIDE_BLOCKS + m->arch.n_blocks * per_block,
                          sizeof found.at[0]);

@@ -27,16 +27,28 @@ static char *row_at(const qep_weight *w, int64_t row)
     return (char *)qep_window_data(w->window) + w->offset + row * row_bytes(w);
 }
 
+/* One of the two holds the weight. */
+typedef struct stored {
+    const qep_model *model;
+    const qep_st_tensor *plain;
+    const qep_packed_linear *packed;
+} stored;
+
+static qep_status read_values(const stored *s, int64_t row0, int64_t n, float *values)
+{
+    if (s->plain) return qep_st_read_rows_f32(s->model->files, s->plain, row0, n, values);
+    return qep_packed_values(s->model->packed, s->packed, row0, n, values);
+}
+
 /* Through f32 in chunks. */
-static qep_status load_converted(const qep_st_set *files, const qep_st_tensor *t,
-                                 const qep_weight *w, int64_t row0, int64_t n)
+static qep_status load_converted(const stored *s, const qep_weight *w, int64_t row0, int64_t n)
 {
     qep_status st = QEP_OK;
     const int64_t step = qep_min_i64(n, qep_max_i64(chunk_elements / w->cols, 1));
     float *values = qep_alloc("model.read", step * w->cols, sizeof *values);
     for (int64_t r = row0; r < row0 + n; r += step) {
         const int64_t rows = qep_min_i64(step, row0 + n - r);
-        QEP_GO(st, qep_st_read_rows_f32(files, t, r, rows, values));
+        QEP_GO(st, read_values(s, r, rows, values));
         qep_weight_put(w, r, rows, values);
     }
 done:
@@ -44,18 +56,20 @@ done:
     return st;
 }
 
-qep_status qep_weight_load(const qep_st_set *files, const qep_st_tensor *t, const qep_weight *w,
+qep_status qep_weight_load(const qep_model *m, const char *module, const qep_weight *w,
                            const qep_weight *copy, int64_t row0, int64_t n)
 {
     if (n == 0) return QEP_OK;
+    const stored s = {m, qep_model_weight_tensor(m, module), qep_packed_find(m->packed, module)};
+    QEP_REQUIRE(s.plain || s.packed);
     const int64_t begin = row0 * row_bytes(w), bytes = n * row_bytes(w);
     float *direct = (float *)(void *)row_at(w, row0);
     if (w->type == QEP_F32)
-        QEP_TRY(qep_st_read_rows_f32(files, t, row0, n, direct));
-    else if (t->dtype == w->type)
-        QEP_TRY(qep_st_read(files, t, begin, bytes, direct));
+        QEP_TRY(read_values(&s, row0, n, direct));
+    else if (s.plain && s.plain->dtype == w->type)
+        QEP_TRY(qep_st_read(m->files, s.plain, begin, bytes, direct));
     else
-        QEP_TRY(load_converted(files, t, w, row0, n));
+        QEP_TRY(load_converted(&s, w, row0, n));
     if (copy) memcpy(row_at(copy, row0), direct, (size_t)bytes);
     return QEP_OK;
 }

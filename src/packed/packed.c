@@ -177,6 +177,21 @@ typedef struct rows {
     int32_t *g_idx;
 } rows;
 
+/* The object of ROWS_AT_ONCE rows, and as much again for the rows as they are stored. */
+int64_t qep_packed_scratch(const qep_packed *p)
+{
+    int64_t most = 0;
+
+    for (int64_t i = 0; i < qep_packed_count(p); i++) {
+        const qep_packed_linear *l = &p->linears[i];
+        int64_t n = qep_min_i64(ROWS_AT_ONCE, l->rows);
+        int64_t object = n * (l->cols + l->groups * 5) + l->cols * 4;
+
+        most = qep_max_i64(most, object + n * l->cols * l->bits / 8 + l->cols);
+    }
+    return most;
+}
+
 qep_status qep_packed_values(const qep_packed *p, const qep_packed_linear *l, int64_t row0,
                              int64_t n, float *values)
 {

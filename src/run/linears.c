@@ -73,11 +73,21 @@ static char *meta_text(const qep_run *r)
     return text;
 }
 
+/* Codes of codes would answer no question; a quantized model is for method = none. */
+static qep_status refuse_packed(const qep_run *r)
+{
+    if (qep_packed_count(r->model->packed) == 0) return QEP_OK;
+    return qep_fail(QEP_E_INPUT, "%s is quantized already (%s, %lld linears, the first is %s): quantize the original model, or set [quantization] "
+                    "method = none to evaluate this one", r->model->path, qep_packed_format(r->model->packed),
+                    (long long)qep_packed_count(r->model->packed), qep_packed_at(r->model->packed, 0)->module);
+}
+
 qep_status qep_run_list_linears_all(qep_run *r)
 {
     list_linears(r);
     QEP_TRY(check_modules(r));
     if (!r->quantizes) return QEP_OK;
+    QEP_TRY(refuse_packed(r));
     char *meta = meta_text(r);
     const qep_arch *a = &r->model->arch;
     qep_export_request rq = {.format = r->cfg->format,

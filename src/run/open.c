@@ -81,6 +81,9 @@ qep_status qep_run_open_all(qep_run *r)
     qep_info("%s", qep_linalg_describe());
     if (qep_linalg_warning()) qep_warn("%s", qep_linalg_warning());
     QEP_TRY(qep_model_open_all(r->comm, r->cfg->model_path, &r->model));
+    if (r->model->packed)
+        qep_info("%s is quantized: %lld linears in the %s format", r->model->path, (long long)qep_packed_count(r->model->packed),
+                 qep_packed_format(r->model->packed));
     QEP_TRY(qep_run_list_linears_all(r));
     QEP_TRY(qep_corpus_open_all(r->comm, r->cfg, r->model->arch.vocab, needs_calibration(r), &r->corpus));
     index_sequences(r);

@@ -42,6 +42,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     int64_t streams = r->quantizes ? 2 : 1, longest = r->corpus->max_length, fp, q, window = 64;
     add(t, "streams.fp", tokens * a->hidden * f, QEP_STAGE_ALL, false);
     add(t, "run.sequence", streams * longest * (a->hidden + widest) * f, QEP_STAGE_ALL, false);
+    add(t, "packed.rows", qep_packed_scratch(r->model->packed), QEP_STAGE_ALL, false);
     add(t, "model.work", qep_work_bytes(a, r->compute, longest), QEP_STAGE_ALL, false);
     if (r->quantizes) {
         add(t, "export.copy", QEP_EXPORT_COPY_BYTES, QEP_STAGE_COPY, false);

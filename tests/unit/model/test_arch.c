@@ -164,7 +164,6 @@ static const struct {
     {"model_type", "{\"architectures\": []}", "not supported"},
     {NULL, "{\"model_type\": 3}", "\"model_type\" must be a string"},
     {NULL, "{\"text_config\": {}}", "multimodal"},
-    {NULL, "{\"quantization_config\": {\"quant_method\": \"gptq\"}}", "quantized already"},
     {NULL, "{\"hidden_act\": \"gelu\"}", "only silu"},
     {NULL, "{\"sliding_window\": 4096}", "sliding_window"},
     {NULL, "{\"layer_types\": [\"full_attention\", \"sliding_attention\"]}", "entry 1"},
