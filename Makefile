@@ -6,7 +6,7 @@ MPICC   ?= mpicc
 BUILD   ?= release
 VERSION := 0.1.0
 O       := build/$(BUILD)
-PKGS    ?= scalapack-openmpi hdf5-openmpi jansson
+PKGS    ?= scalapack-openmpi hdf5-openmpi jansson libpcre2-8 libutf8proc
 BLAS_LIBS ?= -lopenblas
 DNNL_LIBS ?= -ldnnl
 PREFIX  ?= /usr/local
@@ -27,13 +27,14 @@ PKG_CFLAGS := $(subst -I,-isystem ,$(shell pkg-config --cflags $(PKGS) 2>/dev/nu
 LIBS     = $(shell pkg-config --libs $(PKGS) 2>/dev/null) $(BLAS_LIBS) $(DNNL_LIBS) -ldl -lm
 
 # --- modules: floor by floor; each may use only what stands in its row (make lint, and the link of its tests) ---
-MODULES := base par tensor report store safetensors linalg nn quant config dmat data packed model solve export layer eval run
+MODULES := base par tensor report store safetensors tokenizer linalg nn quant config dmat data packed model solve export layer eval run
 USES_base        :=
 USES_par         := base
 USES_tensor      := base
 USES_report      := base
 USES_store       := base par tensor
 USES_safetensors := base tensor
+USES_tokenizer   := base
 USES_linalg      := base tensor
 USES_nn          := base tensor linalg
 USES_quant       := base tensor linalg

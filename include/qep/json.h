@@ -12,6 +12,8 @@ typedef enum qep_json_kind { QEP_JSON_NULL, QEP_JSON_BOOL, QEP_JSON_INT, QEP_JSO
 
 /* source: name for messages (file). Error text: source, line, column, what. st: status to return when the text is wrong. */
 QEP_MUST_CHECK qep_status qep_json_parse(const char *text, int64_t bytes, const char *source, qep_status st, qep_json **out);
+/* The same with every number read as a real: for files that hold integers beyond 64 bits (transformers writes model_max_length = 10^30). */
+QEP_MUST_CHECK qep_status qep_json_parse_reals(const char *text, int64_t bytes, const char *source, qep_status st, qep_json **out);
 QEP_MUST_CHECK qep_status qep_json_load(const char *path, qep_status st, qep_json **out); /* st also when missing */
 void qep_json_free(qep_json **j); /* the document or a built value; sets NULL; NULL allowed */
 

@@ -7,8 +7,8 @@
 /* Windows editors put this in front of UTF-8 text; no JSON parser wants it. */
 static const char byte_order_mark[] = "\xEF\xBB\xBF";
 
-qep_status qep_json_parse(const char *text, int64_t bytes, const char *source, qep_status st,
-                          qep_json **out)
+static qep_status parse(const char *text, int64_t bytes, const char *source, qep_status st, size_t flags,
+                        qep_json **out)
 {
     *out = NULL;
     QEP_REQUIRE(bytes >= 0);
@@ -18,12 +18,24 @@ qep_status qep_json_parse(const char *text, int64_t bytes, const char *source, q
         n -= 3;
     }
     json_error_t err;
-    json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &err);
+    json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | flags, &err);
     if (!j) {
         return qep_fail(st, "%s: line %d, column %d: %s", source, err.line, err.column, err.text);
     }
     *out = qep_json_wrap(j);
     return QEP_OK;
+}
+
+qep_status qep_json_parse(const char *text, int64_t bytes, const char *source, qep_status st,
+                          qep_json **out)
+{
+    return parse(text, bytes, source, st, 0, out);
+}
+
+qep_status qep_json_parse_reals(const char *text, int64_t bytes, const char *source, qep_status st,
+                                qep_json **out)
+{
+    return parse(text, bytes, source, st, JSON_DECODE_INT_AS_REAL, out);
 }
 
 qep_status qep_json_load(const char *path, qep_status st, qep_json **out)

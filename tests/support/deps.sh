@@ -6,7 +6,7 @@
 set -u
 
 needed='gcc libc6-dev make pkg-config libopenmpi-dev openmpi-bin libscalapack-openmpi-dev libhdf5-openmpi-dev
-  libopenblas-openmp-dev libdnnl-dev libjansson-dev libcmocka-dev shellcheck'
+  libopenblas-openmp-dev libdnnl-dev libjansson-dev libpcre2-dev libutf8proc-dev libcmocka-dev shellcheck'
 
 say() { echo "make deps: $*"; }
 
@@ -30,10 +30,13 @@ probe() {
 #include <stdint.h>
 #include <cblas.h>
 #include <cmocka.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include <hdf5.h>
 #include <jansson.h>
 #include <mpi.h>
 #include <oneapi/dnnl/dnnl.h>
+#include <pcre2.h>
+#include <utf8proc.h>
 void pdpotrf_(char *, int *, double *, int *, int *, int *, int *);
 int main(int argc, char **argv)
 {
@@ -43,7 +46,7 @@ int main(int argc, char **argv)
     hid_t list = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_mpio(list, MPI_COMM_WORLD, MPI_INFO_NULL);
     json_decref(json_object());
-    return (int)cblas_ddot(0, 0, 1, 0, 1) + dnnl_version()->major;
+    return (int)cblas_ddot(0, 0, 1, 0, 1) + dnnl_version()->major + pcre2_config(PCRE2_CONFIG_JIT, 0) + utf8proc_codepoint_valid(0);
 }
 C
     # shellcheck disable=SC2046,SC2086 # lists of flags
@@ -63,7 +66,7 @@ fi
 probe && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
-    say "a test program with MPI, ScaLAPACK, HDF5, BLAS, oneDNN, jansson and cmocka does not build with ${MPICC:-mpicc}," >&2
+    say "a test program with MPI, ScaLAPACK, HDF5, BLAS, oneDNN, jansson, PCRE2, utf8proc and cmocka does not build with ${MPICC:-mpicc}," >&2
     say "and there is no apt-get to install them. INSTALL tells what is needed and how config.mk names it." >&2
     exit 1
 fi
