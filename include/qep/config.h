@@ -45,6 +45,7 @@ typedef struct qep_config {
     qep_linear_config linear;               /* [quantization] + [correction] */
     const char *compat;                     /* none | paper */
     bool lm_head;
+    char *blocks;                           /* all, or ranges: "0-9, 12" (qep_ranges_hold) */
     qep_override *overrides; int64_t n_overrides;
     qep_named_file *evaluation; int64_t n_evaluation; /* [evaluation] data = name:file, ... */
     int64_t evaluation_length;              /* 0: as calibration */
@@ -85,6 +86,10 @@ char *qep_config_reference(void);
 char *qep_config_help(void);
 /* True when the glob (with * and ?) matches all of name. */
 bool qep_glob(const char *pattern, const char *name);
+/* n lies in one of the ranges; "all" holds everything. */
+bool qep_ranges_hold(const char *ranges, int64_t n);
+/* Largest number named; -1 for "all". */
+int64_t qep_ranges_last(const char *ranges);
 /* "H:MM:SS", "MM:SS" or seconds. QEP_E_CONFIG. */
 QEP_MUST_CHECK qep_status qep_parse_duration(const char *text, double *seconds);
 

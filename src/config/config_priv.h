@@ -24,6 +24,7 @@ typedef enum qep_key_type {
     QEP_KEY_PATHS,    /* char ** and its count */
     QEP_KEY_FILES,    /* qep_named_file * and its count */
     QEP_KEY_GLOBS,    /* char *: "a, b" */
+    QEP_KEY_RANGES,   /* char *: "0-9, 12", or the special word */
     QEP_KEY_CHOICE,   /* const char *, one of choices */
     QEP_KEY_INT,      /* int64_t in [min, max], or one of choices, or special */
     QEP_KEY_SIZE,     /* int64_t bytes; K M G T are powers of 1000 */
@@ -127,6 +128,8 @@ void qep_item_print(const char *s, qep_text *t);
 void qep_real_text(double v, char *buf, size_t cap);
 /* "12", "-1"; false unless all of s is one decimal number that fits. */
 bool qep_read_i64(const char *s, int64_t *out);
+/* "9" or "0-9", both ends included, none negative. */
+bool qep_read_range(const char *text, int64_t *from, int64_t *to);
 bool qep_read_real(const char *s, double *out); /* decimal, finite */
 bool qep_read_size(const char *s, int64_t *out);
 bool qep_read_duration(const char *s, double *out);

@@ -33,6 +33,7 @@ static const char *type_name(const qep_key *k)
     case QEP_KEY_PATHS: return "list of paths";
     case QEP_KEY_FILES: return "list of named files";
     case QEP_KEY_GLOBS: return "list of names";
+    case QEP_KEY_RANGES: return "list of ranges";
     case QEP_KEY_CHOICE: return "one of";
     case QEP_KEY_INT: return "integer";
     case QEP_KEY_SIZE: return "size";

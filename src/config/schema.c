@@ -92,6 +92,10 @@ const qep_key qep_keys[] = {
     {"quantization", "lm_head", QEP_KEY_BOOL, AT(lm_head), .identity = true, .def = "no",
      .help = "Quantize the output head too; a head that is tied to the embedding gets weights of "
              "its own."},
+    {"quantization", "blocks", QEP_KEY_RANGES, AT(blocks), .identity = true, .def = "all",
+     SPECIAL("all", 0),
+     .help = "Blocks whose linears are quantized, counted from 0 as in the names of the modules. The others stay as they are; the quantized stream runs "
+             "through them."},
 
     {"correction", "method", QEP_KEY_CHOICE, LIN(correction), .def = "qep", .choices = corrections,
      .in_override = "correction",
@@ -245,6 +249,7 @@ void qep_key_allowed(const qep_key *k, qep_text *t)
     case QEP_KEY_PATHS: qep_text_add(t, "file, file, ..."); break;
     case QEP_KEY_FILES: qep_text_add(t, "name:file, name:file, ..."); break;
     case QEP_KEY_GLOBS: qep_text_add(t, "name, name, ... (letters, digits and _ - . * ?)"); break;
+    case QEP_KEY_RANGES: qep_text_add(t, "numbers and ranges, for example 0-9, 12"); break;
     case QEP_KEY_CHOICE: allowed_choices(k, t); break;
     case QEP_KEY_INT:
         if (k->choices) {

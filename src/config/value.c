@@ -207,6 +207,22 @@ static qep_status parse_globs(const target *t, char **items, int64_t n)
     return QEP_OK;
 }
 
+static qep_status parse_ranges(const target *t, char **items, int64_t n)
+{
+    qep_text joined = {0};
+    if (n == 0) return not_allowed(t, "");
+    for (int64_t i = 0; i < n; i++) {
+        int64_t from, to;
+        if (!(n == 1 && is_special(t, items[i])) && !qep_read_range(items[i], &from, &to)) {
+            qep_free(joined.s);
+            return not_allowed(t, items[i]);
+        }
+        qep_text_add(&joined, "%s%s", i ? ", " : "", items[i]);
+    }
+    *(char **)t->value = joined.s;
+    return QEP_OK;
+}
+
 static qep_status parse_scalar(const target *t, char *text)
 {
     switch (t->k->type) {
@@ -232,7 +248,8 @@ qep_status qep_key_parse(const qep_key *k, const qep_place *p, const char *raw, 
     target t = {k, p, dir, qep_key_value(k, c, lin), (int64_t *)(void *)((char *)c + k->count_at)};
     qep_key_clear(k, c, lin);
     qep_status st;
-    if (k->type != QEP_KEY_PATHS && k->type != QEP_KEY_FILES && k->type != QEP_KEY_GLOBS) {
+    if (k->type != QEP_KEY_PATHS && k->type != QEP_KEY_FILES && k->type != QEP_KEY_GLOBS &&
+        k->type != QEP_KEY_RANGES) {
         char *text;
         QEP_TRY(qep_value_scalar(p, raw, &text));
         st = parse_scalar(&t, text);
@@ -242,9 +259,10 @@ qep_status qep_key_parse(const qep_key *k, const qep_place *p, const char *raw, 
     char **items;
     int64_t n;
     QEP_TRY(qep_value_list(p, raw, &items, &n));
-    st = k->type == QEP_KEY_PATHS   ? parse_paths(&t, items, n)
-         : k->type == QEP_KEY_FILES ? parse_files(&t, items, n)
-                                    : parse_globs(&t, items, n);
+    st = k->type == QEP_KEY_PATHS    ? parse_paths(&t, items, n)
+         : k->type == QEP_KEY_FILES  ? parse_files(&t, items, n)
+         : k->type == QEP_KEY_RANGES ? parse_ranges(&t, items, n)
+                                     : parse_globs(&t, items, n);
     qep_free_strings(items, n);
     return st;
 }
@@ -266,7 +284,8 @@ void qep_key_clear(const qep_key *k, qep_config *c, qep_linear_config *lin)
         qep_free_strings(*(char ***)value, *count);
         *(char ***)value = NULL;
         *count = 0;
-    } else if (k->type == QEP_KEY_TEXT || k->type == QEP_KEY_PATH || k->type == QEP_KEY_GLOBS) {
+    } else if (k->type == QEP_KEY_TEXT || k->type == QEP_KEY_PATH || k->type == QEP_KEY_GLOBS ||
+               k->type == QEP_KEY_RANGES) {
         qep_free(*(char **)value);
         *(char **)value = NULL;
     }

@@ -116,6 +116,7 @@ void qep_key_print(const qep_key *k, const qep_config *c, const qep_linear_confi
         }
         break;
     case QEP_KEY_GLOBS:
+    case QEP_KEY_RANGES:
     case QEP_KEY_CHOICE: qep_text_add(t, "%s", *(const char *const *)v); break;
     case QEP_KEY_BOOL: qep_text_add(t, *(const bool *)v ? "yes" : "no"); break;
     case QEP_KEY_INT:

@@ -25,7 +25,22 @@ static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_t
     l->spec.exact_scales = strcmp(r->cfg->compat, "paper") == 0;
     if (l->spec.group_size == cols) l->spec.group_size = -1; /* one group per row */
     l->quantized = l->spec.method->drive != QEP_DRIVE_NONE;
-    if (l->quantized) r->quantizes = true;
+}
+
+/* Left as it is, whatever its section says. */
+static void leave_alone(qep_run *r, int64_t i)
+{
+    r->linear_cfg[i].method = qep_method_find("none")->name;
+    r->linears[i].spec = qep_layer_spec(&r->linear_cfg[i], 0);
+    r->linears[i].quantized = false;
+}
+
+static qep_status check_blocks(const qep_run *r)
+{
+    int64_t last = qep_ranges_last(r->cfg->blocks), n = r->model->arch.n_blocks;
+    if (last < n) return QEP_OK;
+    return qep_fail(QEP_E_CONFIG, "quantization.blocks = %s names block %lld; the model has the blocks 0 to %lld", r->cfg->blocks,
+                    (long long)last, (long long)(n - 1));
 }
 
 static void list_linears(qep_run *r)
@@ -43,9 +58,11 @@ static void list_linears(qep_run *r)
             qep_model_linear_name(m, b, (qep_role)role, name, sizeof name);
             set_linear(r, qep_run_linear_index(r, b, role), name, qep_model_linear_tensor(m, b, (qep_role)role, "weight"),
                        s->bias ? qep_model_linear_tensor(m, b, (qep_role)role, "bias") : NULL, s->rows, s->cols, zero_min);
+            if (!qep_ranges_hold(r->cfg->blocks, b)) leave_alone(r, qep_run_linear_index(r, b, role));
         }
     if (r->cfg->lm_head)
         set_linear(r, r->n_linears - 1, "lm_head", m->lm_head, NULL, m->arch.vocab, m->arch.hidden, zero_min);
+    for (int64_t i = 0; i < r->n_linears; i++) r->quantizes = r->quantizes || r->linears[i].quantized;
 }
 
 static qep_status check_modules(const qep_run *r)
@@ -84,6 +101,7 @@ static qep_status refuse_packed(const qep_run *r)
 
 qep_status qep_run_list_linears_all(qep_run *r)
 {
+    QEP_TRY(check_blocks(r));
     list_linears(r);
     QEP_TRY(check_modules(r));
     if (!r->quantizes) return QEP_OK;

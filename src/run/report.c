@@ -48,8 +48,8 @@ static qep_json *evaluation_json(const qep_run *r)
     return o;
 }
 
-/* Relative squared distance of the residual streams after each block. */
-static qep_json *growth_json(const qep_run *r)
+/* Squared distance of the residual streams after each block, |X_m - Xq_m|_F^2 (QEP paper, Eq. 2), or its share of |X_m|_F^2. */
+static qep_json *growth_json(const qep_run *r, bool relative)
 {
     qep_json *o = qep_json_new_object(), *blocks = qep_json_new_array();
     for (int64_t b = 0; b < r->model->arch.n_blocks; b++) qep_json_append(blocks, qep_json_new_int(b));
@@ -59,7 +59,7 @@ static qep_json *growth_json(const qep_run *r)
         qep_json *v = qep_json_new_array();
         for (int64_t b = 0; b < r->model->arch.n_blocks; b++) {
             const double *g = r->growth + (b * QEP_N_SEQ_KINDS + k) * 2;
-            qep_json_append(v, qep_json_new_real(g[0] / g[1]));
+            qep_json_append(v, qep_json_new_real(relative ? g[0] / g[1] : g[0]));
         }
         qep_json_set(o, qep_seq_kind_name((qep_seq_kind)k), v);
     }
@@ -131,7 +131,8 @@ static qep_json *summary_all(qep_run *r)
     qep_json_set(o, "modules", qep_json_new_int(modules));
     qep_json_set(o, "evaluation", evaluation_json(r));
     if (r->quantizes) {
-        qep_json_set(o, "error_growth", growth_json(r));
+        qep_json_set(o, "error_growth", growth_json(r, true));
+        qep_json_set(o, "error_growth_absolute", growth_json(r, false));
         qep_json_set(o, "digest", qep_json_new_string(hex));
     }
     return o;

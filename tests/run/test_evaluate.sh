@@ -77,6 +77,26 @@ run 1 make.ini --restart no --set output.format=dense
 check 'dense: written' [ "$code" = 0 ]
 evaluated 'dense' 1
 
+# --- only some blocks ------------------------------------------------------------------------------
+run 2 make.ini --restart no --set quantization.blocks=0-1
+check 'blocks 0-1 of 3: written' [ "$code" = 0 ]
+check '... 14 linears' [ "$(json out/summary.json modules)" = 14 ]
+check "... and no other is packed" sh -c "! head -c 20000 out/model.safetensors | grep -aq layers.2.mlp.up_proj.qweight"
+check '... the error goes on in the block behind them' \
+    [ "$(json out/summary.json error_growth_absolute.evaluation.2)" != "$(json out/summary.json error_growth_absolute.evaluation.1)" ]
+ratio=$(for k in error_growth error_growth_absolute; do json out/summary.json $k.evaluation.0; done | tr '\n' ' ')
+check '... absolute and relative growth are there' awk -v r="$ratio" 'BEGIN { split(r, v, " "); exit !(v[1] > 0 && v[2] > v[1]) }'
+first=$(json out/summary.json error_growth_absolute.calibration.0)
+evaluated 'blocks 0-1' 1
+run 1 --check out
+check 'blocks 0-1: sound' [ "$code" = 0 ]
+run 1 make.ini --restart no --set 'quantization.blocks=0, 2'
+check 'blocks 0 and 2: the same first block' [ "$first" = "$(json out/summary.json error_growth_absolute.calibration.0)" ]
+evaluated 'blocks 0 and 2' 1
+run 1 make.ini --restart no --set quantization.blocks=1-3 --set output.path=beyond
+check 'a block that the model has not: refused' [ "$code" = 1 ]
+check '... with those it has' said 'quantization.blocks = 1-3 names block 3; the model has the blocks 0 to 2'
+
 # --- what is refused -----------------------------------------------------------------------------
 run 1 make.ini --restart no
 run 1 make.ini --set model.path=out --set output.path=again

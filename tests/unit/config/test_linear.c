@@ -41,6 +41,23 @@ static void globs(void **state)
     }
 }
 
+static void ranges(void **state)
+{
+    (void)state;
+    static const char list[] = "0-2, 7, 10-10";
+    for (int64_t i = 0; i < 13; i++) {
+        assert_true(qep_ranges_hold("all", i));
+        assert_int_equal(qep_ranges_hold(list, i), i <= 2 || i == 7 || i == 10);
+    }
+    assert_int_equal(qep_ranges_last(list), 10);
+    assert_int_equal(qep_ranges_last("4"), 4);
+    assert_int_equal(qep_ranges_last("all"), -1);
+    qep_config *c = NULL;
+    assert_ok(qep_config_parse(HEAD "[quantization]\nblocks = 0-2 ,  7,10-10\n", "run.ini", NULL, 0, &c));
+    assert_string_equal(c->blocks, list);
+    qep_config_destroy(&c);
+}
+
 static void overrides_in_order(void **state)
 {
     (void)state;
@@ -164,7 +181,7 @@ static void checks_with_the_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(globs), cmocka_unit_test(overrides_in_order), cmocka_unit_test(exclusion),
+        cmocka_unit_test(globs), cmocka_unit_test(ranges), cmocka_unit_test(overrides_in_order), cmocka_unit_test(exclusion),
         cmocka_unit_test(exclusion_per_module), cmocka_unit_test(checks_with_the_names)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
