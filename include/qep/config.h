@@ -15,6 +15,7 @@ typedef struct qep_linear_config {
     const char *clip;         /* none | mse | hessian */
     double damping;           /* relative to mean diag H */
     int64_t block_size;
+    qep_method_options options; /* keys of single methods */
     const char *correction;   /* qep | none */
     double alpha;             /* [0, 2] */
     double correction_damping; /* lambda relative to mean diag H */

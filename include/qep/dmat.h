@@ -34,6 +34,7 @@ double *qep_dmat_row(qep_dmat *m, int64_t lrow);           /* my l-th row, n ent
 int64_t qep_dmat_ld(const qep_dmat *m);
 
 void qep_dmat_copy(qep_dmat *dst, const qep_dmat *src);    /* same shape and spread. Local. */
+void qep_dmat_add(qep_dmat *dst, const qep_dmat *src);     /* dst += src, same shape and spread. Local. */
 void qep_dmat_add_diag(qep_dmat *m, double shift);         /* Local. */
 void qep_dmat_set_diag(qep_dmat *m, int64_t i, double v);  /* by whoever owns row i. Local. */
 /* diag[n] on every rank. Collective. */

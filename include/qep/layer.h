@@ -69,7 +69,9 @@ typedef struct qep_layer_bytes {
     int64_t wc;            /* "layer.figures", with C: W C, kept from the correction to the figures */
     int64_t figures;       /* "layer.figures", with C: while the figures are made */
     int64_t writing;       /* "export.rows": at most, while rows are written */
-    int64_t strips;        /* "quantize.strips": GPTQ's state while it runs */
+    int64_t strips;        /* "quantize.strips": the state of the column-by-column methods while they run */
+    int64_t packed;        /* "quantize.packed": the block at hand, for all strips */
+    int matrices;          /* "solve.p": d x d matrices besides H, C and the factor */
 } qep_layer_bytes;
 qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c);
 

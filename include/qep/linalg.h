@@ -47,6 +47,19 @@ void qep_gemm_f64(bool trans_b, int64_t m, int64_t n, int64_t k, double alpha, c
  * lower: t's lower triangle is read, else its upper. */
 void qep_trsm_right_f64(bool lower, bool trans, int64_t m, int64_t n, const double *t, int64_t ldt, double *x, int64_t ldx);
 void qep_trsm_right_f32(bool lower, bool trans, int64_t m, int64_t n, const float *t, int64_t ldt, float *x, int64_t ldx);
+/* Panels: [columns, QEP_PANEL_ROWS], the SIMD lane is the row. panel[cols, 64] <- keep panel + sum_i b_ij a_i for a: [k, 64]. Every entry is one chain of
+ * fused multiply-adds in rising i: the same bits for any blocking and on any vector unit, and fast although there are only 64 rows.
+ * b: [k, cols] row-major with ldb > 0, or packed with ldb = 0. Runs on the calling thread. */
+enum { QEP_PANEL_ROWS = 64, QEP_PANEL_COLS = 6 /* columns of b that are worked on together */ };
+void qep_panel_update(float *panel, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols);
+static inline int64_t qep_panel_packed(int64_t rows, int64_t cols) { return rows * qep_round_up(cols, QEP_PANEL_COLS); } /* floats */
+/* b[rows, cols] row-major -> [ceil(cols / 6)][rows][6], zeros behind the last column. All threads work on it. */
+void qep_panel_pack(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols);
+/* The same by a certain unit, for tests. best: the fastest that this machine has; those before it work too. */
+typedef enum qep_panel_unit { QEP_PANEL_PLAIN, QEP_PANEL_AVX2, QEP_PANEL_AVX512 } qep_panel_unit;
+qep_panel_unit qep_panel_best_unit(void);
+void qep_panel_update_by(qep_panel_unit unit, float *panel, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols);
+
 /* In place lower Cholesky, row-major; 0 or the 1-based order of the leading minor that is not positive. */
 int64_t qep_cholesky_f64(int64_t n, double *a, int64_t lda);
 

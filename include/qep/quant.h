@@ -28,6 +28,17 @@ typedef enum qep_drive {
     QEP_N_DRIVES
 } qep_drive;
 
+/* Keys of single methods. Texts are static names. */
+typedef struct qep_method_options {
+    double gptaq_alpha;       /* weight of P */
+    double rescomp_alpha1, rescomp_alpha2; /* of P, of R */
+    const char *rescomp_mode; /* auto | allw | org */
+    double foem_alpha, foem_beta;
+    const char *foem_variant; /* paper | next */
+} qep_method_options;
+
+typedef struct qep_column qep_column; /* quant's own: one column of a strip on its way */
+
 /* One method of quantization: everything the program knows of it outside of its kernels. Choices and checks of the configuration, --help,
  * reference.ini, statistics, plan and records are made from this. */
 typedef struct qep_method {
@@ -40,15 +51,22 @@ typedef struct qep_method {
     unsigned clips;      /* bit per qep_clip */
     bool symmetric, asymmetric; /* grids */
     bool groups;         /* several scales in a row */
+    /* QEP_DRIVE_FACTOR: */
+    void (*column)(qep_column *c);  /* rounds a column and says what goes on to later ones */
+    double (*fading)(const qep_method_options *o); /* f; NULL: 1 */
+    int (*moves)(const qep_method_options *o, bool paper); /* matrices P of C that it needs; NULL: the target never moves */
 } qep_method;
 
-extern const qep_method qep_method_none, qep_method_rtn, qep_method_gptq;
+extern const qep_method qep_method_none, qep_method_rtn, qep_method_gptq, qep_method_gptaq, qep_method_rescomp, qep_method_foem;
 
 /* The table: i from 0; NULL behind the last. */
 const qep_method *qep_method_at(int i);
 const qep_method *qep_method_find(const char *name); /* NULL: there is none */
 /* True when key is one of the words of m->reads. */
 bool qep_method_reads(const qep_method *m, const char *key);
+/* What it needs with these options; how many matrices P. */
+unsigned qep_method_needs(const qep_method *m, const qep_method_options *o);
+int qep_method_moves(const qep_method *m, const qep_method_options *o, bool paper);
 
 /* --- settings ---------------------------------------------------------------------------- */
 
@@ -66,6 +84,8 @@ typedef struct qep_qspec {
     bool free_range;      /* asymmetric: the weights' own range, with or without 0 in it (A-asym, the grid of AWQ's code) */
     bool unit_grid;       /* the target is in code units already: scale 1, zero 0 */
     bool exact_scales;    /* scales stay f32 as in the published codes (compat = paper), no rounding to f16 */
+    bool paper;           /* compat = paper: what the published codes do where it is not what their papers say */
+    qep_method_options options;
 } qep_qspec;
 
 int64_t qep_n_groups(const qep_qspec *s, int64_t cols); /* G >= 1 */
@@ -100,11 +120,14 @@ typedef struct qep_qstrip {
 /* RTN: w [QEP_STRIP, cols] row-major f32. weight as in qep_grid_find per column or NULL. */
 void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int64_t cols, qep_qstrip *out);
 
-/* GPTQ in R-form (methods.md 2.2): H + mu I = R R^T, R upper, in processing order;
+/* Column by column in R-form (methods.md 2.2): H + mu I = R R^T, R upper, in processing order. GPTQ:
  *   w_j = W*_j + sum_{i<j} (W*_i - Q_i) R_ij / R_jj ,  Q_j = grid(w_j).
- * The factor arrives in blocks of rows, so that it need not sit on one rank. One state per strip.
- * Columns are padded to a multiple of QEP_GPTQ_PAD inside so that the shapes of all products are fixed. */
-enum { QEP_GPTQ_PAD = 128 };
+ * The other methods of this family differ in what goes on to later columns (their kernels: gptaq.c, rescomp.c, foem.c):
+ *   w_j = T_j + A_j / R_jj,  T_j = W*_j + M_j,  A_j = sum_{i<j} f^(j-1-i) err_i R_ij,  M_j = sum_{i<j} f^(j-1-i) use_i P_ij,
+ * err_i, use_i and the factor f are the method's. This is their published U-form: with e_i U_ii = w_i - q'_i the weights after column i are
+ * W - e_i U_i + use_i P_i, hence T - Q' = E U, and U R = I.
+ * Factor and P arrive in blocks of rows, so that they need not sit on one rank. One state per strip. A column's sums are chains of fused
+ * multiply-adds in rising i: for f = 1 and grids found before the loop, block_size does not change a bit. */
 typedef struct qep_gptq qep_gptq;
 /* target: [QEP_STRIP, cols] row-major in original order (copied). perm[j] = original column processed j-th, NULL: identity.
  * rdiag [cols]: R_jj in processing order (weights of the hessian clip, known before the loop).
@@ -116,11 +139,22 @@ int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols);
  * more when a dynamic group reaches beyond the block (its grid needs the conditional weights of all its columns). */
 int64_t qep_gptq_n_steps(const qep_qspec *s, int64_t cols);
 void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t *row0, int64_t *n_rows);
-/* r: rows row0.. of R in processing order, [n_rows, ldr] row-major f32, column c of r is column row0 + c of R;
- * ldr = round_up(cols - row0, QEP_GPTQ_PAD) or more, entries beyond cols are 0. Steps in order 0, 1, ... */
-void qep_gptq_step(qep_gptq *g, int64_t step, const float *r, int64_t ldr);
+/* What a step gets. Column c of r and p is column row0 + c of R and P, in processing order; cols - row0 columns each. */
+enum { QEP_MAX_MOVES = 2 };
+typedef struct qep_gptq_block {
+    const float *r;                 /* rows row0 .. of R as qep_gptq_step_rows says, [.., ldr] */
+    int64_t ldr;
+    const float *p[QEP_MAX_MOVES];  /* the block's own rows of the method's matrices (qep_method_moves of them), [.., ldp] */
+    int64_t ldp;
+    const float *packed;            /* made from these by qep_gptq_pack, for all strips */
+} qep_gptq_block;
+int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols);
+/* All threads of the rank work on it. */
+void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed);
+/* Steps in order 0, 1, ... */
+void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b);
 /* After the last step: result in original column order; g_idx[cols] (may be NULL) = group of each original column,
- * equal for all rows. *loss [QEP_STRIP] (may be NULL): sum_j (w_j - q_j)^2 R_jj^2 = the row's tr((Q-W*)(H+mu I)(Q-W*)^T), f64. */
+ * equal for all rows. *loss [QEP_STRIP] (may be NULL): sum_j (w_j - q_j)^2 R_jj^2, f64; for GPTQ the row's tr((Q-W*)(H+mu I)(Q-W*)^T). */
 void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double *loss);
 /* Plain reference for tests: whole R [cols, cols] f64 row-major, f64 arithmetic, any number of rows, any group and block. */
 void qep_gptq_ref(const qep_qspec *s, const double *target, int64_t rows, int64_t cols, const int32_t *perm,

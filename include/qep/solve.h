@@ -82,6 +82,11 @@ void qep_rows_solve_all(const qep_dmat *L, int64_t n_strips, double *x, qep_wind
 /* M <- M (L L^T)^-1, M's own rows as right-hand sides. Collective. */
 void qep_dmat_solve_all(qep_dmat *M, const qep_dmat *L, qep_window *w);
 
+/* P = ((C' L) o SU) L^T with C' = C[perm, perm], L = R^-T, SU the strict upper triangle: P_i,>i = C'_i,>i (H'_>i)^-1, H' = (H + mu I)[perm, perm] = R R^T
+ * (GPTAQ, arXiv 2504.02692, Theorem 4.2). Two triangular solves for C's rows, from the row's own block on: 2/3 d^3. C is kept. Lr as from
+ * qep_factor_r_all. Same bits for any number of ranks. Collective. */
+qep_dmat *qep_form_p_all(const qep_dmat *C, const int32_t *perm, const qep_dmat *Lr, const char *name, qep_window *w);
+
 /* QEP's correction (arXiv 2504.09629, Prop. 5.1 and Eq. 6): out = W + alpha * W C (H + lambda I)^-1 for my strips.
  * w_rows, out: [n_strips * 64, d] f32 (may be the same array). total_rows: rows of all linears of the group over all ranks: chooses between
  * forming M = C (H + lambda I)^-1 once (total_rows > d; C is overwritten by M) and solving for the rows. alpha[i]: factor of strip i (0: the strip is left alone).

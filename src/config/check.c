@@ -66,7 +66,7 @@ static conflict find_conflict(const qep_linear_config *l)
         else
             say(&f, "clip", "method = %s has no clip = %s", m->name, l->clip);
     }
-    if (corrects(l) && m->needs & QEP_NEEDS_C)
+    if (corrects(l) && qep_method_needs(m, &l->options) & QEP_NEEDS_C)
         say(&f, "correction", "method = %s itself corrects for the error of the layers before; "
                               "correction.method = qep in front of it would count that error twice: "
                               "set correction.method = none", m->name);
@@ -120,7 +120,7 @@ static qep_status check_override(const qep_config *c, const qep_origin *o, int64
 
 static bool needs_tokens(const qep_linear_config *l)
 {
-    return qep_method_find(l->method)->needs != 0 || corrects(l);
+    return qep_method_needs(qep_method_find(l->method), &l->options) != 0 || corrects(l);
 }
 
 static qep_status check_calibration(const qep_config *c, const qep_origin *o)

@@ -6,6 +6,8 @@
 
 static const char *const bit_widths[] = {"2", "3", "4", "8", NULL};
 static const char *const clips[] = {"none", "mse", "hessian", NULL};
+static const char *const rescomp_modes[] = {"auto", "allw", "org", NULL};
+static const char *const foem_variants[] = {"paper", "next", NULL};
 static const char *const compats[] = {"none", "paper", NULL};
 static const char *const corrections[] = {"none", "qep", NULL};
 static const char *const formats[] = {"gptq", "gptq_v2", "compressed-tensors", "awq", "dense", NULL};
@@ -85,10 +87,26 @@ const qep_key qep_keys[] = {
     {"quantization", "block_size", QEP_KEY_INT, LIN(block_size), .def = "128", RANGE(1, 65536),
      .in_override = "block_size",
      .help = "Columns per lazy update. Changes speed and the last bits, not the method."},
+    {"quantization", "gptaq_alpha", QEP_KEY_REAL, LIN(options.gptaq_alpha), .def = "0.25", RANGE(0, 10),
+     .in_override = "gptaq_alpha", .help = "Weight of the asymmetric term (the paper: 1, its code: 0.25)."},
+    {"quantization", "rescomp_alpha1", QEP_KEY_REAL, LIN(options.rescomp_alpha1), .def = "0.25", RANGE(0, 10),
+     .in_override = "rescomp_alpha1", .help = "Weight of the asymmetric term."},
+    {"quantization", "rescomp_alpha2", QEP_KEY_REAL, LIN(options.rescomp_alpha2), .def = "0.25", RANGE(0, 10),
+     .in_override = "rescomp_alpha2", .help = "Weight of the term that aims at the original weights."},
+    {"quantization", "rescomp_mode", QEP_KEY_CHOICE, LIN(options.rescomp_mode), .def = "auto", .choices = rescomp_modes,
+     .in_override = "rescomp_mode",
+     .help = "What goes on to later channels: allw: the weight before rounding. org: the rounded one. auto: org at 2 bits, else allw."},
+    {"quantization", "foem_variant", QEP_KEY_CHOICE, LIN(options.foem_variant), .def = "paper", .choices = foem_variants,
+     .in_override = "foem_variant",
+     .help = "paper: all later channels are drawn back to the original weights. next: only the next one (GPTQModel)."},
+    {"quantization", "foem_beta", QEP_KEY_REAL, LIN(options.foem_beta), .def = "0.1", RANGE(0, 1),
+     .in_override = "foem_beta", .help = "How far they are drawn back."},
+    {"quantization", "foem_alpha", QEP_KEY_REAL, LIN(options.foem_alpha), .def = "0", RANGE(0, 10),
+     .in_override = "foem_alpha", .help = "Weight of GPTAQ's asymmetric term (0: none)."},
     {"quantization", "compat", QEP_KEY_CHOICE, AT(compat), .identity = true, .def = "none",
      .choices = compats,
-     .help = "paper: scales stay f32 as in the published codes, which store no packed model; needs "
-             "[output] format = dense (written as F32)."},
+     .help = "paper: what the published codes do where it is not what their papers say, with scales that stay f32 (they store no "
+             "packed model); needs [output] format = dense (written as F32)."},
     {"quantization", "lm_head", QEP_KEY_BOOL, AT(lm_head), .identity = true, .def = "no",
      .help = "Quantize the output head too; a head that is tied to the embedding gets weights of "
              "its own."},

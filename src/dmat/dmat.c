@@ -84,6 +84,12 @@ void qep_dmat_copy(qep_dmat *dst, const qep_dmat *src)
         memcpy(dst->data, src->data, (size_t)(src->n_rows * src->ld) * sizeof *dst->data);
 }
 
+void qep_dmat_add(qep_dmat *dst, const qep_dmat *src)
+{
+    QEP_REQUIRE(memcmp(&dst->spread, &src->spread, sizeof dst->spread) == 0);
+    for (int64_t k = 0; k < src->n_rows * src->ld; k++) dst->data[k] += src->data[k];
+}
+
 void qep_dmat_add_diag(qep_dmat *m, double shift)
 {
     for (int64_t l = 0; l < m->n_rows; l++)

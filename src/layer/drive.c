@@ -24,13 +24,13 @@ static qep_status drive_rows_all(qep_set *s)
 
 typedef struct driver {
     qep_status (*run_all)(qep_set *s);
-    int64_t (*window)(const qep_qspec *spec, int64_t cols);                  /* bytes of the stream window; NULL: none of its own */
-    int64_t (*scratch)(const qep_qspec *spec, int64_t strips, int64_t cols); /* bytes under "quantize.strips"; NULL: none */
+    int64_t (*window)(const qep_qspec *spec, int64_t cols); /* bytes of the stream window; NULL: none of its own */
+    void (*plan)(const qep_qspec *spec, int64_t strips, int64_t cols, qep_layer_bytes *b); /* adds what it allocates; NULL: nothing */
 } driver;
 
 static const driver drivers[QEP_N_DRIVES] = {
     [QEP_DRIVE_ROWS] = {drive_rows_all, NULL, NULL},
-    [QEP_DRIVE_FACTOR] = {qep_drive_factor_all, qep_drive_factor_window, qep_drive_factor_scratch},
+    [QEP_DRIVE_FACTOR] = {qep_drive_factor_all, qep_drive_factor_window, qep_drive_factor_plan},
 };
 
 qep_status qep_set_quantize_all(qep_set *s)
@@ -54,6 +54,6 @@ qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t co
         b.wc = mine * cols * 4;
         b.figures = mine * cols * 12;
     }
-    if (d->scratch) b.strips = d->scratch(spec, strips, cols);
+    if (d->plan) d->plan(spec, strips, cols, &b);
     return b;
 }

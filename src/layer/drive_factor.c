@@ -1,74 +1,148 @@
-/* Driver of the methods that go column by column: the factor streams by in blocks of rows, my strips take each block in turn.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Driver of the methods that go column by column: the factor, and the method's matrices, stream by in blocks of rows; my strips take each
+ * block in turn. SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
-static void run_steps_all(qep_set *s, const qep_dmat *Lr, qep_gptq **g)
+#define PACKED "quantize.packed"
+
+typedef struct factor {
+    qep_dmat *Lr;                   /* R = J Lr J */
+    int n_moves;
+    qep_dmat *P[QEP_MAX_MOVES];
+    int32_t *perm;                  /* [cols] processing order */
+    float *rdiag;                   /* [cols] */
+} factor;
+
+/* An odd number of cache lines: rows of a block do not fall into the same cache sets. */
+static int64_t row_stride(int64_t cols)
+{
+    return (qep_ceil_div(cols, 16) | 1) * 16;
+}
+
+static int moves_of(const qep_qspec *q)
+{
+    return qep_method_moves(q->method, &q->options, q->paper);
+}
+
+/* The next block into the window. */
+static qep_gptq_block fetch_block_all(const qep_set *s, const factor *f, int64_t step)
 {
     const qep_qspec *q = &s->lead->spec;
     qep_window *win = s->job->stream;
-    for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
-        int64_t row0, n;
-        qep_gptq_step_rows(q, s->cols, step, &row0, &n);
-        int64_t ld = qep_round_up(s->cols - row0, QEP_GPTQ_PAD);
-        qep_window_sync_all(win); /* nobody reads the previous block any more */
-        qep_dmat_fetch_rows_all(Lr, row0, n, true, QEP_F32, win, 0, ld);
-        const float *r = qep_window_data(win);
-#pragma omp parallel for schedule(dynamic)
-        for (int64_t i = 0; i < s->count; i++) qep_gptq_step(g[i], step, r, ld);
+    int64_t row0, n, own, ldr, ldp = row_stride(s->cols), f32 = (int64_t)sizeof(float);
+    qep_gptq_step_rows(q, s->cols, step, &row0, &n);
+    own = qep_min_i64(q->block_size, s->cols - row0);
+    ldr = row_stride(s->cols - row0);
+    qep_window_sync_all(win); /* nobody reads the previous block any more */
+    qep_dmat_fetch_rows_all(f->Lr, row0, n, true, QEP_F32, win, 0, ldr);
+    const float *data = qep_window_data(win);
+    qep_gptq_block b = {.r = data, .ldr = ldr, .ldp = ldp};
+    for (int m = 0; m < f->n_moves; m++) {
+        int64_t at = n * ldr + m * own * ldp;
+        qep_dmat_fetch_rows_all(f->P[m], row0, own, false, QEP_F32, win, at * f32, ldp);
+        b.p[m] = data + at + row0;
     }
-    qep_window_sync_all(win);
+    return b;
+}
+
+static void run_steps_all(qep_set *s, const factor *f, qep_gptq **g)
+{
+    const qep_qspec *q = &s->lead->spec;
+    float *packed = qep_alloc(PACKED, s->count > 0 ? qep_gptq_packed_bytes(q, s->cols) : 0, 1);
+    for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
+        qep_gptq_block b = fetch_block_all(s, f, step);
+        if (s->count > 0) qep_gptq_pack(q, s->cols, step, &b, packed);
+        b.packed = packed;
+#pragma omp parallel for schedule(dynamic)
+        for (int64_t i = 0; i < s->count; i++) qep_gptq_step(g[i], step, &b);
+    }
+    qep_window_sync_all(s->job->stream);
+    qep_free(packed);
+}
+
+/* The matrices of GPTAQ and its kin: P from C; ResComp's published code has R from C + H (undamped), too. */
+static void form_moves_all(const qep_set *s, factor *f)
+{
+    const qep_layer_job *j = s->job;
+    f->n_moves = moves_of(&s->lead->spec);
+    if (f->n_moves > 0) f->P[0] = qep_form_p_all(j->C, f->perm, f->Lr, "solve.p", j->stream);
+    if (f->n_moves < 2) return;
+    qep_dmat *K = qep_dmat_create_all(j->comm, "solve.p", s->cols, qep_dmat_block(j->C), qep_dmat_n_owners(j->C));
+    qep_dmat_copy(K, j->C);
+    qep_dmat_add(K, j->H);
+    f->P[1] = qep_form_p_all(K, f->perm, f->Lr, "solve.p", j->stream);
+    qep_dmat_destroy_all(&K);
+}
+
+static qep_status prepare_all(qep_set *s, factor *f)
+{
+    const qep_qspec *q = &s->lead->spec;
+    double *diag = qep_alloc("layer.order", s->cols, sizeof *diag);
+    qep_ladder ladder = {.damping = s->lead->cfg.damping, .repair = s->job->repair};
+    f->perm = qep_alloc("layer.order", s->cols, sizeof *f->perm);
+    f->rdiag = qep_alloc("layer.order", s->cols, sizeof *f->rdiag);
+    qep_dmat_diag_all(s->job->H, diag);
+    qep_processing_order(diag, s->cols, q->act_order, f->perm);
+    qep_free(diag);
+    QEP_TRY(qep_factor_r_all(s->job->H, f->perm, &ladder, &f->Lr, f->rdiag));
+    s->damping = ladder.damping;
+    if (ladder.attempts > s->attempts) s->attempts = ladder.attempts;
+    s->fallback = s->fallback || ladder.attempts > 1;
+    form_moves_all(s, f);
+    return QEP_OK;
+}
+
+static void release_all(factor *f)
+{
+    qep_dmat_destroy_all(&f->Lr);
+    for (int m = 0; m < QEP_MAX_MOVES; m++) qep_dmat_destroy_all(&f->P[m]);
+    qep_free(f->rdiag);
+    qep_free(f->perm);
 }
 
 qep_status qep_drive_factor_all(qep_set *s)
 {
     const qep_qspec *q = &s->lead->spec;
-    qep_status st = QEP_OK;
-    qep_dmat *Lr = NULL;
-    double *diag = qep_alloc("layer.order", s->cols, sizeof *diag);
-    int32_t *perm = qep_alloc("layer.order", s->cols, sizeof *perm);
-    float *rdiag = qep_alloc("layer.order", s->cols, sizeof *rdiag);
+    factor f = {.Lr = NULL};
+    qep_status st = prepare_all(s, &f);
+    if (st != QEP_OK) {
+        release_all(&f);
+        return st;
+    }
     qep_gptq **g = qep_alloc("layer.order", s->count, sizeof *g);
-    qep_ladder ladder = {.damping = s->lead->cfg.damping, .repair = s->job->repair};
-    qep_dmat_diag_all(s->job->H, diag);
-    qep_processing_order(diag, s->cols, q->act_order, perm);
-    QEP_GO(st, qep_factor_r_all(s->job->H, perm, &ladder, &Lr, rdiag));
-    s->damping = ladder.damping;
-    if (ladder.attempts > s->attempts) s->attempts = ladder.attempts;
-    s->fallback = s->fallback || ladder.attempts > 1;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) {
         float *target = qep_set_row(s, s->target, i);
         qep_set_clear_dead(s, target); /* a channel without signal: no code matters, 0 keeps the grid narrow */
-        g[i] = qep_gptq_create(q, target, s->cols, perm, rdiag);
+        g[i] = qep_gptq_create(q, target, s->cols, f.perm, f.rdiag);
     }
-    run_steps_all(s, Lr, g);
+    run_steps_all(s, &f, g);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) {
         qep_qstrip out = qep_set_result(s, i);
         qep_gptq_finish(g[i], &out, i == 0 ? s->g_idx : NULL, NULL);
         qep_gptq_destroy(&g[i]);
     }
-done:
-    qep_dmat_destroy_all(&Lr);
     qep_free(g);
-    qep_free(rdiag);
-    qep_free(perm);
-    qep_free(diag);
-    return st;
+    release_all(&f);
+    return QEP_OK;
 }
 
 int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols)
 {
-    int64_t bytes = 0;
+    int64_t floats = 0;
     for (int64_t step = 0; step < qep_gptq_n_steps(spec, cols); step++) {
         int64_t row0, n;
         qep_gptq_step_rows(spec, cols, step, &row0, &n);
-        bytes = qep_max_i64(bytes, n * qep_round_up(cols - row0, QEP_GPTQ_PAD) * (int64_t)sizeof(float));
+        int64_t own = qep_min_i64(spec->block_size, cols - row0);
+        floats = qep_max_i64(floats, n * row_stride(cols - row0) + moves_of(spec) * own * row_stride(cols));
     }
-    return bytes;
+    return floats * (int64_t)sizeof(float);
 }
 
-int64_t qep_drive_factor_scratch(const qep_qspec *spec, int64_t strips, int64_t cols)
+void qep_drive_factor_plan(const qep_qspec *spec, int64_t strips, int64_t cols, qep_layer_bytes *b)
 {
-    return strips * qep_gptq_bytes(spec, cols);
+    int moves = moves_of(spec);
+    b->strips = strips * qep_gptq_bytes(spec, cols);
+    b->packed = strips > 0 ? qep_gptq_packed_bytes(spec, cols) : 0;
+    b->matrices = moves > 1 ? 3 : moves; /* with C + H while R is formed */
 }

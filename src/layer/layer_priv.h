@@ -48,10 +48,10 @@ QEP_MUST_CHECK qep_status qep_set_correct_all(qep_set *s);
 QEP_MUST_CHECK qep_status qep_set_quantize_all(qep_set *s);
 /* Where the result of strip i belongs. */
 qep_qstrip qep_set_result(const qep_set *s, int64_t i);
-/* Driver of QEP_DRIVE_FACTOR; bytes of its window; its scratch for `strips` strips. */
+/* Driver of QEP_DRIVE_FACTOR; bytes of its window; its part of the plan for `strips` strips. */
 QEP_MUST_CHECK qep_status qep_drive_factor_all(qep_set *s);
 int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols);
-int64_t qep_drive_factor_scratch(const qep_qspec *spec, int64_t strips, int64_t cols);
+void qep_drive_factor_plan(const qep_qspec *spec, int64_t strips, int64_t cols, qep_layer_bytes *b);
 /* records[]: before_minus_after and max_scale of the set's members. Collective. */
 void qep_set_figures_all(qep_set *s, qep_layer_record *records);
 /* My rows into the output files, the digest and the sink; then shares every member's rows. Collective. */

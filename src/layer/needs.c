@@ -11,7 +11,7 @@ bool qep_layer_corrects(const qep_linear_config *s)
 
 unsigned qep_layer_needs(const qep_linear_config *s)
 {
-    return qep_method_find(s->method)->needs | (qep_layer_corrects(s) ? QEP_NEEDS_H | QEP_NEEDS_C : 0u);
+    return qep_method_needs(qep_method_find(s->method), &s->options) | (qep_layer_corrects(s) ? QEP_NEEDS_H | QEP_NEEDS_C : 0u);
 }
 
 bool qep_layer_needs_h(const qep_linear_config *s)
@@ -41,7 +41,8 @@ qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min)
                    .act_order = s->act_order,
                    .static_groups = s->static_groups,
                    .block_size = s->block_size,
-                   .zero_min = s->symmetric ? 0 : zero_min};
+                   .zero_min = s->symmetric ? 0 : zero_min,
+                   .options = s->options};
     for (int i = 0; i < 3; i++)
         if (strcmp(s->clip, clips[i]) == 0) q.clip = (qep_clip)i;
     return q;

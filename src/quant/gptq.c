@@ -1,14 +1,18 @@
-/* quant: GPTQ in R-form on a strip of rows: state, blocks, result. methods.md 2.2; LDLQ form of
- * Frantar et al. (arXiv 2210.17323) after Chee et al. (arXiv 2307.13304). The target never
- * changes; what earlier blocks contribute is kept in acc, one matrix product of fixed shape per
- * block. SPDX-License-Identifier: Apache-2.0 */
+/* quant: GPTQ, and the loop of all column-by-column methods in R-form on a strip of rows: state, blocks, result. methods.md 2.2; LDLQ
+ * form of Frantar et al. (arXiv 2210.17323) after Chee et al. (arXiv 2307.13304). The target never changes; what earlier columns
+ * contribute is kept in acc and move. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
-
-#include "qep/linalg.h"
 
 #include <string.h>
 
 #define STRIPS "quantize.strips"
+
+static void gptq_column(qep_column *c)
+{
+    qep_column_weigh(c);
+    qep_column_round(c);
+    for (int i = 0; i < QEP_STRIP; i++) c->err[i] = c->target[i] - c->q[i];
+}
 
 const qep_method qep_method_gptq = {
     .name = "gptq",
@@ -21,6 +25,7 @@ const qep_method qep_method_gptq = {
     .symmetric = true,
     .asymmetric = true,
     .groups = true,
+    .column = gptq_column,
 };
 
 /* --- steps --------------------------------------------------------------------------------- */
@@ -51,33 +56,32 @@ void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t 
 
 /* --- state --------------------------------------------------------------------------------- */
 
-/* Sizes of the state's arrays. ld: room for the padded columns of every step; an odd number of
- * cache lines, so that the rows of a block do not fall into the same cache sets. */
-typedef struct sizes {
-    int64_t cols, groups, block, ld, span;
-} sizes;
-
-static sizes sizes_of(const qep_qspec *s, int64_t cols)
+/* Most columns whose conditional weights a step needs. */
+static int64_t span_of(const qep_qspec *s, int64_t cols)
 {
-    sizes z = {
-        .cols = cols,
-        .groups = qep_n_groups(s, cols),
-        .block = block_cols(s, cols),
-        .ld = qep_round_up(cols, QEP_GPTQ_PAD) + QEP_GPTQ_PAD + 16,
-        .span = 1,
-    };
+    int64_t span = 1;
     for (int64_t i = 0; qep_groups_dynamic(s) && i < qep_gptq_n_steps(s, cols); i++) {
         int64_t row0 = 0, rows = 0;
         qep_gptq_step_rows(s, cols, i, &row0, &rows);
-        z.span = qep_max_i64(z.span, rows);
+        span = qep_max_i64(span, rows);
     }
-    return z;
+    return span;
+}
+
+static int moves_of(const qep_qspec *s)
+{
+    return qep_method_moves(s->method, &s->options, s->paper);
+}
+
+static bool target_moves(const qep_qspec *s)
+{
+    return s->method->moves != NULL;
 }
 
 int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols)
 {
-    sizes z = sizes_of(s, cols);
-    int64_t floats = QEP_STRIP * (2 * z.ld + z.span + 4 * z.block + 2 * z.groups) + 2 * cols;
+    int64_t groups = qep_n_groups(s, cols), moves = moves_of(s), block = block_cols(s, cols);
+    int64_t floats = QEP_STRIP * ((target_moves(s) ? 3 : 2) * cols + span_of(s, cols) + (1 + 2 * moves) * block + 2 * groups) + 2 * cols;
     int64_t ints = 2 * cols, bytes = cols * QEP_STRIP, doubles = QEP_STRIP;
     return (int64_t)sizeof(qep_gptq) + floats * (int64_t)sizeof(float) +
            ints * (int64_t)sizeof(int32_t) + doubles * (int64_t)sizeof(double) + bytes;
@@ -96,13 +100,15 @@ static void allocate(qep_gptq *g)
     g->group_of = qep_alloc(STRIPS, g->cols, sizeof(int32_t));
     g->rdiag = new_floats(1, g->cols);
     g->weight = new_floats(1, g->cols);
-    g->target = new_floats(QEP_STRIP, g->ld);
-    g->acc = new_floats(QEP_STRIP, g->ld);
+    g->target = new_floats(g->cols, QEP_STRIP);
+    g->acc = new_floats(g->cols, QEP_STRIP);
     g->cond = new_floats(QEP_STRIP, g->span);
-    g->target_p = new_floats(g->block, QEP_STRIP);
-    g->acc_p = new_floats(g->block, QEP_STRIP);
-    g->err_p = new_floats(g->block, QEP_STRIP);
-    g->err = new_floats(QEP_STRIP, g->block);
+    g->err = new_floats(g->block, QEP_STRIP);
+    if (target_moves(&g->spec)) g->move = new_floats(g->cols, QEP_STRIP);
+    for (int m = 0; m < g->n_moves; m++) {
+        g->use[m] = new_floats(g->block, QEP_STRIP);
+        g->out[m] = new_floats(g->block, QEP_STRIP);
+    }
     g->scales = new_floats(g->groups, QEP_STRIP);
     g->zeros = new_floats(g->groups, QEP_STRIP);
     g->codes = qep_alloc(STRIPS, g->cols * QEP_STRIP, 1);
@@ -113,14 +119,14 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
                           const int32_t *perm, const float *rdiag)
 {
     QEP_REQUIRE(cols >= 1 && s->block_size >= 1);
-    sizes z = sizes_of(s, cols);
     qep_gptq *g = qep_alloc(STRIPS, 1, sizeof *g);
     g->spec = *s;
     g->cols = cols;
-    g->groups = z.groups;
-    g->block = z.block;
-    g->ld = z.ld;
-    g->span = z.span;
+    g->groups = qep_n_groups(s, cols);
+    g->block = block_cols(s, cols);
+    g->span = span_of(s, cols);
+    g->n_moves = moves_of(s);
+    g->fade = s->method->fading ? (float)s->method->fading(&s->options) : 1.0f;
     allocate(g);
     int64_t width = qep_group_cols(s, cols);
     for (int64_t j = 0; j < cols; j++) {
@@ -128,8 +134,9 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
         g->group_of[j] = (int32_t)((s->static_groups ? g->perm[j] : j) / width);
     }
     memcpy(g->rdiag, rdiag, (size_t)cols * sizeof(float));
-    for (int64_t r = 0; r < QEP_STRIP; r++)
-        for (int64_t j = 0; j < cols; j++) g->target[r * g->ld + j] = target[r * cols + g->perm[j]];
+    for (int64_t r0 = 0; r0 < QEP_STRIP; r0 += 16)
+        for (int64_t j = 0; j < cols; j++)
+            for (int64_t r = r0; r < r0 + 16; r++) g->target[j * QEP_STRIP + r] = target[r * cols + g->perm[j]];
     qep_gptq_grids_before(g, target);
     return g;
 }
@@ -138,46 +145,41 @@ void qep_gptq_destroy(qep_gptq **g)
 {
     qep_gptq *p = *g;
     if (!p) return;
-    void *owned[] = {p->perm, p->group_of, p->rdiag, p->weight, p->target, p->acc, p->cond,
-                     p->target_p, p->acc_p, p->err_p, p->err, p->scales, p->zeros, p->codes,
-                     p->loss, p};
+    void *owned[] = {p->perm, p->group_of, p->rdiag, p->weight, p->target, p->acc, p->cond, p->move, p->err, p->use[0], p->use[1],
+                     p->out[0], p->out[1], p->scales, p->zeros, p->codes, p->loss, p};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) qep_free(owned[i]);
     *g = NULL;
 }
 
 /* --- one block ------------------------------------------------------------------------------- */
 
-/* panel[n, QEP_STRIP] = transpose of columns c0 .. of m[QEP_STRIP, ld]. */
-static void to_panel(float *panel, const float *m, int64_t ld, int64_t c0, int64_t n)
+int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols)
 {
-    for (int64_t k = 0; k < n; k++)
-        for (int64_t i = 0; i < QEP_STRIP; i++) panel[k * QEP_STRIP + i] = m[i * ld + c0 + k];
+    int64_t n = block_cols(s, cols);
+    return (1 + moves_of(s)) * qep_panel_packed(n, cols - n) * (int64_t)sizeof(float);
 }
 
-static void from_panel(float *m, int64_t ld, const float *panel, int64_t n)
+void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed)
 {
-    for (int64_t k = 0; k < n; k++)
-        for (int64_t i = 0; i < QEP_STRIP; i++) m[i * ld + k] = panel[k * QEP_STRIP + i];
+    int64_t c0 = step * s->block_size, n = qep_min_i64(s->block_size, cols - c0), right = cols - c0 - n;
+    qep_panel_pack(packed, b->r + n, b->ldr, n, right);
+    for (int m = 0; m < moves_of(s); m++)
+        qep_panel_pack(packed + (m + 1) * qep_panel_packed(n, right), b->p[m] + n, b->ldp, n, right);
 }
 
-void qep_gptq_step(qep_gptq *g, int64_t step, const float *r, int64_t ldr)
+void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b)
 {
     QEP_REQUIRE(step == g->next_step);
     int64_t c0 = 0, rows = 0;
     qep_gptq_step_rows(&g->spec, g->cols, step, &c0, &rows);
-    int64_t n = qep_min_i64(g->block, g->cols - c0);
-    int64_t width = qep_round_up(g->cols - c0, QEP_GPTQ_PAD); /* columns of r that are used */
-    QEP_REQUIRE(ldr >= width);
+    int64_t n = qep_min_i64(g->block, g->cols - c0), right = g->cols - c0 - n, at = (c0 + n) * QEP_STRIP;
+    float keep = g->fade == 1.0f ? 1.0f : (float)pow((double)g->fade, (double)n);
 
-    qep_gptq_grids_of_block(g, c0, n, rows, r, ldr);
-    to_panel(g->target_p, g->target, g->ld, c0, n);
-    to_panel(g->acc_p, g->acc, g->ld, c0, n);
-    qep_gptq_columns(g, c0, n, r, ldr);
-    if (c0 + n < g->cols) {
-        from_panel(g->err, g->block, g->err_p, n);
-        qep_gemm_f32(false, QEP_STRIP, width - n, n, 1.0f, g->err, g->block, r + n, ldr, 1.0f,
-                     g->acc + c0 + n, g->ld);
-    }
+    qep_gptq_grids_of_block(g, c0, n, rows, b->r, b->ldr);
+    qep_gptq_columns(g, c0, n, b);
+    if (right > 0) qep_panel_update(g->acc + at, keep, g->err, n, b->packed, 0, right);
+    for (int m = 0; m < g->n_moves && right > 0; m++)
+        qep_panel_update(g->move + at, m == 0 ? keep : 1.0f, g->out[m], n, b->packed + (m + 1) * qep_panel_packed(n, right), 0, right);
     g->next_step++;
 }
 

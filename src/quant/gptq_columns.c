@@ -1,62 +1,120 @@
-/* quant: the column loop of GPTQ inside one block, 64 rows at a time. The panel of a block of
- * 128 columns fits in the first-level cache; every inner loop runs over the QEP_STRIP rows.
- * SPDX-License-Identifier: Apache-2.0 */
+/* quant: the column loop inside one block, 64 rows at a time. Columns spread their error to a few neighbours one by one, which stay
+ * in the first-level cache, and to the rest of the block together. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
-typedef struct column {
-    const float *target, *acc, *scale, *zero; /* [QEP_STRIP] */
-    float *err;
-    uint8_t *code;
-    double *loss;
-} column;
+enum { NEAR = 32 }; /* columns that are spread together */
 
-/* w = W* + acc / R_jj; code, error against the target, loss (w - q)^2 R_jj^2. */
-static void quantize_column(column c, float r_jj, float max_code)
+void qep_column_weigh(qep_column *c)
+{
+    if (c->move)
+        for (int i = 0; i < QEP_STRIP; i++) c->w[i] = (c->target[i] + c->move[i]) + c->acc[i] / c->r_jj;
+    else
+        for (int i = 0; i < QEP_STRIP; i++) c->w[i] = c->target[i] + c->acc[i] / c->r_jj;
+}
+
+void qep_column_round(qep_column *c)
 {
     float code[QEP_STRIP], miss[QEP_STRIP];
     for (int i = 0; i < QEP_STRIP; i++) {
-        float w = c.target[i] + c.acc[i] / r_jj;
-        code[i] = qep_code_f32(w, c.scale[i], c.zero[i], max_code);
-        float q = c.scale[i] * (code[i] - c.zero[i]);
-        c.err[i] = c.target[i] - q;
-        miss[i] = w - q;
+        code[i] = qep_code_f32(c->w[i], c->scale[i], c->zero[i], c->max_code);
+        c->q[i] = c->scale[i] * (code[i] - c->zero[i]);
+        miss[i] = c->w[i] - c->q[i];
     }
-    for (int i = 0; i < QEP_STRIP; i++) c.code[i] = (uint8_t)(int)code[i];
+    for (int i = 0; i < QEP_STRIP; i++) c->code[i] = (uint8_t)(int)code[i];
     for (int i = 0; i < QEP_STRIP; i++) {
-        double e = (double)miss[i] * (double)r_jj;
-        c.loss[i] += e * e;
+        double e = (double)miss[i] * (double)c->r_jj;
+        c->loss[i] += e * e;
     }
 }
 
-/* acc_k += err * r_k for n columns to the right; err stays in registers. */
-static void spread_error(float *restrict acc, const float *restrict err, const float *restrict r,
-                         int64_t n)
+/* panel_k <- fade panel_k + a row_k for n columns to the right; a stays in registers. */
+static void spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n)
 {
     float e[QEP_STRIP];
-    for (int i = 0; i < QEP_STRIP; i++) e[i] = err[i];
+    for (int i = 0; i < QEP_STRIP; i++) e[i] = a[i];
     for (int64_t k = 0; k < n; k++)
         for (int i = 0; i < QEP_STRIP; i++) {
-            float *a = &acc[k * QEP_STRIP + i];
-            *a = fmaf(e[i], r[k], *a);
+            float *x = &panel[k * QEP_STRIP + i];
+            *x = fmaf(e[i], row[k], fade * *x);
         }
 }
 
-void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const float *r, int64_t ldr)
+/* Columns [from, to) of the block are done: their a's are faded up to column to - 1. */
+static void fade_rows(float *a, float fade, int64_t from, int64_t to)
 {
-    float max_code = (float)qep_max_code(g->spec.bits);
-    for (int64_t j = 0; j < n; j++) {
-        int64_t group = g->group_of[c0 + j];
-        const float *row = r + j * ldr;
-        column c = {
-            .target = g->target_p + j * QEP_STRIP,
-            .acc = g->acc_p + j * QEP_STRIP,
-            .scale = g->scales + group * QEP_STRIP,
-            .zero = g->zeros + group * QEP_STRIP,
-            .err = g->err_p + j * QEP_STRIP,
-            .code = g->codes + (c0 + j) * QEP_STRIP,
-            .loss = g->loss,
-        };
-        quantize_column(c, row[j], max_code);
-        spread_error(g->acc_p + (j + 1) * QEP_STRIP, c.err, row + j + 1, n - j - 1);
+    float f = 1.0f;
+    for (int64_t k = to - 1; k >= from; k--, f *= fade)
+        for (int i = 0; i < QEP_STRIP; i++) a[k * QEP_STRIP + i] *= f;
+}
+
+static float power(float f, int64_t n)
+{
+    return f == 1.0f ? 1.0f : (float)pow((double)f, (double)n);
+}
+
+static qep_column column_of(struct qep_gptq *g, int64_t c0, int64_t n, int64_t j, float *scratch)
+{
+    int64_t group = g->group_of[c0 + j] * QEP_STRIP, last = g->group_of[c0 + n - 1] * QEP_STRIP, at = (c0 + j) * QEP_STRIP;
+    qep_column c = {
+        .spec = &g->spec,
+        .options = &g->spec.options,
+        .max_code = (float)qep_max_code(g->spec.bits),
+        .first = j == 0,
+        .target = g->target + at,
+        .acc = g->acc + at,
+        .scale = g->scales + group,
+        .zero = g->zeros + group,
+        .last_scale = g->scales + last,
+        .last_zero = g->zeros + last,
+        .move = g->move ? g->move + at : NULL,
+        .w = scratch,
+        .q = scratch + QEP_STRIP,
+        .err = g->err + j * QEP_STRIP,
+        .code = g->codes + at,
+        .loss = g->loss,
+    };
+    for (int m = 0; m < g->n_moves; m++) {
+        c.use[m] = g->use[m] + j * QEP_STRIP;
+        c.out[m] = g->out[m] + j * QEP_STRIP;
     }
+    return c;
+}
+
+/* Columns [from, to) of the block go to its columns [to, n). */
+static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t from, int64_t to, const qep_gptq_block *b)
+{
+    int64_t at = (c0 + to) * QEP_STRIP, k = to - from, a = from * QEP_STRIP;
+    float keep = power(g->fade, k);
+    if (g->fade != 1.0f) fade_rows(g->err, g->fade, from, to);
+    qep_panel_update(g->acc + at, keep, g->err + a, k, b->r + from * b->ldr + to, b->ldr, n - to);
+    for (int m = 0; m < g->n_moves; m++) {
+        if (g->fade != 1.0f) fade_rows(g->use[m], g->fade, from, to);
+        qep_panel_update(g->move + at, m == 0 ? keep : 1.0f, g->use[m] + a, k, b->p[m] + from * b->ldp + to, b->ldp, n - to);
+    }
+}
+
+void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_block *b)
+{
+    float scratch[2 * QEP_STRIP];
+    for (int64_t from = 0; from < n; from += NEAR) {
+        int64_t to = qep_min_i64(from + NEAR, n);
+        for (int64_t j = from; j < to; j++) {
+            const float *row = b->r + j * b->ldr;
+            qep_column c = column_of(g, c0, n, j, scratch);
+            float *right = g->acc + (c0 + j + 1) * QEP_STRIP;
+            c.r_jj = row[j];
+            g->spec.method->column(&c);
+            spread(right, g->fade, c.err, row + j + 1, to - j - 1);
+            for (int m = 0; m < g->n_moves; m++)
+                spread(g->move + (c0 + j + 1) * QEP_STRIP, m == 0 ? g->fade : 1.0f, c.use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);
+        }
+        spread_far(g, c0, n, from, to, b);
+    }
+    if (g->fade == 1.0f) return;
+    for (int64_t from = 0; from < n; from += NEAR) { /* each NEAR is faded up to its own end: on to the block's */
+        int64_t to = qep_min_i64(from + NEAR, n);
+        float f = power(g->fade, n - to);
+        for (int64_t k = from * QEP_STRIP; k < to * QEP_STRIP; k++) g->err[k] *= f;
+    }
+    for (int m = 0; m < g->n_moves; m++) fade_rows(g->out[m], g->fade, 0, n);
 }

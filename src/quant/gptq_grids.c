@@ -6,8 +6,6 @@
  * columns b .. e-1 zero). SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
-#include "qep/linalg.h"
-
 static void set_grid(struct qep_gptq *g, int64_t group, int64_t row, const float *w,
                      const float *weight, int64_t n)
 {
@@ -34,12 +32,15 @@ void qep_gptq_grids_before(struct qep_gptq *g, const float *target)
 static void conditional_weights(struct qep_gptq *g, int64_t c0, int64_t n, const float *r,
                                 int64_t ldr)
 {
-    for (int64_t i = 0; i < QEP_STRIP; i++)
-        for (int64_t k = 0; k < n; k++) g->cond[i * g->span + k] = -g->acc[i * g->ld + c0 + k];
+    for (int64_t k = 0; k < n; k++)
+        for (int64_t i = 0; i < QEP_STRIP; i++) g->cond[i * g->span + k] = -g->acc[(c0 + k) * QEP_STRIP + i];
     qep_trsm_right_f32(false, false, QEP_STRIP, n, r, ldr, g->cond, g->span);
-    for (int64_t i = 0; i < QEP_STRIP; i++)
-        for (int64_t k = 0; k < n; k++)
-            g->cond[i * g->span + k] = g->target[i * g->ld + c0 + k] - g->cond[i * g->span + k];
+    for (int64_t k = 0; k < n; k++)
+        for (int64_t i = 0; i < QEP_STRIP; i++) {
+            int64_t at = (c0 + k) * QEP_STRIP + i;
+            float t = g->move ? g->target[at] + g->move[at] : g->target[at];
+            g->cond[i * g->span + k] = t - g->cond[i * g->span + k];
+        }
 }
 
 void qep_gptq_grids_of_block(struct qep_gptq *g, int64_t c0, int64_t n, int64_t rows,

@@ -1,9 +1,13 @@
-/* quant, private: the state of GPTQ for one strip, and its two inner parts.
+/* quant, private: the state of the column-by-column methods for one strip, and its inner parts.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_GPTQ_PRIV_H
 #define QEP_GPTQ_PRIV_H
 
 #include "quant_priv.h"
+
+#include "qep/linalg.h"
+
+_Static_assert((int)QEP_STRIP == (int)QEP_PANEL_ROWS, "a strip is a panel");
 
 /* Columns are in processing order everywhere inside. "Panel" is [columns, QEP_STRIP]: the SIMD
  * lane is the row. */
@@ -11,30 +15,53 @@ struct qep_gptq {
     qep_qspec spec;
     int64_t cols, groups, next_step;
     int64_t block;     /* columns of a block, at most cols */
-    int64_t ld;        /* of target and acc */
     int64_t span;      /* of cond: most columns whose conditional weights a step needs */
+    int n_moves;
+    float fade;        /* f */
     int32_t *perm;     /* [cols], identity when the caller gave none */
     int32_t *group_of; /* [cols] group of each processed column */
     float *rdiag;      /* [cols] */
-    float *target;     /* [QEP_STRIP, ld]: W* */
-    float *acc;        /* [QEP_STRIP, ld]: sum_i (W*_i - Q_i) R_ij, i in finished blocks */
+    float *target;     /* panel [cols]: W* */
+    float *acc;        /* panel [cols]: A, of the columns done, faded up to the last of them */
+    float *move;       /* panel [cols]: M; NULL for methods whose target never moves */
     float *cond;       /* [QEP_STRIP, span]: conditional weights of groups that start in a block */
     float *weight;     /* [cols]: importances for the hessian clip */
-    float *target_p, *acc_p, *err_p; /* panels [block, QEP_STRIP] of the current block */
-    float *err;        /* [QEP_STRIP, block]: err_p transposed, for the product */
-    float *scales;     /* panel [groups, QEP_STRIP] */
-    float *zeros;      /* panel [groups, QEP_STRIP] */
-    uint8_t *codes;    /* panel [cols, QEP_STRIP] */
+    float *err;        /* panel [block] */
+    float *use[QEP_MAX_MOVES], *out[QEP_MAX_MOVES]; /* panels [block]: inside the block, beyond it; NULL without matrices */
+    float *scales;     /* panel [groups] */
+    float *zeros;      /* panel [groups] */
+    uint8_t *codes;    /* panel [cols] */
     double *loss;      /* [QEP_STRIP] */
 };
 
-/* Quantizes columns c0 .. c0+n-1 one after the other: reads target_p, updates acc_p inside the
- * block, leaves W* - Q in err_p, codes and loss. r: row c0 of R on, [n, ldr], column 0 is column
- * c0 of R. */
-void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const float *r, int64_t ldr);
+/* One column of a strip. All arrays: [QEP_STRIP]. */
+struct qep_column {
+    const qep_qspec *spec;
+    const qep_method_options *options;
+    float r_jj, max_code;
+    bool first;                /* of its block */
+    const float *target, *acc; /* W*_j, A_j */
+    const float *scale, *zero;
+    const float *last_scale, *last_zero; /* grid of the block's last column; published ResComp clamps by it */
+    float *move;               /* M_j; NULL: 0 */
+    float *w, *q;              /* scratch: the weight before rounding, its value on the grid */
+    float *err;                /* out */
+    float *use[QEP_MAX_MOVES]; /* out: what P's row is multiplied by inside the block */
+    float *out[QEP_MAX_MOVES]; /* out: and beyond it; equal to use unless a published code differs */
+    uint8_t *code;
+    double *loss;
+};
+
+/* w = W* + M + A / R_jj. */
+void qep_column_weigh(qep_column *c);
+/* code, q and loss of w. */
+void qep_column_round(qep_column *c);
+
+/* Quantizes columns c0 .. c0+n-1 one after the other; leaves err and out of the block, faded up to its last column. */
+void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_block *b);
 
 /* Grids that do not depend on the loop: one group per row, or static groups. target: original
- * column order. */
+ * column order, [QEP_STRIP, cols]. */
 void qep_gptq_grids_before(struct qep_gptq *g, const float *target);
 /* Grids of the groups that start in columns c0 .. c0+n-1. rows: columns c0 .. c0+rows-1 of R are
  * given. */

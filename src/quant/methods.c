@@ -20,6 +20,9 @@ static const qep_method *const methods[] = {
     &qep_method_none,
     &qep_method_rtn,
     &qep_method_gptq,
+    &qep_method_gptaq,
+    &qep_method_rescomp,
+    &qep_method_foem,
 };
 enum { N_METHODS = sizeof methods / sizeof methods[0] };
 
@@ -46,13 +49,35 @@ bool qep_method_reads(const qep_method *m, const char *key)
     return false;
 }
 
+int qep_method_moves(const qep_method *m, const qep_method_options *o, bool paper)
+{
+    return m->moves ? m->moves(o, paper) : 0;
+}
+
+unsigned qep_method_needs(const qep_method *m, const qep_method_options *o)
+{
+    return m->needs | (qep_method_moves(m, o, false) > 0 ? (unsigned)QEP_NEEDS_C : 0u);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_options(const qep_method_options *a, const qep_method_options *b)
+{
+    return a->gptaq_alpha == b->gptaq_alpha && a->rescomp_alpha1 == b->rescomp_alpha1 && a->rescomp_alpha2 == b->rescomp_alpha2 &&
+           same_text(a->rescomp_mode, b->rescomp_mode) && a->foem_alpha == b->foem_alpha && a->foem_beta == b->foem_beta &&
+           same_text(a->foem_variant, b->foem_variant);
+}
+
 bool qep_qspec_same(const qep_qspec *a, const qep_qspec *b)
 {
     return a->method == b->method && a->bits == b->bits && a->group_size == b->group_size &&
            a->symmetric == b->symmetric && a->act_order == b->act_order &&
            a->static_groups == b->static_groups && a->clip == b->clip &&
            a->block_size == b->block_size && a->zero_min == b->zero_min &&
-           a->exact_scales == b->exact_scales;
+           a->exact_scales == b->exact_scales && a->paper == b->paper && same_options(&a->options, &b->options);
 }
 
 bool qep_groups_follow_order(const qep_qspec *s)

@@ -22,7 +22,7 @@ static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_t
     l->rows = rows;
     l->cols = cols;
     l->spec = qep_layer_spec(cfg, zero_min);
-    l->spec.exact_scales = strcmp(r->cfg->compat, "paper") == 0;
+    l->spec.paper = l->spec.exact_scales = strcmp(r->cfg->compat, "paper") == 0;
     if (l->spec.group_size == cols) l->spec.group_size = -1; /* one group per row */
     l->quantized = l->spec.method->drive != QEP_DRIVE_NONE;
 }

@@ -98,6 +98,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_FIGURES | QEP_STAGE_WRITE;
     add(t, "layer.rows", b.rows, solving, false);
     add(t, "quantize.strips", b.strips, QEP_STAGE_QUANTIZE, false);
+    add(t, "quantize.packed", b.packed, QEP_STAGE_QUANTIZE, false);
     if (strcmp(r->cfg->format, "dense") == 0) add(t, "export.rows", b.writing, QEP_STAGE_WRITE, false);
     add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
@@ -108,6 +109,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
                          .want_c = want_c, .panel = qep_run_panel(r, d, want_c, keep_act), .block = block, .n_owners = owners};
     add(t, "solve.h", matrix, QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
+    add(t, "solve.p", b.matrices * matrix, QEP_STAGE_QUANTIZE, false);
     add(t, "dmat.exchange", 4 * block * d * (int64_t)sizeof(double), QEP_STAGE_QUANTIZE, false);
     if (mixed(r, members, n)) add(t, "stats.C.copy", matrix, solving, false);
     add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);

@@ -1,6 +1,7 @@
 /* Work and time: flops by part, and the rates of this machine measured in a fraction of a second.
  * Counting (multiply-add = 2): linear forward 2 x weights x tokens per stream, attention 4 T d causal half; H T d^2, C 2 T d^2; factor
- * d^3 / 3 each; correction 2 d^3 + 2 N d^2 or 4 N d^2; GPTQ N d^2. SPDX-License-Identifier: Apache-2.0 */
+ * d^3 / 3 each; correction 2 d^3 + 2 N d^2 or 4 N d^2; GPTQ N d^2;
+ * with a matrix P N d^2 more, and 2/3 d^3 to form it. SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
 #include <string.h>
@@ -31,7 +32,8 @@ static double measured_rate(qep_compute compute)
 static void add_group_work(const qep_run *r, const int64_t *members, int n, double tokens, qep_work_plan *p)
 {
     double d = (double)r->linears[members[0]].cols, rows = 0;
-    bool want_h = false, want_c = false, columns = false;
+    bool want_h = false, want_c = false, columns = false, corrected = false;
+    int64_t moves = 0;
     for (int i = 0; i < n; i++) {
         const qep_export_linear *l = &r->linears[members[i]];
         if (!l->quantized) continue;
@@ -39,17 +41,20 @@ static void add_group_work(const qep_run *r, const int64_t *members, int n, doub
         want_h = want_h || qep_layer_needs_h(&r->linear_cfg[members[i]]);
         want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
         columns = columns || l->spec.method->drive == QEP_DRIVE_FACTOR;
+        moves = qep_max_i64(moves, qep_method_moves(l->spec.method, &l->spec.options, l->spec.paper));
+        corrected = corrected || qep_layer_corrects(&r->linear_cfg[members[i]]);
     }
     if (want_h) p->statistics += tokens * d * d;
     if (columns) {
-        p->factor += d * d * d / 3;
-        p->quantize += rows * d * d;
+        p->factor += d * d * d / 3 + (double)moves * 2 * d * d * d / 3;
+        p->quantize += (double)(1 + moves) * rows * d * d;
     }
     if (!want_c) return;
     p->statistics += 2 * tokens * d * d;
+    p->quantize += 4 * rows * d * d; /* the figures' two products */
+    if (!corrected) return;
     p->factor += d * d * d / 3;
     p->correction += rows > d ? 2 * d * d * d + 2 * rows * d * d : 4 * rows * d * d;
-    p->quantize += 4 * rows * d * d; /* the figures' two products */
 }
 
 /* Forward of one stream over `tokens` tokens in sequences of T. */

@@ -14,6 +14,7 @@ typedef struct qep_stream {
     qep_dtype type;
     int64_t ld;        /* of a block in the window */
     int64_t turn;      /* half to be filled next: 0 or 1 */
+    bool flip;         /* the matrix read backwards, each row from its diagonal on (qep_dmat_fetch_rows_all) */
 } qep_stream;
 
 qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type);

@@ -21,7 +21,7 @@ const void *qep_stream_block_all(qep_stream *s, int64_t b)
 {
     const int64_t offset = s->turn * QEP_STREAM_ROWS * s->ld * qep_dtype_size(s->type);
     const int64_t rows = qep_stream_block_rows(qep_dmat_n(s->m), b);
-    qep_dmat_fetch_rows_all(s->m, b * QEP_STREAM_ROWS, rows, false, s->type, s->w, offset, s->ld);
+    qep_dmat_fetch_rows_all(s->m, b * QEP_STREAM_ROWS, rows, s->flip, s->type, s->w, offset, s->ld);
     s->turn = 1 - s->turn;
     return (const char *)qep_window_data(s->w) + offset;
 }

@@ -40,17 +40,27 @@ static qep_status rtn(bench *b, void *ctx)
 static void steps_all(const quantize_case *c)
 {
     const bench_group *g = c->g;
+    const int64_t ldp = qep_round_up(g->d, 16) + 16;
+    float *packed = qep_alloc("bench", qep_gptq_packed_bytes(&c->spec, g->d), 1);
     for (int64_t step = 0; step < qep_gptq_n_steps(&c->spec, g->d); step++) {
         int64_t row0, n;
         qep_gptq_step_rows(&c->spec, g->d, step, &row0, &n);
-        const int64_t ld = qep_round_up(g->d - row0, QEP_GPTQ_PAD);
+        const int64_t ldr = qep_round_up(g->d - row0, 16) + 16, own = qep_min_i64(c->spec.block_size, g->d - row0);
         qep_window_sync_all(g->stream);
-        qep_dmat_fetch_rows_all(g->Lr, row0, n, true, QEP_F32, g->stream, 0, ld);
-        const float *r = qep_window_data(g->stream);
+        qep_dmat_fetch_rows_all(g->Lr, row0, n, true, QEP_F32, g->stream, 0, ldr);
+        const float *data = qep_window_data(g->stream);
+        qep_gptq_block b = {.r = data, .ldr = ldr, .ldp = ldp};
+        if (qep_method_moves(c->spec.method, &c->spec.options, false) > 0) {
+            qep_dmat_fetch_rows_all(g->P, row0, own, false, QEP_F32, g->stream, n * ldr * (int64_t)sizeof(float), ldp);
+            b.p[0] = data + n * ldr + row0;
+        }
+        qep_gptq_pack(&c->spec, g->d, step, &b, packed);
+        b.packed = packed;
 #pragma omp parallel for schedule(dynamic)
-        for (int64_t i = 0; i < g->count; i++) qep_gptq_step(c->state[i], step, r, ld);
+        for (int64_t i = 0; i < g->count; i++) qep_gptq_step(c->state[i], step, &b);
     }
     qep_window_sync_all(g->stream);
+    qep_free(packed);
 }
 
 /* Grids (static groups: found when the state is made), the loop, and the result in original order.
@@ -85,12 +95,33 @@ static qep_status time_one_all(bench *b, const char *what, double work, bench_fl
  * sum 1. A trial that has already lost ends early, so the rate may pass what the units can do. */
 static const double trial_flop = 32, trials = 80;
 
+/* The others of the family: the same work, counted like GPTQ's so that the rates compare. */
+static qep_status time_kin_all(bench *b, quantize_case *c)
+{
+    static const struct {
+        const char *what;
+        const qep_method *method;
+    } kin[] = {{"quantize: gptaq, clip none", &qep_method_gptaq},
+               {"quantize: rescomp, clip none", &qep_method_rescomp},
+               {"quantize: foem, clip none", &qep_method_foem}};
+    const double rows = (double)c->g->rows, d = (double)c->g->d;
+    for (size_t i = 0; i < sizeof kin / sizeof kin[0]; i++) {
+        c->spec.method = kin[i].method;
+        QEP_TRY(time_one_all(b, kin[i].what, rows * d * d, BENCH_FMA_F32, gptq, c));
+    }
+    c->spec.method = &qep_method_gptq;
+    return QEP_OK;
+}
+
 static qep_status time_parts_all(bench *b, quantize_case *c)
 {
     const double rows = (double)c->g->rows, d = (double)c->g->d;
+    c->spec.options = (qep_method_options){.gptaq_alpha = 0.25, .rescomp_alpha1 = 0.25, .rescomp_alpha2 = 0.25, .rescomp_mode = "allw",
+                                           .foem_beta = 0.1, .foem_variant = "paper"};
     c->spec.clip = QEP_CLIP_NONE;
     QEP_TRY(time_one_all(b, "quantize: rtn", 5 * rows * d, BENCH_MEMORY, rtn, c));
     QEP_TRY(time_one_all(b, "quantize: gptq, clip none", rows * d * d, BENCH_FMA_F32, gptq, c));
+    QEP_TRY(time_kin_all(b, c));
     c->spec.clip = QEP_CLIP_MSE;
     QEP_TRY(time_one_all(b, "quantize: gptq, clip mse", rows * d * d, BENCH_FMA_F32, gptq, c));
     return time_one_all(b, "quantize: grid search, mse", trials * trial_flop * rows * d,

@@ -79,7 +79,9 @@ static qep_status find_order_all(bench_group *g)
     qep_dmat_diag_all(g->H, diag);
     qep_processing_order(diag, g->d, true, g->perm);
     qep_free(diag);
-    return qep_factor_r_all(g->H, g->perm, &ladder, &g->Lr, g->rdiag);
+    QEP_TRY(qep_factor_r_all(g->H, g->perm, &ladder, &g->Lr, g->rdiag));
+    g->P = qep_form_p_all(g->C, g->perm, g->Lr, "bench", g->stream);
+    return QEP_OK;
 }
 
 qep_status bench_group_open_all(bench *b, int role_group, bench_group *g)
@@ -97,7 +99,9 @@ qep_status bench_group_open_all(bench *b, int role_group, bench_group *g)
     g->target = bench_noise(rows * d, 0.02, 13 + mine);
     g->perm = qep_alloc("bench", d, sizeof *g->perm);
     g->rdiag = qep_alloc("bench", d, sizeof *g->rdiag);
-    g->stream = qep_window_create_all(b->comm, "bench.stream", qep_layer_stream_bytes(&g->spec, d));
+    qep_qspec widest = g->spec;
+    widest.method = &qep_method_gptaq;
+    g->stream = qep_window_create_all(b->comm, "bench.stream", qep_layer_stream_bytes(&widest, d));
     QEP_TRY(
         statistics_all(b, g, b->opt.bf16 ? QEP_COMPUTE_BF16 : QEP_COMPUTE_F32, true, &g->H, &g->C));
     return find_order_all(g);
@@ -108,6 +112,7 @@ void bench_group_close_all(bench_group *g)
     qep_dmat_destroy_all(&g->H);
     qep_dmat_destroy_all(&g->C);
     qep_dmat_destroy_all(&g->Lr);
+    qep_dmat_destroy_all(&g->P);
     if (g->stream) qep_window_destroy_all(&g->stream);
     qep_free(g->fp);
     qep_free(g->q);
@@ -167,6 +172,14 @@ static qep_status factor_r(bench *b, void *ctx)
     solve_case *c = ctx;
     qep_ladder ladder = {.damping = damping, .repair = true};
     return qep_factor_r_all(c->g->H, c->g->perm, &ladder, &c->L, c->rdiag);
+}
+
+static qep_status form_p(bench *b, void *ctx)
+{
+    (void)b;
+    solve_case *c = ctx;
+    c->L = qep_form_p_all(c->g->C, c->g->perm, c->g->Lr, "bench", c->g->stream);
+    return QEP_OK;
 }
 
 /* The correction may overwrite C. */
@@ -229,8 +242,8 @@ static qep_status time_factors_all(bench *b, solve_case *c)
 {
     const double d = (double)c->g->d, work = d * d * d / 3;
     QEP_TRY(time_one_all(b, "factor: H", "f64", work, BENCH_GEMM_F64, drop_results, factor, c));
-    return time_one_all(b, "factor: H in order, reversed", "f64", work, BENCH_GEMM_F64,
-                        drop_results, factor_r, c);
+    QEP_TRY(time_one_all(b, "factor: H in order, reversed", "f64", work, BENCH_GEMM_F64, drop_results, factor_r, c));
+    return time_one_all(b, "factor: P of GPTAQ", "f64", 2 * work, BENCH_GEMM_F64, drop_results, form_p, c);
 }
 
 /* M = C (H + lambda I)^-1 once, or a solve for the rows, whichever is less. */

@@ -169,7 +169,7 @@ done <<'TABLE'
 1|1|group_size 0|case.ini:11: quantization.group_size: 0 is not allowed|line 11 'group_size = 0'
 1|1|alpha out of range|correction.alpha=3|opt --set correction.alpha=3
 1|1|damping not a number|quantization.damping=nan|opt --set quantization.damping=nan
-1|1|method unknown|case.ini:10: quantization.method: awk is not allowed; allowed: none, rtn, gptq|line 10 'method = awk'
+1|1|method unknown|case.ini:10: quantization.method: awk is not allowed; allowed: none, rtn, gptq, gptaq, rescomp, foem|line 10 'method = awk'
 1|1|format unknown|output.format=gguf2|opt --set output.format=gguf2
 1|1|grid with more than one column|solver.grid=2x2|opt --set solver.grid=2x2
 1|1|model path missing|model.path: missing|line 2 ''

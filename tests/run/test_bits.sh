@@ -100,6 +100,9 @@ quickstart 3n1,2            quantization.static_groups=no quantization.bits=4 qu
 quickstart 4                quantization.act_order=no quantization.bits=3 correction.method=none
 quickstart 2t2,3            quantization.method=rtn quantization.bits=3 correction.alpha=0.5
 quickstart 3                output.format=dense quantization.bits=2 run.activations=recompute
+quickstart 3,2t2            correction.method=none quantization.bits=3 quantization.method=gptaq
+quickstart 2n1,4            correction.method=none quantization.bits=2 quantization.method=rescomp quantization.compat=paper output.format=dense
+quickstart 3                quantization.bits=3 quantization.method=foem quantization.group_size=32
 odd        2,3n1,4n2,7,1t2  quantization.lm_head=yes
 odd        4,7n2            run.compute=f32 quantization.lm_head=yes quantization.bits=8 quantization.static_groups=no
 odd        3,2t2            quantization.symmetric=yes quantization.bits=2 quantization.clip=hessian solver.grid=2x1 solver.block=32
@@ -107,6 +110,8 @@ odd        4n1              quantization.group_size=-1 calibration.samples=1 cal
 odd        7,4n2            model.path=wide quantization.bits=3 solver.block=64
 odd        5,3n2,2t2        model.path=prime output.format=dense quantization.group_size=-1 quantization.bits=3
 odd        4,7n2            model.path=prime output.format=dense quantization.group_size=-1 run.compute=f32 quantization.clip=hessian
+odd        7,4n2            correction.method=none quantization.method=rescomp quantization.bits=3
+odd        5                correction.method=none quantization.method=foem quantization.foem_alpha=.25 quantization.foem_variant=next run.compute=f32
 odd        3                quantization.method=none
 TABLE
 

@@ -110,30 +110,42 @@ static UNUSED int64_t count_flips(const uint8_t *a, const uint8_t *b, int64_t n)
     return flips;
 }
 
+/* Rows row0 .. of m as f32 from column row0 on, NaN behind the last column. */
+static UNUSED float *streamed_rows(const double *m, int64_t cols, int64_t row0, int64_t n, int64_t ld)
+{
+    float *r = test_alloc(n * ld, sizeof *r);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < ld; c++)
+            r[i * ld + c] = row0 + c < cols ? (float)m[(row0 + i) * cols + row0 + c] : NAN;
+    return r;
+}
+
 /* One strip (w [QEP_STRIP, cols], original order) through all steps; out has QEP_STRIP rows. The
- * rows of R reach the kernel as a streamed factor would: only the rows a step asks for, padded,
- * everything else NaN. */
+ * rows of R and of the matrices P reach the kernel as a streamed factor would: only the rows a step
+ * asks for, everything else NaN. */
 static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, const int32_t *perm,
-                             const double *R, result *out)
+                             const double *R, const double *const *P, result *out)
 {
     float *rdiag = test_alloc(cols, sizeof *rdiag);
     for (int64_t j = 0; j < cols; j++) rdiag[j] = (float)R[j * cols + j];
     int64_t before = qep_mem_now();
     qep_gptq *g = qep_gptq_create(s, w, cols, perm, rdiag);
     assert_true(qep_mem_now() - before <= qep_gptq_bytes(s, cols) + 16 * 64);
+    float *packed = test_alloc(qep_gptq_packed_bytes(s, cols), 1);
     for (int64_t step = 0; step < qep_gptq_n_steps(s, cols); step++) {
         int64_t row0 = 0, n = 0;
         qep_gptq_step_rows(s, cols, step, &row0, &n);
-        int64_t width = qep_round_up(cols - row0, QEP_GPTQ_PAD), ld = width + 16;
-        float *r = test_alloc(n * ld, sizeof *r);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t c = 0; c < ld; c++)
-                r[i * ld + c] = c >= width         ? NAN
-                                : row0 + c >= cols ? 0.0f
-                                                   : (float)R[(row0 + i) * cols + row0 + c];
-        qep_gptq_step(g, step, r, ld);
+        qep_gptq_block b = {.ldr = cols - row0 + 16, .ldp = cols - row0 + 16, .packed = packed};
+        float *r = streamed_rows(R, cols, row0, n, b.ldr), *p[QEP_MAX_MOVES] = {NULL};
+        b.r = r;
+        for (int m = 0; m < qep_method_moves(s->method, &s->options, s->paper); m++)
+            b.p[m] = p[m] = streamed_rows(P[m], cols, row0, qep_min_i64(s->block_size, cols - row0), b.ldp);
+        qep_gptq_pack(s, cols, step, &b, packed);
+        qep_gptq_step(g, step, &b);
         qep_free(r);
+        for (int m = 0; m < QEP_MAX_MOVES; m++) qep_free(p[m]);
     }
+    qep_free(packed);
     qep_qstrip q = {out->codes, out->scales, out->zeros};
     qep_gptq_finish(g, &q, out->g_idx, out->loss);
     qep_gptq_destroy(&g);
@@ -143,7 +155,7 @@ static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, c
 
 /* Any number of rows, strip by strip; the last strip is padded with zero rows. */
 static UNUSED void run_rows(const qep_qspec *s, const float *w, int64_t rows, int64_t cols,
-                            const int32_t *perm, const double *R, result *out)
+                            const int32_t *perm, const double *R, const double *const *P, result *out)
 {
     float *strip = test_alloc(QEP_STRIP * cols, sizeof *strip);
     result part = new_result(s, QEP_STRIP, cols);
@@ -151,7 +163,7 @@ static UNUSED void run_rows(const qep_qspec *s, const float *w, int64_t rows, in
         int64_t n = qep_min_i64(QEP_STRIP, rows - r0);
         memset(strip, 0, (size_t)(QEP_STRIP * cols) * sizeof *strip);
         memcpy(strip, w + r0 * cols, (size_t)(n * cols) * sizeof *strip);
-        run_strip(s, strip, cols, perm, R, &part);
+        run_strip(s, strip, cols, perm, R, P, &part);
         memcpy(out->codes + r0 * cols, part.codes, (size_t)(n * cols));
         memcpy(out->scales + r0 * out->groups, part.scales,
                (size_t)(n * out->groups) * sizeof(float));

@@ -218,7 +218,7 @@ static void check_gptq_file(const char *file, tally *sum)
     double *h = published_hessian(&c, o.onecomp ? 2.0 / (double)c.m : 2.0 / 4.0);
     double *hp = permuted(h, c.d, perm), *R = factor_r(hp, c.d);
     result x = new_result(&o.spec, c.n, c.d);
-    run_rows(&o.spec, w, c.n, c.d, perm, R, &x);
+    run_rows(&o.spec, w, c.n, c.d, perm, R, NULL, &x);
     compare(file, &o, &c, &x, s, sum);
     free_result(&x);
     void *owned[] = {w, perm, h, hp, R};

@@ -111,7 +111,7 @@ static void fast_equals_reference(void **state)
                            .block_size = shapes[k].block, .zero_min = trial % 4 == 1};
             layer l = new_layer(&rng, cols, s.act_order);
             result fast = new_result(&s, QEP_STRIP, cols), ref = new_result(&s, QEP_STRIP, cols);
-            run_strip(&s, l.w, cols, l.perm, l.R, &fast);
+            run_strip(&s, l.w, cols, l.perm, l.R, NULL, &fast);
             qep_gptq_ref(&s, l.w64, QEP_STRIP, cols, l.perm, l.R, ref.codes, ref.scales, ref.zeros,
                          ref.g_idx);
             check_scales(&s, &fast);
@@ -145,7 +145,7 @@ static void reference_equals_u_form(void **state)
         for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++) {
             int64_t cols = columns[c];
             if (cols > 130 && k % 2) continue;
-            qep_qspec s = {.bits = 3, .group_size = shapes[k].group, .block_size = shapes[k].block};
+            qep_qspec s = {.method = &qep_method_gptq, .bits = 3, .group_size = shapes[k].group, .block_size = shapes[k].block};
             layer l = new_layer(&rng, cols, false);
             result u = new_result(&s, QEP_STRIP, cols), ref = new_result(&s, QEP_STRIP, cols);
             naive_u_form(&s, l.w64, QEP_STRIP, cols, l.R, u.codes, u.scales, u.zeros);
@@ -170,7 +170,7 @@ static void identity_equals_rtn(void **state)
     for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++)
         for (int v = 0; v < 6; v++) {
             int64_t cols = columns[c];
-            qep_qspec s = {.bits = v % 2 ? 4 : 3, .group_size = v < 4 ? 32 : -1,
+            qep_qspec s = {.method = &qep_method_gptq, .bits = v % 2 ? 4 : 3, .group_size = v < 4 ? 32 : -1,
                            .block_size = v % 2 ? 32 : 128,
                            .symmetric = v == 2, .static_groups = v == 3,
                            .clip = v == 1 ? QEP_CLIP_MSE : QEP_CLIP_NONE};
@@ -178,7 +178,7 @@ static void identity_equals_rtn(void **state)
             double *R = test_alloc(cols * cols, sizeof *R);
             for (int64_t i = 0; i < cols; i++) R[i * cols + i] = 1.5;
             result a = new_result(&s, QEP_STRIP, cols), b = new_result(&s, QEP_STRIP, cols);
-            run_strip(&s, w, cols, NULL, R, &a);
+            run_strip(&s, w, cols, NULL, R, NULL, &a);
             qep_rtn_strip(&s, w, NULL, cols, &(qep_qstrip){b.codes, b.scales, b.zeros});
             assert_memory_equal(a.codes, b.codes, (size_t)(QEP_STRIP * cols));
             assert_memory_equal(a.scales, b.scales, (size_t)(QEP_STRIP * a.groups) * sizeof(float));
@@ -204,11 +204,11 @@ static void loss_is_the_quadratic_form(void **state)
     qep_rng_seed(&rng, 37);
     for (int v = 0; v < 8; v++) {
         int64_t cols = v % 2 ? 129 : 200;
-        qep_qspec s = {.bits = 3, .group_size = v & 4 ? 32 : -1, .block_size = 64,
+        qep_qspec s = {.method = &qep_method_gptq, .bits = 3, .group_size = v & 4 ? 32 : -1, .block_size = 64,
                        .static_groups = v == 5};
         layer l = new_layer(&rng, cols, v & 2);
         result x = new_result(&s, QEP_STRIP, cols);
-        run_strip(&s, l.w, cols, l.perm, l.R, &x);
+        run_strip(&s, l.w, cols, l.perm, l.R, NULL, &x);
         for (int64_t r = 0; r < QEP_STRIP; r++) {
             double sum = 0.0;
             for (int64_t i = 0; i < cols; i++)
@@ -231,16 +231,16 @@ static void rows_are_independent(void **state)
     qep_rng_seed(&rng, 41);
     for (int v = 0; v < 6; v++) {
         int64_t cols = v % 2 ? 320 : 129;
-        qep_qspec s = {.bits = 4, .group_size = v < 3 ? 32 : -1, .block_size = v == 2 ? 48 : 128,
+        qep_qspec s = {.method = &qep_method_gptq, .bits = 4, .group_size = v < 3 ? 32 : -1, .block_size = v == 2 ? 48 : 128,
                        .clip = v == 4 ? QEP_CLIP_MSE : QEP_CLIP_NONE};
         layer l = new_layer(&rng, cols, v & 1);
         result a = new_result(&s, QEP_STRIP, cols), b = new_result(&s, QEP_STRIP, cols);
-        run_strip(&s, l.w, cols, l.perm, l.R, &a);
+        run_strip(&s, l.w, cols, l.perm, l.R, NULL, &a);
         for (int64_t r = 0; r < QEP_STRIP; r++)
             for (int64_t k = 0; k < cols; k++)
                 if (r % 3)
                     l.w[r * cols + k] = r % 3 == 1 ? 0.0f : (float)(1e3 * qep_rng_normal(&rng));
-        run_strip(&s, l.w, cols, l.perm, l.R, &b);
+        run_strip(&s, l.w, cols, l.perm, l.R, NULL, &b);
         for (int64_t r = 0; r < QEP_STRIP; r += 3) {
             assert_memory_equal(a.codes + r * cols, b.codes + r * cols, (size_t)cols);
             assert_memory_equal(a.scales + r * a.groups, b.scales + r * a.groups,
@@ -271,14 +271,14 @@ static void step_rows(void **state)
         {1, 500, 10, 0, 0, 10, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        qep_qspec s = {.bits = 4, .group_size = cases[i].group, .block_size = cases[i].block,
+        qep_qspec s = {.method = &qep_method_gptq, .bits = 4, .group_size = cases[i].group, .block_size = cases[i].block,
                        .static_groups = cases[i].fixed};
         int64_t row0 = -1, n = -1;
         qep_gptq_step_rows(&s, cases[i].cols, cases[i].step, &row0, &n);
         assert_int_equal(row0, cases[i].row0);
         assert_int_equal(n, cases[i].n);
     }
-    qep_qspec s = {.bits = 4, .group_size = -1, .block_size = 128};
+    qep_qspec s = {.method = &qep_method_gptq, .bits = 4, .group_size = -1, .block_size = 128};
     assert_int_equal(qep_gptq_n_steps(&s, 1), 1);
     assert_int_equal(qep_gptq_n_steps(&s, 128), 1);
     assert_int_equal(qep_gptq_n_steps(&s, 129), 2);
@@ -294,10 +294,10 @@ static void beats_rtn(void **state)
     double gptq = 0.0, rtn = 0.0;
     for (int v = 0; v < 3; v++) {
         int64_t cols = 128;
-        qep_qspec s = {.bits = 3, .group_size = -1, .block_size = 128};
+        qep_qspec s = {.method = &qep_method_gptq, .bits = 3, .group_size = -1, .block_size = 128};
         layer l = new_layer(&rng, cols, false);
         result x = new_result(&s, QEP_STRIP, cols), q = new_result(&s, QEP_STRIP, cols);
-        run_strip(&s, l.w, cols, NULL, l.R, &x);
+        run_strip(&s, l.w, cols, NULL, l.R, NULL, &x);
         qep_rtn_strip(&s, l.w, NULL, cols, &(qep_qstrip){q.codes, q.scales, q.zeros});
         for (int64_t r = 0; r < QEP_STRIP; r++) {
             gptq += x.loss[r];

@@ -1,0 +1,65 @@
+/* Products of panels: equal bits on every unit, packed or not, and by a plain loop of fused multiply-adds.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "qep/linalg.h"
+#include "qep/tensor.h"
+#include "qep_test.h"
+
+enum { R = QEP_PANEL_ROWS };
+
+static float *random_f32(qep_rng *r, int64_t n)
+{
+    float *x = qep_alloc("test", n, sizeof *x);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)qep_rng_normal(r);
+    return x;
+}
+
+static void plain(float *c, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols)
+{
+    for (int64_t j = 0; j < cols; j++)
+        for (int l = 0; l < R; l++) {
+            float sum = keep * c[j * R + l];
+            for (int64_t i = 0; i < k; i++) sum = fmaf(a[i * R + l], b[i * ldb + j], sum);
+            c[j * R + l] = sum;
+        }
+}
+
+/* Columns: nothing, one, both sides of a panel of 6 and of a chunk of 192. Nothing behind the last one is touched. */
+static void equal_bits(void **state)
+{
+    (void)state;
+    static const int64_t cols[] = {0, 1, 5, 6, 7, 12, 61, 191, 192, 193, 400}, rows[] = {0, 1, 2, 31, 32, 128};
+    qep_rng rng;
+    qep_rng_seed(&rng, 3);
+    for (int c = 0; c < 11; c++)
+        for (int k = 0; k < 6; k++) {
+            const int64_t n = cols[c], m = rows[k], ldb = n + 3;
+            float *b = random_f32(&rng, m * ldb), *a = random_f32(&rng, m * R), *start = random_f32(&rng, (n + 8) * R);
+            float *want = qep_alloc("test", (n + 8) * R, sizeof *want), *got = qep_alloc("test", (n + 8) * R, sizeof *got);
+            float *packed = qep_alloc("test", qep_panel_packed(m, n), sizeof *packed);
+            const float keep = k % 2 ? 1.0f : 0.9f;
+            memcpy(want, start, (size_t)((n + 8) * R) * sizeof *want);
+            plain(want, keep, a, m, b, ldb, n);
+            qep_panel_pack(packed, b, ldb, m, n);
+            for (int unit = QEP_PANEL_PLAIN; unit <= (int)qep_panel_best_unit(); unit++)
+                for (int p = 0; p < 2; p++) {
+                    memcpy(got, start, (size_t)((n + 8) * R) * sizeof *got);
+                    qep_panel_update_by((qep_panel_unit)unit, got, keep, a, m, p ? packed : b, p ? 0 : ldb, n);
+                    assert_memory_equal(got, want, (size_t)((n + 8) * R) * sizeof *got);
+                }
+            memcpy(got, start, (size_t)((n + 8) * R) * sizeof *got);
+            qep_panel_update(got, keep, a, m, packed, 0, n);
+            assert_memory_equal(got, want, (size_t)((n + 8) * R) * sizeof *got);
+            void *owned[] = {a, b, start, want, got, packed};
+            for (size_t i = 0; i < 6; i++) qep_free(owned[i]);
+        }
+    assert_int_equal(qep_mem_blocks(), 0);
+}
+
+int main(void)
+{
+    printf("# best unit of this machine: %s\n", (const char *[]){"plain", "AVX2", "AVX-512"}[qep_panel_best_unit()]);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(equal_bits)};
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
