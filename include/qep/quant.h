@@ -51,8 +51,8 @@ typedef struct qep_method {
     unsigned clips;      /* bit per qep_clip */
     bool symmetric, asymmetric; /* grids */
     bool groups;         /* several scales in a row */
-    /* QEP_DRIVE_FACTOR: */
-    void (*column)(qep_column *c);  /* rounds a column and says what goes on to later ones */
+    /* Of methods that go through qep_gptq_*: */
+    void (*column)(qep_column *c);  /* rounds a column and says what goes on to later ones; NULL: as GPTQ */
     double (*fading)(const qep_method_options *o); /* f; NULL: 1 */
     int (*moves)(const qep_method_options *o, bool paper); /* matrices P of C that it needs; NULL: the target never moves */
 } qep_method;

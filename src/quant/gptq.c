@@ -126,6 +126,7 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
     g->block = block_cols(s, cols);
     g->span = span_of(s, cols);
     g->n_moves = moves_of(s);
+    g->rule = s->method->column ? s->method->column : gptq_column;
     g->fade = s->method->fading ? (float)s->method->fading(&s->options) : 1.0f;
     allocate(g);
     int64_t width = qep_group_cols(s, cols);

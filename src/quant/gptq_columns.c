@@ -103,7 +103,7 @@ void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_
             qep_column c = column_of(g, c0, n, j, scratch);
             float *right = g->acc + (c0 + j + 1) * QEP_STRIP;
             c.r_jj = row[j];
-            g->spec.method->column(&c);
+            g->rule(&c);
             spread(right, g->fade, c.err, row + j + 1, to - j - 1);
             for (int m = 0; m < g->n_moves; m++)
                 spread(g->move + (c0 + j + 1) * QEP_STRIP, m == 0 ? g->fade : 1.0f, c.use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);

@@ -18,6 +18,7 @@ struct qep_gptq {
     int64_t span;      /* of cond: most columns whose conditional weights a step needs */
     int n_moves;
     float fade;        /* f */
+    void (*rule)(qep_column *c); /* the method's, or GPTQ's for methods that go by its loop */
     int32_t *perm;     /* [cols], identity when the caller gave none */
     int32_t *group_of; /* [cols] group of each processed column */
     float *rdiag;      /* [cols] */

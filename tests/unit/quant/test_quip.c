@@ -195,12 +195,12 @@ static void check_run(const published *p, const qep_st_set *f, int bits, const c
     int32_t *perm = test_alloc(d, sizeof *perm);
     for (int64_t i = 0; i < d; i++) perm[i] = (int32_t)(d - 1 - i);
     double *hp = permuted(h, d, perm), *R = factor_r(hp, d);
-    const qep_qspec spec = {.bits = bits, .group_size = -1, .unit_grid = true, .exact_scales = true, .block_size = 128};
+    const qep_qspec spec = {.method = &qep_method_gptq, .bits = bits, .group_size = -1, .unit_grid = true, .exact_scales = true, .block_size = 128};
     float *target = test_alloc(n * d, sizeof *target);
     for (int64_t i = 0; i < n * d; i++) target[i] = (float)rot[i];
     qep_quip_to_codes(target, n * d, s, bits);
     result x = new_result(&spec, n, d);
-    run_rows(&spec, target, n, d, perm, R, &x);
+    run_rows(&spec, target, n, d, perm, R, NULL, &x);
     assert_int_equal(count_flips(x.codes, want, n * d), 0);
     for (int64_t i = 0; i < n * d; i++) rot[i] = (double)qep_quip_value(x.codes[i], s, bits);
     double *q = sandwich(p, rot, true);
