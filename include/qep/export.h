@@ -14,6 +14,7 @@ typedef struct qep_export_linear {
     char *module;                 /* "model.layers.0.self_attn.q_proj" */
     const qep_st_tensor *weight;  /* source tensor */
     const qep_st_tensor *bias;    /* or NULL */
+    const qep_st_tensor *replaced[5]; /* of a packed source: the tensors that the output's take the place of; NULLs allowed */
     int64_t rows, cols;
     bool quantized;               /* false: copied as it is */
     qep_qspec spec;

@@ -1,5 +1,6 @@
 /* packed: the quantized linears of a finished model directory, read back into the one object that all formats are re-layouts of (codes, scales,
- * zeros, g_idx; formats.md 0) and to values. What is packed how is said by config.json's quantization_config. Formats: gptq (v1 and v2). No
+ * zeros, g_idx; formats.md 0) and to values. What is packed how is said by config.json's quantization_config. Formats: gptq (v1 and v2),
+ * compressed-tensors (pack-quantized), awq (GEMM). No
  * MPI: every rank may open the same directory. SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_PACKED_H
 #define QEP_PACKED_H
@@ -16,7 +17,7 @@ typedef struct qep_packed_linear {
     bool symmetric;      /* all zeros are 2^(bits - 1) */
     bool any_order;      /* g_idx may be other than column / (cols / groups) */
     /* where it is stored; NULL: the format has no such tensor */
-    const qep_st_tensor *codes_at, *scales_at, *zeros_at, *groups_at;
+    const qep_st_tensor *codes_at, *scales_at, *zeros_at, *groups_at, *shape_at;
 } qep_packed_linear;
 
 typedef struct qep_packed qep_packed;
@@ -26,7 +27,7 @@ typedef struct qep_packed qep_packed;
  * below take NULL as a directory without packed linears. QEP_E_INPUT names file, key or module; another program's format is refused by name. Local. */
 QEP_MUST_CHECK qep_status qep_packed_open(const qep_json *config, const char *source, const qep_st_set *files /* [keep] */, qep_packed **out);
 void qep_packed_close(qep_packed **p);
-const char *qep_packed_format(const qep_packed *p);                    /* "gptq", "gptq_v2"; "" for NULL */
+const char *qep_packed_format(const qep_packed *p);                    /* "gptq", "gptq_v2", "compressed-tensors", "awq"; "" for NULL */
 int64_t qep_packed_count(const qep_packed *p);
 const qep_packed_linear *qep_packed_at(const qep_packed *p, int64_t i); /* in order of their names */
 const qep_packed_linear *qep_packed_find(const qep_packed *p, const char *module); /* NULL: not packed */

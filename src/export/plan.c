@@ -33,6 +33,9 @@ static int64_t owner_of(const qep_export *e, const qep_st_tensor *t, bool *is_bi
         *is_bias = t == l->bias;
         if (*is_bias || qep_is_part(t->name, l->module, ".weight"))
             return i;
+        for (int k = 0; k < 5; k++)
+            if (t == l->replaced[k])
+                return i;
     }
     return -1;
 }
@@ -51,8 +54,9 @@ static qep_status add_tensors(qep_export *e)
         bool to_f16 = bias && e->format->f16_bias;
 
         if (i >= 0 && !bias) {
+            if (!added[i])
+                QEP_GO(st, add_linear(e, &e->linears[i]));
             added[i] = true;
-            QEP_GO(st, add_linear(e, &e->linears[i]));
             continue;
         }
         QEP_GO(st, qep_st_layout_add(e->layout, t->name, to_f16 ? QEP_F16 : t->dtype, t->rank,

@@ -99,12 +99,20 @@ static qep_status check_pair(const qep_export_linear *a, const qep_export_linear
     return QEP_OK;
 }
 
-/* Members of a fused set follow one another in the model's order. */
+static bool same_parent(const char *a, const char *b)
+{
+    const char *dot = strrchr(a, '.');
+
+    return dot && strncmp(a, b, (size_t)(dot - a) + 1) == 0 && !strchr(b + (dot - a) + 1, '.');
+}
+
+/* Members of a fused set have one parent, whose linears follow one another. */
 static qep_status check_fused(const qep_export_linear *l, int64_t n)
 {
     for (int64_t i = 0; i + 1 < n; i++)
-        for (int64_t j = i + 1; j < n && fused_with(l[i].module, l[j].module); j++)
-            QEP_TRY(check_pair(&l[i], &l[j]));
+        for (int64_t j = i + 1; j < n && same_parent(l[i].module, l[j].module); j++)
+            if (fused_with(l[i].module, l[j].module))
+                QEP_TRY(check_pair(&l[i], &l[j]));
     return QEP_OK;
 }
 

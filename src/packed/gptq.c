@@ -2,19 +2,16 @@
  * along the rows, scales [groups, rows], g_idx [cols]. v1 stores zero - 1, v2 the zero. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
-#include <string.h>
-
-static bool has_shape(const qep_st_tensor *t, qep_dtype dtype, int rank, int64_t d0, int64_t d1)
+static qep_status find(const qep_packed *p, qep_packed_linear *l)
 {
-    return t->dtype == dtype && t->rank == rank && t->shape[0] == d0 &&
-           (rank == 1 || t->shape[1] == d1);
-}
-
-static qep_status find(const qep_packed *p, const qep_gptq_settings *s, qep_packed_linear *l)
-{
+    qep_gptq_settings s;
     int64_t width;
     char text[160];
 
+    qep_gptq_settings_of(p->state, l->module, &s);
+    l->bits = (int)s.bits;
+    l->symmetric = s.sym;
+    l->any_order = s.desc_act;
     l->scales_at = qep_packed_part(p, l->module, ".scales");
     l->zeros_at = qep_packed_part(p, l->module, ".qzeros");
     l->groups_at = qep_packed_part(p, l->module, ".g_idx");
@@ -26,52 +23,29 @@ static qep_status find(const qep_packed *p, const qep_gptq_settings *s, qep_pack
     l->cols = l->groups_at->shape[0];
     if (l->rows < 1 || l->cols < 1 || l->rows % 32 != 0 || l->cols % 32 != 0)
         return qep_packed_wrong(p, l, "its rows or columns are not a multiple of 32");
-    width = s->group_size == -1 ? l->cols : qep_min_i64(s->group_size, l->cols);
+    width = s.group_size == -1 ? l->cols : qep_min_i64(s.group_size, l->cols);
     if (l->cols % width != 0)
         return qep_packed_wrong(p, l, "the group_size of config.json does not divide its columns");
     l->groups = l->cols / width;
-    if (has_shape(l->codes_at, QEP_I32, 2, qep_packed_words(l->cols, l->bits), l->rows) &&
-        has_shape(l->zeros_at, QEP_I32, 2, l->groups, qep_packed_words(l->rows, l->bits)) &&
-        has_shape(l->scales_at, QEP_F16, 2, l->groups, l->rows) &&
-        has_shape(l->groups_at, QEP_I32, 1, l->cols, 0))
+    if (qep_packed_has_shape(l->codes_at, QEP_I32, 2, qep_packed_words(l->cols, l->bits), l->rows) &&
+        qep_packed_has_shape(l->zeros_at, QEP_I32, 2, l->groups, qep_packed_words(l->rows, l->bits)) &&
+        qep_packed_has_shape(l->scales_at, QEP_F16, 2, l->groups, l->rows) &&
+        qep_packed_has_shape(l->groups_at, QEP_I32, 1, l->cols, 0))
         return QEP_OK;
     snprintf(text, sizeof text, "shapes or dtypes of its tensors do not fit a [%lld, %lld] weight "
              "with the bits = %d and group_size = %lld of config.json", (long long)l->rows,
-             (long long)l->cols, l->bits, (long long)s->group_size);
+             (long long)l->cols, l->bits, (long long)s.group_size);
     return qep_packed_wrong(p, l, text);
-}
-
-static qep_status add(qep_packed *p, const qep_st_tensor *qweight, size_t module_length)
-{
-    char *module = qep_strf("packed.name", "%.*s", (int)module_length, qweight->name);
-    qep_packed_linear *l = qep_packed_add(p, module);
-    qep_gptq_settings s;
-
-    qep_gptq_settings_of(p->state, module, &s);
-    qep_free(module);
-    l->codes_at = qweight;
-    l->bits = (int)s.bits;
-    l->symmetric = s.sym;
-    l->any_order = s.desc_act;
-    return find(p, &s, l);
 }
 
 static qep_status open(qep_packed *p)
 {
-    static const char suffix[] = ".qweight";
     qep_gptq_config *config;
     qep_status st = qep_gptq_config_read(p, &config);
 
     p->state = config;
     p->name = config->zero_offset ? "gptq" : "gptq_v2";
-    for (int64_t i = 0; st == QEP_OK && i < qep_st_count(p->files); i++) {
-        const qep_st_tensor *t = qep_st_at(p->files, i);
-        size_t n = strlen(t->name), k = sizeof suffix - 1;
-
-        if (n > k && strcmp(t->name + n - k, suffix) == 0)
-            st = add(p, t, n - k);
-    }
-    return st;
+    return st == QEP_OK ? qep_packed_add_all(p, ".qweight", find) : st;
 }
 
 static void close(qep_packed *p)
@@ -86,26 +60,13 @@ static bool expects(const qep_packed *p, const char *module)
     return qep_gptq_settings_of(p->state, module, &s);
 }
 
-/* Bytes [byte0, byte0 + n) of each row of a matrix. */
-static qep_status read_columns(const qep_packed *p, const qep_st_tensor *t, int64_t byte0,
-                               int64_t n, void *dst)
-{
-    int64_t stride = t->bytes / t->shape[0];
-
-    if (n == stride)
-        return qep_st_read(p->files, t, 0, t->bytes, dst);
-    for (int64_t r = 0; r < t->shape[0]; r++)
-        QEP_TRY(qep_st_read(p->files, t, r * stride + byte0, n, (char *)dst + r * n));
-    return QEP_OK;
-}
-
 static qep_status read_codes(const qep_packed *p, const qep_packed_linear *l, int64_t row0,
                              int64_t n, uint8_t *codes)
 {
     int64_t words = l->codes_at->shape[0];
     uint32_t *block = qep_alloc("packed.rows", words * n, sizeof *block);
     uint32_t *line = qep_alloc("packed.rows", words, sizeof *line);
-    qep_status st = read_columns(p, l->codes_at, row0 * 4, n * 4, block);
+    qep_status st = qep_packed_columns(p, l->codes_at, row0 * 4, n * 4, block);
 
     for (int64_t r = 0; r < n && st == QEP_OK; r++) {
         for (int64_t w = 0; w < words; w++)
@@ -139,7 +100,7 @@ static qep_status read_zeros(const qep_packed *p, const qep_packed_linear *l, in
     uint8_t *line = qep_alloc("packed.rows", m, 1);
     qep_status st;
 
-    QEP_GO(st, read_columns(p, l->zeros_at, from * l->bits / 8, words * 4, block));
+    QEP_GO(st, qep_packed_columns(p, l->zeros_at, from * l->bits / 8, words * 4, block));
     for (int64_t g = 0; g < l->groups; g++) {
         qep_unpack_bits(line, 1, block + g * words, m, l->bits);
         for (int64_t r = 0; r < n; r++) {
@@ -156,35 +117,12 @@ done:
     return st;
 }
 
-static qep_status read_scales(const qep_packed *p, const qep_packed_linear *l, int64_t row0,
-                              int64_t n, float *scales)
-{
-    uint16_t *half = qep_alloc("packed.rows", l->groups * n, sizeof *half);
-    qep_status st;
-
-    QEP_GO(st, read_columns(p, l->scales_at, row0 * 2, n * 2, half));
-    for (int64_t r = 0; r < n; r++)
-        for (int64_t g = 0; g < l->groups; g++) {
-            float v = qep_f16_to_f32(half[g * n + r]);
-
-            if (!qep_packed_scale_is_sound(v)) {
-                st = qep_packed_wrong(p, l, "a scale is not finite or not positive");
-                goto done;
-            }
-            scales[r * l->groups + g] = v;
-        }
-
-done:
-    qep_free(half);
-    return st;
-}
-
 static qep_status read(const qep_packed *p, const qep_packed_linear *l, int64_t row0, int64_t n,
                        uint8_t *codes, float *scales, uint8_t *zeros)
 {
     QEP_TRY(read_codes(p, l, row0, n, codes));
     QEP_TRY(read_zeros(p, l, row0, n, zeros));
-    return read_scales(p, l, row0, n, scales);
+    return qep_packed_scales_by_group(p, l, row0, n, scales);
 }
 
 static qep_status groups(const qep_packed *p, const qep_packed_linear *l, int32_t *g_idx)

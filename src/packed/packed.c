@@ -1,13 +1,13 @@
 /* The packed linears of a directory, whatever their format. SPDX-License-Identifier: Apache-2.0 */
 #include "packed_priv.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { ROWS_AT_ONCE = 256 }; /* of values */
 
-static const qep_packed_format_ops *const formats[] = {&qep_packed_gptq};
+static const qep_packed_format_ops *const formats[] = {&qep_packed_gptq, &qep_packed_ct,
+                                                     &qep_packed_awq};
 enum { N_FORMATS = sizeof formats / sizeof formats[0] };
 
 qep_packed_linear *qep_packed_add(qep_packed *p, const char *module)
@@ -32,11 +32,6 @@ qep_status qep_packed_wrong(const qep_packed *p, const qep_packed_linear *l, con
 {
     return qep_fail(QEP_E_INPUT, "%s: module %s: %s", qep_st_file(p->files, l->codes_at->shard),
                     l->module, what);
-}
-
-bool qep_packed_scale_is_sound(float scale)
-{
-    return scale > 0 && !isinf(scale);
 }
 
 static qep_status choose_format(qep_packed *p)

@@ -17,7 +17,7 @@ typedef struct qep_packed_format_ops {
     qep_status (*groups)(const qep_packed *p, const qep_packed_linear *l, int32_t *g_idx);
 } qep_packed_format_ops;
 
-extern const qep_packed_format_ops qep_packed_gptq;
+extern const qep_packed_format_ops qep_packed_gptq, qep_packed_ct, qep_packed_awq;
 
 struct qep_packed {
     const qep_packed_format_ops *ops;
@@ -38,8 +38,25 @@ qep_packed_linear *qep_packed_add(qep_packed *p, const char *module);
 const qep_st_tensor *qep_packed_part(const qep_packed *p, const char *module, const char *suffix);
 /* QEP_E_INPUT: "FILE: module M: what". */
 qep_status qep_packed_wrong(const qep_packed *p, const qep_packed_linear *l, const char *what);
-/* Checks shared by formats: a scale is finite and positive. */
-bool qep_packed_scale_is_sound(float scale);
+
+/* --- parts.c: what formats share ----------------------------------------------------------- */
+
+bool qep_packed_has_shape(const qep_st_tensor *t, qep_dtype dtype, int rank, int64_t d0,
+                          int64_t d1);
+/* Bytes [byte0, byte0 + n) of each row of a matrix. */
+qep_status qep_packed_columns(const qep_packed *p, const qep_st_tensor *t, int64_t byte0,
+                              int64_t n, void *dst);
+/* Every scale is finite and positive. */
+qep_status qep_packed_check_scales(const qep_packed *p, const qep_packed_linear *l,
+                                   const float *scales, int64_t n);
+/* Columns [row0, row0 + n) of F16 scales [groups, rows]. */
+qep_status qep_packed_scales_by_group(const qep_packed *p, const qep_packed_linear *l,
+                                      int64_t row0, int64_t n, float *scales);
+/* g_idx of groups that lie side by side. */
+void qep_packed_groups_in_order(const qep_packed_linear *l, int32_t *g_idx);
+/* Adds a linear for each tensor whose name ends with suffix, and lets `find` fill in the rest. */
+typedef qep_status (*qep_packed_find_fn)(const qep_packed *p, qep_packed_linear *l);
+qep_status qep_packed_add_all(qep_packed *p, const char *suffix, qep_packed_find_fn find);
 
 /* --- keys.c: members of an object of the configuration ------------------------------------ */
 

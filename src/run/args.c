@@ -48,13 +48,14 @@ static qep_status parse_option(int argc, char **argv, int *i, qep_args *out)
     } else if (strcmp(arg, "--dry-run") == 0) {
         out->dry_run = true;
     } else if (is_option(arg, "--set") || is_option(arg, "--restart") || is_option(arg, "--check") || is_option(arg, "--report") ||
-               is_option(arg, "--walltime")) {
+               is_option(arg, "--walltime") || is_option(arg, "--convert") || is_option(arg, "--format") || is_option(arg, "--output")) {
         const char *v = option_value(argc, argv, i);
         if (!v || !*v) return qep_fail(QEP_E_CONFIG, "%s needs a value; see qep_mpi --help", arg);
         if (is_option(arg, "--restart")) return parse_restart(v, &out->restart);
         if (is_option(arg, "--set")) return add_set(out, v);
-        if (is_option(arg, "--check") || is_option(arg, "--report")) {
-            *(is_option(arg, "--check") ? &out->check : &out->report) = v;
+        if (!is_option(arg, "--walltime")) {
+            *(is_option(arg, "--check") ? &out->check : is_option(arg, "--report") ? &out->report : is_option(arg, "--convert") ? &out->convert
+              : is_option(arg, "--format") ? &out->format : &out->output) = v;
             return QEP_OK;
         }
         return add_set(out, qep_strf("args", "run.walltime=%s", v)); /* lives as long as the program */
@@ -76,7 +77,9 @@ qep_status qep_args_parse(int argc, char **argv, qep_args *out)
             out->config = argv[i];
         }
     }
-    if (!out->config && !out->check && !out->report && !out->help && !out->version)
+    if ((out->format || out->output) && !out->convert)
+        return qep_fail(QEP_E_CONFIG, "--format and --output belong to --convert DIR; of a run they are --set output.format=... and output.path=...");
+    if (!out->config && !out->check && !out->report && !out->convert && !out->help && !out->version)
         return qep_fail(QEP_E_CONFIG, "no configuration file; usage: mpirun -np P qep_mpi config.ini (qep_mpi --help tells more)");
     return QEP_OK;
 }
@@ -97,6 +100,7 @@ void qep_print_help(void)
            "  --walltime H:MM:SS       stop cleanly (exit code 75) before this time is over\n"
            "  --dry-run                check everything, print the plan (work, memory, disk, time), touch nothing\n"
            "  --check DIR              read a finished output back and verify it\n"
+           "  --convert DIR --format NAME [--output DIR2]   lay a finished output out in another format, codes unchanged (DIR-NAME)\n"
            "  --report DIR             print the tables of a finished run\n"
            "  --version, --help\n\n"
            "keys of the configuration file (default):\n%s\n"

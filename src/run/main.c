@@ -24,7 +24,7 @@ int main(int argc, char **argv)
     qep_args args;
     qep_log_start(root, QEP_LOG_INFO);
     qep_status st = qep_args_parse(argc, argv, &args);
-    if (args.check || args.report || args.dry_run) qep_stop_remove(); /* nothing to save: Ctrl-C ends them */
+    if (args.check || args.report || args.convert || args.dry_run) qep_stop_remove(); /* nothing to save: Ctrl-C ends them */
     if (st == QEP_OK && args.help) {
         if (root) qep_print_help();
     } else if (st == QEP_OK && args.version) {
@@ -33,6 +33,8 @@ int main(int argc, char **argv)
     } else if (st == QEP_OK && args.check) {
         qep_linalg_start(1);
         st = qep_run_check_all(comm, args.check);
+    } else if (st == QEP_OK && args.convert) {
+        st = qep_run_convert_all(comm, &args);
     } else if (st == QEP_OK && args.report) {
         st = qep_run_show_all(comm, args.report);
     } else if (st == QEP_OK) {

@@ -17,7 +17,7 @@ typedef struct qep_args {
     int n_sets;
     qep_restart restart;
     bool dry_run, version, help;
-    const char *check, *report;
+    const char *check, *report, *convert, *format, *output;
 } qep_args;
 QEP_MUST_CHECK qep_status qep_args_parse(int argc, char **argv, qep_args *out);
 void qep_print_help(void);
@@ -148,6 +148,10 @@ QEP_MUST_CHECK qep_status qep_run_report_all(qep_run *r);
 qep_json *qep_run_memory_json_all(qep_run *r);
 /* --report DIR: tables on standard output (show.c). Collective. */
 QEP_MUST_CHECK qep_status qep_run_show_all(qep_comm *c, const char *dir);
+/* Everything of --check but the evaluation; digest and packed linears of the directory (check.c). */
+QEP_MUST_CHECK qep_status qep_run_verify_all(qep_comm *c, const char *dir, uint64_t digest[2], int64_t *n);
+/* --convert DIR --format F [--output DIR2] (convert.c). */
+QEP_MUST_CHECK qep_status qep_run_convert_all(qep_comm *c, const qep_args *args);
 /* --check DIR (check.c). */
 QEP_MUST_CHECK qep_status qep_run_check_all(qep_comm *c, const char *dir);
 /* The whole of it (run.c). */

@@ -87,9 +87,9 @@ static void damaged_tensors(void **state)
 static void flipped_bytes(void **state)
 {
     (void)state;
-    static const char *const formats[] = {"gptq", "dense"};
-    for (int k = 0; k < 2; k++) {
-        fixture f = open_fixture(&small, true, spec_of(4, 32, false, false));
+    static const char *const formats[] = {"gptq", "compressed-tensors", "awq", "dense"};
+    for (int k = 0; k < 4; k++) {
+        fixture f = open_fixture(&small, k != 2, spec_of(4, 32, false, false));
         f.rq.format = formats[k];
         assert_ok(write_output(&f, false, false, false));
         qep_st_set *s = NULL;
@@ -150,7 +150,7 @@ static void wrong_configuration(void **state)
     edited(&f, "\"group_size\": 32", "\"group_size\": 16", "group_size = 16 of config.json");
     edited(&f, "\"group_size\": 32", "\"group_size\": 64", "does not divide");
     edited(&f, "\"group_size\": 32", "\"group_size\": 0", "group_size = 0");
-    edited(&f, "\"quant_method\": \"gptq\"", "\"quant_method\": \"awq\"", "quant_method");
+    edited(&f, "\"quant_method\": \"gptq\"", "\"quant_method\": \"exl2\"", "quant_method");
     edited(&f, "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"marlin\"", "checkpoint_format");
     edited(&f, "\"lm_head\": true", "\"lm_head\": false", "there is a lm_head.qweight");
     edited(&f, "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", "tie_word_embeddings is true");

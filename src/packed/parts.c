@@ -1,0 +1,75 @@
+/* What the formats' readers share. SPDX-License-Identifier: Apache-2.0 */
+#include "packed_priv.h"
+
+#include <math.h>
+#include <string.h>
+
+bool qep_packed_has_shape(const qep_st_tensor *t, qep_dtype dtype, int rank, int64_t d0,
+                          int64_t d1)
+{
+    return t->dtype == dtype && t->rank == rank && t->shape[0] == d0 &&
+           (rank == 1 || t->shape[1] == d1);
+}
+
+qep_status qep_packed_columns(const qep_packed *p, const qep_st_tensor *t, int64_t byte0,
+                              int64_t n, void *dst)
+{
+    int64_t stride = t->bytes / t->shape[0];
+
+    if (n == stride)
+        return qep_st_read(p->files, t, 0, t->bytes, dst);
+    for (int64_t r = 0; r < t->shape[0]; r++)
+        QEP_TRY(qep_st_read(p->files, t, r * stride + byte0, n, (char *)dst + r * n));
+    return QEP_OK;
+}
+
+qep_status qep_packed_check_scales(const qep_packed *p, const qep_packed_linear *l,
+                                   const float *scales, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!(scales[i] > 0) || isinf(scales[i]))
+            return qep_packed_wrong(p, l, "a scale is not finite or not positive");
+    return QEP_OK;
+}
+
+qep_status qep_packed_scales_by_group(const qep_packed *p, const qep_packed_linear *l,
+                                      int64_t row0, int64_t n, float *scales)
+{
+    uint16_t *half = qep_alloc("packed.rows", l->groups * n, sizeof *half);
+    qep_status st = qep_packed_columns(p, l->scales_at, row0 * 2, n * 2, half);
+
+    for (int64_t r = 0; r < n && st == QEP_OK; r++)
+        for (int64_t g = 0; g < l->groups; g++)
+            scales[r * l->groups + g] = qep_f16_to_f32(half[g * n + r]);
+    qep_free(half);
+    return st == QEP_OK ? qep_packed_check_scales(p, l, scales, n * l->groups) : st;
+}
+
+void qep_packed_groups_in_order(const qep_packed_linear *l, int32_t *g_idx)
+{
+    int64_t width = l->cols / l->groups;
+
+    for (int64_t k = 0; k < l->cols; k++)
+        g_idx[k] = (int32_t)(k / width);
+}
+
+qep_status qep_packed_add_all(qep_packed *p, const char *suffix, qep_packed_find_fn find)
+{
+    size_t k = strlen(suffix);
+
+    for (int64_t i = 0; i < qep_st_count(p->files); i++) {
+        const qep_st_tensor *t = qep_st_at(p->files, i);
+        size_t n = strlen(t->name);
+        qep_packed_linear *l;
+        char *module;
+
+        if (n <= k || strcmp(t->name + n - k, suffix) != 0)
+            continue;
+        module = qep_strf("packed.name", "%.*s", (int)(n - k), t->name);
+        l = qep_packed_add(p, module);
+        qep_free(module);
+        l->codes_at = t;
+        QEP_TRY(find(p, l));
+    }
+    return QEP_OK;
+}

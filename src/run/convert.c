@@ -1,0 +1,356 @@
+/* --convert DIR --format F: a finished output laid out anew in another format. Codes, scales, zero points and g_idx stay as they are, and the
+ * digest of the result is compared with the source's. SPDX-License-Identifier: Apache-2.0 */
+#include "run_priv.h"
+
+#include "qep/packed.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_AT_ONCE = 256 }; /* a multiple of the 32 rows that fill whole words */
+
+typedef struct conversion {
+    qep_comm *comm;
+    const char *dir, *format;
+    char *output;
+    char *config_text;     /* without quantization_config */
+    char *meta;
+    double damping;
+    bool tied;
+    qep_json *config;
+    qep_st_set *files;
+    qep_packed *packed;
+    qep_export_linear *linears; /* [n], by name: the packed ones and all other weight matrices */
+    const qep_packed_linear **sources; /* [n]; NULL: not packed */
+    int64_t n, n_packed;
+    uint64_t digest[2];    /* of the source */
+} conversion;
+
+/* --- what there is ------------------------------------------------------------------------------ */
+
+/* config.json as root has it, and the files. Collective. */
+static qep_status open_all(conversion *v)
+{
+    char *path = qep_path_join(v->dir, "config.json"), *text = NULL;
+    int64_t bytes = 0;
+    qep_status st = QEP_OK;
+    if (qep_rank(v->comm) == 0) st = qep_file_read(path, INT64_C(1) << 26, QEP_E_INPUT, &text, &bytes);
+    QEP_GO(st, qep_agree_all(v->comm, st));
+    qep_bcast_text_all(v->comm, 0, &text, &bytes);
+    st = qep_json_parse(text, bytes, path, QEP_E_INPUT, &v->config);
+    if (st == QEP_OK) st = qep_st_open_dir(v->dir, &v->files);
+    if (st == QEP_OK) st = qep_packed_open(v->config, path, v->files, &v->packed);
+    if (st == QEP_OK && qep_packed_count(v->packed) == 0)
+        st = qep_fail(QEP_E_CONFIG, "%s holds no packed codes (a dense output or a model as it came), so there is nothing to lay out anew; "
+                                    "quantize the model with [output] format = %s instead", v->dir, v->format);
+    st = qep_agree_all(v->comm, st);
+done:
+    qep_free(text);
+    qep_free(path);
+    return st;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const qep_export_linear *x = a, *y = b;
+    return strcmp(x->module, y->module);
+}
+
+static void add_packed(conversion *v, const qep_packed_linear *p)
+{
+    char *bias = qep_strf("run.convert", "%s.bias", p->module);
+    v->linears[v->n++] = (qep_export_linear){
+        .module = qep_strdup("run.convert", p->module), .weight = p->codes_at, .bias = qep_st_find(v->files, bias),
+        .replaced = {p->codes_at, p->scales_at, p->zeros_at, p->groups_at, p->shape_at},
+        .rows = p->rows, .cols = p->cols, .quantized = true,
+        .spec = {.method = &qep_method_gptq, .bits = p->bits, .group_size = p->groups == 1 ? -1 : p->cols / p->groups,
+                 .symmetric = p->symmetric, .act_order = p->any_order}};
+    qep_free(bias);
+}
+
+/* A weight matrix that stays as it is; embeddings are none. */
+static void add_plain(conversion *v, const qep_st_tensor *t)
+{
+    static const char tail[] = ".weight";
+    size_t n = strlen(t->name), k = sizeof tail - 1;
+    if (t->rank != 2 || n <= k || strcmp(t->name + n - k, tail) != 0 || strstr(t->name, "embed")) return;
+    v->linears[v->n++] = (qep_export_linear){.module = qep_strf("run.convert", "%.*s", (int)(n - k), t->name), .weight = t,
+                                             .rows = t->shape[0], .cols = t->shape[1]};
+}
+
+static void list_linears(conversion *v)
+{
+    int64_t room = qep_st_count(v->files);
+    v->linears = qep_alloc("run.convert", room, sizeof *v->linears);
+    v->sources = qep_alloc("run.convert", room, sizeof *v->sources);
+    v->n_packed = qep_packed_count(v->packed);
+    for (int64_t i = 0; i < v->n_packed; i++) add_packed(v, qep_packed_at(v->packed, i));
+    for (int64_t i = 0; i < qep_st_count(v->files); i++) add_plain(v, qep_st_at(v->files, i));
+    qsort(v->linears, (size_t)v->n, sizeof *v->linears, by_name);
+    for (int64_t i = 0; i < v->n; i++) v->sources[i] = qep_packed_find(v->packed, v->linears[i].module);
+}
+
+/* --- rows of the object ---------------------------------------------------------------------------- */
+
+typedef struct object {
+    uint8_t *codes, *zeros;
+    float *scales;
+    int32_t *g_idx;
+} object;
+
+static void object_make(const qep_packed_linear *l, object *o)
+{
+    int64_t n = qep_min_i64(ROWS_AT_ONCE, l->rows);
+    o->codes = qep_alloc("run.convert", n * l->cols, 1);
+    o->zeros = qep_alloc("run.convert", n * l->groups, 1);
+    o->scales = qep_alloc("run.convert", n * l->groups, sizeof *o->scales);
+    o->g_idx = qep_alloc("run.convert", l->cols, sizeof *o->g_idx);
+}
+
+static void object_free(object *o)
+{
+    qep_free(o->g_idx);
+    qep_free(o->scales);
+    qep_free(o->zeros);
+    qep_free(o->codes);
+}
+
+/* What is done with each piece of rows. */
+typedef qep_status (*row_fn)(conversion *v, int64_t i, int64_t row0, int64_t n, const object *o, void *ctx);
+
+/* My rows of all packed linears, in units of 32. Local. */
+static qep_status each_piece(conversion *v, row_fn f, void *ctx)
+{
+    qep_status st = QEP_OK;
+    for (int64_t i = 0; i < v->n && st == QEP_OK; i++) {
+        const qep_packed_linear *l = v->sources[i];
+        int64_t first, units;
+        object o;
+        if (!l) continue;
+        object_make(l, &o);
+        qep_partition(qep_ceil_div(l->rows, 32), qep_size(v->comm), qep_rank(v->comm), &first, &units);
+        int64_t end = qep_min_i64((first + units) * 32, l->rows);
+        st = qep_packed_groups(v->packed, l, o.g_idx);
+        for (int64_t row = first * 32; row < end && st == QEP_OK; row += ROWS_AT_ONCE) {
+            int64_t n = qep_min_i64(ROWS_AT_ONCE, end - row);
+            st = qep_packed_read(v->packed, l, row, n, o.codes, o.scales, o.zeros);
+            if (st == QEP_OK) st = f(v, i, row, n, &o, ctx);
+        }
+        object_free(&o);
+    }
+    return st;
+}
+
+/* What the values of a linear ask of a format. */
+typedef struct demand {
+    int64_t has_zero, off_middle, ordered, inexact; /* 0 or 1: a zero point 0; one that is not 2^(bits - 1); a g_idx not in order; a scale that F16 does not hold */
+} demand;
+
+static qep_status look_at_piece(conversion *v, int64_t i, int64_t row0, int64_t n, const object *o, void *ctx)
+{
+    const qep_packed_linear *l = v->sources[i];
+    demand *d = (demand *)ctx + i;
+    (void)row0;
+    for (int64_t k = 0; k < n * l->groups; k++) {
+        d->has_zero |= o->zeros[k] == 0;
+        d->off_middle |= o->zeros[k] != 1 << (l->bits - 1);
+        d->inexact |= qep_f16_to_f32(qep_f32_to_f16(o->scales[k])) != o->scales[k];
+    }
+    for (int64_t k = 0; k < l->cols; k++) d->ordered |= o->g_idx[k] != k / (l->cols / l->groups);
+    return QEP_OK;
+}
+
+static qep_status check_demand(const conversion *v, const qep_export_linear *l, const demand *d)
+{
+    if (d->has_zero && qep_export_zero_min(v->format) > 0)
+        return qep_fail(QEP_E_CONFIG, "%s has a zero point 0, which the %s format cannot hold (it stores zero - 1); convert to gptq_v2, "
+                                      "compressed-tensors or, with 4 bits, awq", l->module, v->format);
+    if (d->inexact && strcmp(v->format, "dense") != 0)
+        return qep_fail(QEP_E_CONFIG, "%s has a scale that F16 does not hold exactly; %s stores F16 scales", l->module, v->format);
+    return QEP_OK;
+}
+
+/* Reads everything once: what the format must hold is known before anything is written. Collective. */
+static qep_status look_all(conversion *v)
+{
+    demand *d = qep_alloc("run.convert", v->n, sizeof *d);
+    qep_status st = qep_agree_all(v->comm, each_piece(v, look_at_piece, d));
+    bool symmetric = true;
+    if (st == QEP_OK) qep_max_i64_all(v->comm, &d->has_zero, v->n * (int64_t)(sizeof *d / sizeof(int64_t)));
+    for (int64_t i = 0; i < v->n; i++) symmetric = symmetric && !d[i].off_middle;
+    for (int64_t i = 0; i < v->n && st == QEP_OK; i++) {
+        qep_export_linear *l = &v->linears[i];
+        if (!l->quantized) continue;
+        l->spec.symmetric = l->spec.symmetric || symmetric; /* awq does not say so */
+        l->spec.act_order = d[i].ordered;
+        st = check_demand(v, l, &d[i]);
+    }
+    qep_free(d);
+    return st;
+}
+
+/* --- the new output ----------------------------------------------------------------------------------- */
+
+static void describe_source(conversion *v)
+{
+    const qep_json *q = qep_json_get(v->config, "quantization_config");
+    const qep_json *damping = qep_json_get(q, "damp_percent"), *tied = qep_json_get(v->config, "tie_word_embeddings");
+    qep_json *meta = qep_json_get(q, "meta") ? qep_json_copy(qep_json_get(q, "meta")) : qep_json_new_object();
+    v->damping = damping ? qep_json_real(damping) : 0.01;
+    v->tied = tied && qep_json_bool(tied);
+    qep_json_set(meta, "converted_from", qep_json_new_string(qep_packed_format(v->packed)));
+    v->meta = qep_json_text(meta, false);
+    qep_json_free(&meta);
+    qep_json_remove(v->config, "quantization_config");
+    v->config_text = qep_json_text(v->config, true);
+}
+
+/* The type of the model's other weights: that of the embedding. */
+static qep_dtype model_dtype(const conversion *v)
+{
+    for (int64_t i = 0; i < qep_st_count(v->files); i++) {
+        const qep_st_tensor *t = qep_st_at(v->files, i);
+        if (strstr(t->name, "embed_tokens.weight") && qep_dtype_is_float(t->dtype)) return t->dtype;
+    }
+    return QEP_BF16;
+}
+
+static int64_t config_int(const conversion *v, const char *key)
+{
+    const qep_json *j = qep_json_get(v->config, key);
+    return j ? qep_json_int(j) : 0;
+}
+
+static qep_status plan(const conversion *v, int64_t shard_bytes, qep_export **out)
+{
+    const qep_export_request rq = {.format = v->format, .source_dir = v->dir, .config_text = v->config_text, .files = v->files,
+                                   .linears = v->linears, .n_linears = v->n, .tied = v->tied,
+                                   .n_heads = config_int(v, "num_attention_heads"), .n_kv_heads = config_int(v, "num_key_value_heads"),
+                                   .output_dir = v->output, .shard_bytes = shard_bytes, .dense_dtype = model_dtype(v),
+                                   .meta_json = v->meta, .damping = v->damping};
+    return qep_export_plan(&rq, out);
+}
+
+static qep_status put_piece(conversion *v, int64_t i, int64_t row0, int64_t n, const object *o, void *ctx)
+{
+    (void)v;
+    return qep_export_put_rows(ctx, i, row0, n, o->codes, o->scales, o->zeros, o->g_idx);
+}
+
+static qep_status write_all(conversion *v, qep_export *e)
+{
+    char stamp[QEP_ST_STAMP + 1];
+    snprintf(stamp, sizeof stamp, "%016" PRIx64, v->digest[0]);
+    qep_export_set_stamp(e, stamp);
+    qep_export_describe(e);
+    QEP_TRY(qep_export_check_dir_all(v->comm, e, false, true));
+    QEP_TRY(qep_export_discard_all(v->comm, e)); /* what a conversion that was cut short has left */
+    QEP_TRY(qep_export_open_all(v->comm, e, false));
+    QEP_TRY(qep_export_copy_all(v->comm, e));
+    QEP_TRY(qep_agree_all(v->comm, each_piece(v, put_piece, e)));
+    return qep_export_publish_all(v->comm, e);
+}
+
+/* A small file of the source, as it is. Root. */
+static qep_status copy_file(const conversion *v, const char *name)
+{
+    char *from = qep_path_join(v->dir, name), *to = qep_path_join(v->output, name), *text = NULL;
+    int64_t bytes = 0;
+    qep_status st = QEP_OK;
+    if (qep_file_exists(from)) {
+        st = qep_file_read(from, INT64_C(1) << 30, QEP_E_INPUT, &text, &bytes);
+        if (st == QEP_OK) st = qep_file_write(to, text, bytes);
+    }
+    qep_free(text);
+    qep_free(to);
+    qep_free(from);
+    return st;
+}
+
+/* The source's figures hold for what has the same codes. Root. */
+static qep_status write_summary(const conversion *v, const qep_export *e)
+{
+    char *from = qep_path_join(v->dir, "summary.json"), *to = qep_path_join(v->output, "summary.json"), *json, *text;
+    qep_json *o = NULL, *c = qep_json_new_object();
+    qep_status st = QEP_OK;
+    char hex[40];
+    if (!qep_file_exists(from) || qep_json_load(from, QEP_E_INPUT, &o) != QEP_OK) o = qep_json_new_object();
+    qep_error_clear();
+    snprintf(hex, sizeof hex, "%016" PRIx64 "%016" PRIx64, v->digest[0], v->digest[1]);
+    qep_json_set(c, "path", qep_json_new_string(v->dir));
+    qep_json_set(c, "format", qep_json_new_string(qep_packed_format(v->packed)));
+    qep_json_set(o, "converted_from", c);
+    qep_json_set(o, "bits_per_weight", qep_json_new_real(qep_export_bits_per_weight(e)));
+    qep_json_set(o, "digest", qep_json_new_string(hex));
+    json = qep_json_text(o, true);
+    text = qep_strf("run.convert", "%s\n", json);
+    st = qep_file_write(to, text, (int64_t)strlen(text));
+    qep_free(text);
+    qep_free(json);
+    qep_json_free(&o);
+    qep_free(to);
+    qep_free(from);
+    return st;
+}
+
+static qep_status write_own(const conversion *v, const qep_export *e)
+{
+    static const char *const names[] = {"qep_mpi.ini", "modules.csv", "report.html"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) QEP_TRY(copy_file(v, names[i]));
+    return write_summary(v, e);
+}
+
+/* The new files give the digest of the old ones. Collective. */
+static qep_status compare_all(conversion *v)
+{
+    uint64_t digest[2];
+    int64_t n = 0;
+    QEP_TRY(qep_export_check_all(v->comm, v->output, digest, &n));
+    if (strcmp(v->format, "dense") == 0) {
+        qep_info("%s: %lld linears as dense weights (their values rounded to the model's type)", v->output, (long long)v->n_packed);
+        return QEP_OK;
+    }
+    if (digest[0] != v->digest[0] || digest[1] != v->digest[1])
+        return qep_fail(QEP_E_INTERNAL, "%s does not read back with the digest of %s", v->output, v->dir);
+    qep_info("%s: %lld quantized linears in the %s format, digest as in %s", v->output, (long long)n, v->format, v->dir);
+    return QEP_OK;
+}
+
+static qep_status convert_all(conversion *v, int64_t shard_bytes)
+{
+    qep_export *e = NULL;
+    qep_status st = QEP_OK;
+    int64_t n;
+    QEP_TRY(qep_run_verify_all(v->comm, v->dir, v->digest, &n));
+    QEP_TRY(open_all(v));
+    list_linears(v);
+    QEP_TRY(look_all(v));
+    describe_source(v);
+    QEP_GO(st, plan(v, shard_bytes, &e));
+    QEP_GO(st, write_all(v, e));
+    QEP_GO(st, compare_all(v));
+    st = qep_agree_all(v->comm, qep_rank(v->comm) == 0 ? write_own(v, e) : QEP_OK);
+done:
+    qep_export_destroy(&e);
+    return st;
+}
+
+qep_status qep_run_convert_all(qep_comm *c, const qep_args *args)
+{
+    conversion v = {.comm = c, .dir = args->convert, .format = args->format};
+    if (!args->format)
+        return qep_fail(QEP_E_CONFIG, "--convert %s: say into which format with --format NAME, for example --format compressed-tensors", args->convert);
+    v.output = args->output ? qep_strdup("run.convert", args->output) : qep_strf("run.convert", "%s-%s", args->convert, args->format);
+    qep_status st = convert_all(&v, INT64_C(5000000000));
+    for (int64_t i = 0; i < v.n; i++) qep_free(v.linears[i].module);
+    qep_free(v.linears);
+    qep_free(v.sources);
+    qep_packed_close(&v.packed);
+    qep_st_close(&v.files);
+    qep_json_free(&v.config);
+    qep_free(v.config_text);
+    qep_free(v.meta);
+    qep_free(v.output);
+    return st;
+}

@@ -1,0 +1,113 @@
+#!/bin/sh
+# --convert: chains of formats keep the digest, on any number of ranks; what a format cannot hold is refused with the reason; nothing is
+# left behind. SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+
+forge model "$work/m" blocks=2 hidden=64 inter=96 heads=2 kv=1 head_dim=32 bias=1
+forge npy "$work/c.npy" i4 8x32 160
+forge npy "$work/e.npy" u2 300 160
+cd "$work" || exit 1
+echo '{"made": "for tests"}' >m/tokenizer.json
+echo 'text' >m/LICENSE
+cat >case.ini <<'INI'
+[model]
+path = m
+[output]
+path = ${OUT}
+[calibration]
+data = c.npy
+samples = 8
+[quantization]
+group_size = 32
+[evaluation]
+data = val:e.npy
+INI
+
+# quantize NAME SETTING...
+quantize() {
+    export OUT="$1"
+    shift
+    settings=
+    for s in "$@"; do settings="$settings --set $s"; done
+    # shellcheck disable=SC2086 # a list
+    run 2 case.ini $settings
+    [ "$code" = 0 ] || bail_out "$OUT: quantizing ended with $code"
+}
+
+# to NP FROM FORMAT TO: converts; the digest stays
+to() {
+    run "$1" --convert "$2" --format "$3" --output "$4"
+    check "$2 -> $3 on $1 ranks: exit code 0" [ "$code" = 0 ]
+    check "... the same digest" [ "$(digest "$4")" = "$(digest "$2")" ]
+    check "... nothing is left behind" no_leftovers "$4"
+}
+
+# same A B: the tensors of two directories are the same bytes; biases aside, which some formats keep as F16
+sums() { grep '^    "' "$1/qep_mpi.json" | grep -v bias | tr -d , | sort; }
+same() {
+    sums "$1" >a.sums
+    sums "$2" >b.sums
+    check "$1 and $2 hold the same tensors" cmp -s a.sums b.sums
+    check "... some" [ "$(wc -l <a.sums)" -gt 40 ]
+}
+
+# --- 4 bits, symmetric: all formats, and around ---------------------------------------------------
+quantize four quantization.symmetric=yes
+to 2 four gptq_v2 v2
+to 3 v2 compressed-tensors ct
+to 4 ct awq awq
+to 1 awq gptq round
+same four round
+run 2 --check round
+check 'the result of the chain is sound' [ "$code" = 0 ]
+for f in tokenizer.json LICENSE qep_mpi.ini modules.csv qep_mpi.json; do check "$f comes along" [ -s "round/$f" ]; done
+check 'summary.json says where it comes from' [ "$(json round/summary.json converted_from.format)" = awq ]
+to 2 four compressed-tensors ct2
+check 'the same file by another way' cmp -s ct/model.safetensors ct2/model.safetensors
+export OUT=direct
+run 2 case.ini --set quantization.symmetric=yes --set output.format=compressed-tensors
+same direct ct
+
+# --- other widths, one group per row, zero points at the edge --------------------------------------
+for bits in 2 3 8; do
+    quantize "b$bits" "quantization.bits=$bits" output.format=compressed-tensors quantization.group_size=-1
+    to 3 "b$bits" gptq_v2 "b$bits-v2"
+    to 2 "b$bits-v2" compressed-tensors "b$bits-ct"
+    same "b$bits" "b$bits-ct"
+done
+to 2 b2 dense b2-dense
+run 2 --check b2-dense
+check 'dense: sound' [ "$code" = 0 ]
+
+# --- refusals ------------------------------------------------------------------------------------------
+# refused TEXT ARG...
+refused() {
+    why=$1
+    shift
+    run 2 "$@"
+    check "$*: exit code 1" [ "$code" = 1 ]
+    check "... and says why" said "$why"
+}
+refused 'holds 4 bits only' --convert b3 --format awq --output no
+forge poke b2-v2/model.safetensors model.layers.1.mlp.up_proj.qzeros 3 00
+rm b2-v2/summary.json b2-v2/qep_mpi.json # which would tell that it was changed
+refused 'up_proj has a zero point 0' --convert b2-v2 --format gptq --output no
+refused 'no packed codes' --convert b2-dense --format gptq --output no
+refused 'there is no such format' --convert four --format exl2 --output no
+refused 'exists' --convert four --format gptq_v2 --output v2
+refused "model's own directory" --convert four --format gptq_v2 --output four
+refused 'into which format' --convert four
+refused 'belong to --convert' case.ini --format awq
+quantize act quantization.act_order=yes quantization.static_groups=no
+refused 'act_order' --convert act --format compressed-tensors --output no
+to 2 act gptq_v2 act-v2
+check 'nothing was written' [ ! -e no ]
+run 2 --convert nowhere --format awq
+check 'no such directory: exit code 2' [ "$code" = 2 ]
+
+# --- damage of the source is found first --------------------------------------------------------------
+forge poke v2/model.safetensors model.norm.weight 10 0000
+run 2 --convert v2 --format awq --output no
+check 'a damaged source: exit code 2' [ "$code" = 2 ]
+check '... and the tensor is named' said 'model.norm.weight'
+finish
