@@ -75,7 +75,7 @@ static qep_status find_weight(const qep_model *m, const char *module, int64_t ro
                         "]; config.json asks for [%" PRId64 ", %" PRId64 "]",
                         qep_st_file(m->files, l->codes_at->shard), module, l->rows, l->cols, rows,
                         cols);
-    const qep_st_tensor *const parts[] = {l->codes_at, l->scales_at, l->zeros_at, l->groups_at};
+    const qep_st_tensor *const parts[] = {l->codes_at, l->scales_at, l->zeros_at, l->groups_at, l->shape_at};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (parts[i]) found->at[found->n++] = parts[i];
     }

@@ -60,6 +60,15 @@ to 1 awq gptq round
 same four round
 run 2 --check round
 check 'the result of the chain is sound' [ "$code" = 0 ]
+check '... with the perplexity of the run' said "val: perplexity from the files $(printf %.6f "$(json four/summary.json evaluation.val.perplexity_quantized)")"
+run 1 --check ct
+check 'compressed-tensors: the same perplexity' said "val: perplexity from the files $(printf %.6f "$(json four/summary.json evaluation.val.perplexity_quantized)")"
+check '... and no strange tensors' sh -c "! grep -q 'are not part' '$work/log'"
+mv e.npy away.npy
+run 1 --check awq
+check 'without the evaluation data: sound all the same' [ "$code" = 0 ]
+check '... and it is said' said 'is not there any more; perplexity is not evaluated'
+mv away.npy e.npy
 for f in tokenizer.json LICENSE qep_mpi.ini modules.csv qep_mpi.json; do check "$f comes along" [ -s "round/$f" ]; done
 check 'summary.json says where it comes from' [ "$(json round/summary.json converted_from.format)" = awq ]
 to 2 four compressed-tensors ct2
