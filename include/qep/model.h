@@ -2,10 +2,11 @@
  * a block with taps at the inputs of its linear groups.
  *
  * A decoder block is four groups of linears that read the same input (formats.md 2.2):
- *   0 qkv      reads RMSNorm(x)       produces act = attention output
- *   1 o        reads act              adds to x
- *   2 gate_up  reads RMSNorm(x)       produces act = silu(gate) * up
- *   3 down     reads act              adds to x
+ *   0 qkv      reads norm(x)          produces act = attention output
+ *   1 o        reads act              adds norm(o) to x
+ *   2 gate_up  reads norm(x)          produces act = activation(gate) * up
+ *   3 down     reads act              adds norm(down) to x
+ * Each of the four norms is an RMSNorm or absent: before the sublayers only (Llama), after them only (OLMo-2), both (Gemma).
  * Streams: full precision (fp) and quantized (q); the block holds both sets of weights. SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_MODEL_H
 #define QEP_MODEL_H
@@ -16,10 +17,11 @@
 #include "qep/par.h"
 #include "qep/safetensors.h"
 
-enum { QEP_N_GROUPS = 4, QEP_N_ROLES = 7, QEP_MAX_MEMBERS = 3 };
+enum { QEP_N_GROUPS = 4, QEP_N_ROLES = 7, QEP_MAX_MEMBERS = 3, QEP_MAX_BLOCKS = 4096 };
 typedef enum qep_role { QEP_ROLE_Q, QEP_ROLE_K, QEP_ROLE_V, QEP_ROLE_O, QEP_ROLE_GATE, QEP_ROLE_UP, QEP_ROLE_DOWN } qep_role;
 typedef enum qep_stream { QEP_STREAM_FP, QEP_STREAM_Q } qep_stream;
 
+/* A weight matrix of a block, as its files store it: the unit that is quantized, named in settings, written and recorded. */
 typedef struct qep_linear_shape {
     const char *name;   /* inside the block: "self_attn.q_proj" */
     int group;
@@ -27,21 +29,57 @@ typedef struct qep_linear_shape {
     bool bias;
 } qep_linear_shape;
 
+/* What a role reads from: rows [row0, row0 + rows) of linear number `linear`. Most families store one matrix per role; Phi-3 stacks q, k, v and
+ * gate, up into one each. */
+typedef struct qep_role_rows {
+    int linear;
+    int64_t row0, rows;
+} qep_role_rows;
+
+/* RMSNorms of a block. A place without a name has none. */
+typedef enum qep_norm_place {
+    QEP_NORM_ATTN_IN, QEP_NORM_ATTN_OUT, /* before group 0; on the output of group 1, before it is added to x */
+    QEP_NORM_MLP_IN, QEP_NORM_MLP_OUT,   /* before group 2; on the output of group 3 */
+    QEP_NORM_Q, QEP_NORM_K,              /* before the rotary embedding: of each head (size = head_dim), or of the whole projection */
+    QEP_N_NORMS
+} qep_norm_place;
+typedef struct qep_norm_shape {
+    const char *name; /* inside the block, or NULL */
+    int64_t size;
+} qep_norm_shape;
+
 typedef struct qep_arch {
     const char *family;             /* "llama" */
     int64_t hidden, inter, n_blocks, n_heads, n_kv_heads, head_dim, vocab, max_position;
     double eps;
+    bool norm_plus_one;             /* norms multiply by 1 + w (Gemma) */
+    double embed_scale;             /* factor of the embedding's rows (Gemma: sqrt(hidden) in the model's dtype); 1 */
+    double logit_cap;               /* logits = cap * tanh(logits / cap); 0: not capped */
+    double score_scale, score_cap;  /* attention: see qep_attention_form */
+    int64_t window;                 /* keys that a query of a sliding block sees */
+    uint8_t sliding[QEP_MAX_BLOCKS / 8]; /* see qep_arch_slides */
     qep_rope rope;
+    bool two_ropes;                 /* sliding blocks have a rotary embedding of their own (Gemma-3): */
+    qep_rope rope_local;
+    qep_act act;
     bool tied;                      /* lm_head is the embedding */
-    bool attention_bias, mlp_bias;
     qep_dtype dtype;                /* of the checkpoint by config.json; tensors may differ. QEP_DTYPE_COUNT when it does not say: opening a model then takes the embedding's */
-    qep_linear_shape linears[QEP_N_ROLES]; /* by role */
-    int group_first[QEP_N_GROUPS], group_count[QEP_N_GROUPS]; /* roles of a group are consecutive */
+    qep_norm_shape norms[QEP_N_NORMS];
+    int n_linears;                  /* of a block */
+    qep_linear_shape linears[QEP_N_ROLES]; /* in the order in which they are numbered: that of the roles */
+    qep_role_rows parts[QEP_N_ROLES];    /* by role */
+    int group_first[QEP_N_GROUPS], group_count[QEP_N_GROUPS]; /* linears of a group are consecutive */
 } qep_arch;
 
-/* From config.json (transformers 4 and 5 spellings of RoPE and dtype). source: file name for messages. Unknown family, unsupported feature (other rope types, hidden_act other than silu,
- * sliding window ...): QEP_E_INPUT naming the key and what is supported. */
+/* From config.json (transformers 4 and 5 spellings of RoPE and dtype). source: file name for messages. A family that is not in the table of families.c
+ * (the message lists those that are), an unsupported feature (another activation ...): QEP_E_INPUT naming the key and what
+ * is supported. */
 QEP_MUST_CHECK qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *out);
+/* Block `block` sees arch.window keys only. */
+bool qep_arch_slides(const qep_arch *a, int64_t block);
+/* The output of group 1 or 3 is added to the residual stream as it is (no norm between): only then is R - R^ of the residual streams an error that the
+ * group's own rows can make up for. */
+bool qep_group_adds(const qep_arch *a, int g);
 
 typedef struct qep_model {
     qep_arch arch;
@@ -63,10 +101,10 @@ void qep_model_close(qep_model **m);
  * ranks). Collective. */
 QEP_MUST_CHECK qep_status qep_model_scan_all(qep_comm *c, qep_model *m);
 /* Full tensor name: "model.layers.<b>.<name>.weight" -> tensor; NULL when absent (or packed). suffix "weight" or "bias". */
-const qep_st_tensor *qep_model_linear_tensor(const qep_model *m, int64_t block, qep_role role, const char *suffix);
+const qep_st_tensor *qep_model_linear_tensor(const qep_model *m, int64_t block, int linear, const char *suffix);
 /* "model.layers.<b>.<name>" into buf. */
-const char *qep_model_linear_name(const qep_model *m, int64_t block, qep_role role, char *buf, size_t cap);
-/* x[T, hidden] f32 = embedding rows of ids, read from the file (nothing of size vocab x hidden in memory). Local. */
+const char *qep_model_linear_name(const qep_model *m, int64_t block, int linear, char *buf, size_t cap);
+/* x[T, hidden] f32 = embedding rows of ids times arch.embed_scale, read from the file (nothing of size vocab x hidden in memory). Local. */
 QEP_MUST_CHECK qep_status qep_model_embed(const qep_model *m, const int32_t *ids, int64_t T, float *x);
 
 /* --- one block ------------------------------------------------------------------------------------- */
@@ -82,8 +120,8 @@ int64_t qep_block_index(const qep_block *b);
 /* Puts rows [row0, row0 + n) of a linear (f32 values) into my node's q weights in the compute type; then, when every rank has put its rows,
  * qep_block_share_all spreads them to all nodes. begin/count: rows of this linear that each rank has put (size P).
  * Before the first put, no rank of the node may still be running this linear in the q stream (any collective in between will do). */
-void qep_block_put_rows(qep_block *b, qep_role role, int64_t row0, int64_t n, const float *values);
-void qep_block_share_all(qep_block *b, qep_role role, const int64_t *begin, const int64_t *count);
+void qep_block_put_rows(qep_block *b, int linear, int64_t row0, int64_t n, const float *values);
+void qep_block_share_all(qep_block *b, int linear, const int64_t *begin, const int64_t *count);
 
 /* Scratch for running one sequence at a time: "model.work". max_tokens: longest sequence. Local. */
 typedef struct qep_work qep_work;
@@ -95,7 +133,7 @@ int64_t qep_work_bytes(const qep_arch *a, qep_compute compute, int64_t max_token
 int64_t qep_group_cols(const qep_arch *a, int g);
 int64_t qep_group_act_cols(const qep_arch *a, int g); /* 0 for groups 1 and 3 */
 
-/* Input of group g (0 and 2) for one sequence: out[T, hidden] = RMSNorm of x. (Groups 1 and 3 read act itself.) Norms are the same in both streams. Local. */
+/* Input of group g (0 and 2) for one sequence: out[T, hidden] = RMSNorm of x, or x itself in families without that norm. (Groups 1 and 3 read act itself.) Norms are the same in both streams. Local. */
 void qep_block_norm(const qep_block *b, int g, const float *x, int64_t T, float *out);
 
 /* Sums of one linear over a sequence for the error figures: f64. Bias not included. */
@@ -104,7 +142,7 @@ typedef struct qep_out_error { double diff, ref; } qep_out_error; /* sum |W x - 
 /* Runs the linears of group g and what follows them on one sequence in both streams.
  * in_fp, in_q: [T, cols of g]; g = 0, 2: act_fp, act_q [T, act cols] are written; g = 1, 3: x_fp, x_q [T, hidden] are added to.
  * fp or q part is skipped when its in_ pointer is NULL (then err is not touched). err[members of g] is added to when both run (NULL: no sums wanted).
- * Uses rope positions 0..T-1. Local. */
+ * Uses rope positions 0..T-1; T is the length that dynamic and longrope look at. Local. */
 void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp, const float *in_q,
                        float *x_fp, float *x_q, float *act_fp, float *act_q, qep_out_error *err, qep_work *w);
 
@@ -116,7 +154,9 @@ void qep_head_destroy_all(qep_head **h);
 void qep_head_put_rows(qep_head *h, int64_t row0, int64_t n, const float *values);
 void qep_head_share_all(qep_head *h, const int64_t *begin, const int64_t *count);
 void qep_head_norm(const qep_head *h, const float *x, int64_t T, float *out); /* final RMSNorm */
-/* logits[T, vocab] of normed rows a[T, hidden]; stream Q uses the quantized head when there is one. T small (chunks). */
+/* y[T, vocab] = product of normed rows a[T, hidden] with the head; stream Q uses the quantized head when there is one. T small (chunks). */
+void qep_head_product(const qep_head *h, qep_stream s, const float *a, int64_t T, float *y, qep_work *w);
+/* The same, capped where the family does that: the model's logits. */
 void qep_head_logits(const qep_head *h, qep_stream s, const float *a, int64_t T, float *logits, qep_work *w);
 
 #endif

@@ -11,30 +11,57 @@
 void qep_rmsnorm(float *out, const float *x, const float *w, int64_t T, int64_t C, double eps);
 void qep_rmsnorm_ref(float *out, const float *x, const float *w, int64_t T, int64_t C, double eps);
 
-typedef enum qep_rope_type { QEP_ROPE_DEFAULT, QEP_ROPE_LINEAR, QEP_ROPE_LLAMA3 } qep_rope_type;
+typedef enum qep_rope_type {
+    QEP_ROPE_DEFAULT,
+    QEP_ROPE_LINEAR,   /* positions divided by factor */
+    QEP_ROPE_LLAMA3,   /* slow pairs as linear, fast ones unchanged, a blend between */
+    QEP_ROPE_DYNAMIC,  /* theta grows with the sequence beyond max_position ("NTK") */
+    QEP_ROPE_YARN,     /* arXiv 2309.00071: like llama3 by pair number; cos and sin times attention_factor */
+    QEP_ROPE_LONGROPE  /* arXiv 2402.13753: a divisor per pair, one list up to original_max_position, one beyond */
+} qep_rope_type;
+enum { QEP_ROPE_MAX_PAIRS = 256 };
 typedef struct qep_rope {
     qep_rope_type type;
     double theta;
-    int64_t dim;                 /* rotated channels of a head, even */
-    double factor, low_freq_factor, high_freq_factor; /* linear: factor; llama3: all (formats.md 2.7) */
-    int64_t original_max_position;
+    int64_t dim;                 /* rotated channels of a head, even, at most 2 QEP_ROPE_MAX_PAIRS; the others stay as they are */
+    double factor;               /* linear, llama3, dynamic, yarn */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow; /* yarn: rotations within original_max_position that bound the blend */
+    bool truncate;               /* yarn: the bounds are whole pairs */
+    double attention_factor;     /* yarn, longrope: factor of cos and sin */
+    int64_t original_max_position; /* llama3, yarn, longrope; dynamic: max_position_embeddings */
+    float divisor[2][QEP_ROPE_MAX_PAIRS]; /* longrope: [0] short, [1] long */
 } qep_rope;
-/* cos, sin: [T, dim/2], positions pos0 .. pos0+T-1, angles in f64 rounded to f32. */
-void qep_rope_table(const qep_rope *r, int64_t pos0, int64_t T, float *cos_, float *sin_);
+/* Tables of two lengths are the same exactly when this number is: 0 unless the type depends on length (dynamic: the length beyond
+ * original_max_position; longrope: 1 beyond it). */
+int64_t qep_rope_length_class(const qep_rope *r, int64_t T);
+/* cos, sin: [T, dim/2], positions pos0 .. pos0+T-1, angles in f64 rounded to f32; dynamic and longrope take the
+ * frequencies of a sequence of `length` tokens, the others do not look at it. */
+void qep_rope_table(const qep_rope *r, int64_t pos0, int64_t T, int64_t length, float *cos_, float *sin_);
 /* In place on x[T, heads, D]: pairs (i, i + dim/2) of each head ("rotate half"). */
 void qep_rope_apply(float *x, const float *cos_, const float *sin_, int64_t T, int64_t heads, int64_t D, int64_t dim);
 void qep_rope_apply_ref(float *x, const float *cos_, const float *sin_, int64_t T, int64_t heads, int64_t D, int64_t dim);
 
-/* Causal attention of one sequence. q[T, H, D], k, v[T, KV, D], out[T, H, D]; query head h reads kv head h / (H / KV);
- * scores * scale, softmax in f32. Works in blocks of queries: scratch of qep_attention_scratch(T, D) floats per call
- * (all threads together), no T x T matrix. */
+/* What one query sees and how: scores * scale, then cap * tanh(score / cap) where cap > 0 (Gemma-2), then the softmax in f32 over the last
+ * `window` keys, the query's own included (0: all up to it). */
+typedef struct qep_attention_form {
+    float scale, cap;
+    int64_t window;
+} qep_attention_form;
+/* Causal attention of one sequence. q[T, H, D], k, v[T, KV, D], out[T, H, D]; query head h reads kv head h / (H / KV).
+ * Works in blocks of queries: scratch of qep_attention_scratch(T, D) floats per call (all threads together), no T x T matrix. */
 int64_t qep_attention_scratch(int64_t T, int64_t D);
-void qep_attention(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H, int64_t KV, int64_t D, float scale, float *scratch);
-void qep_attention_ref(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H, int64_t KV, int64_t D, float scale);
+void qep_attention(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H, int64_t KV, int64_t D, qep_attention_form form, float *scratch);
+void qep_attention_ref(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H, int64_t KV, int64_t D, qep_attention_form form);
 
-/* out[n] = silu(gate) * up; out may be gate. Vectorized exp, relative error below 4e-7. */
-void qep_swiglu(float *out, const float *gate, const float *up, int64_t n);
-void qep_swiglu_ref(float *out, const float *gate, const float *up, int64_t n);
+/* out[n] = act(gate) * up; out may be gate. SiLU: g / (1 + e^-g); GELU in its tanh form: g / (1 + e^-2u), u = sqrt(2/pi) (g + 0.044715 g^3)
+ * (arXiv 1606.08415). Vectorized exp, relative error of SiLU below 4e-7, of GELU below 3e-6 for |g| < 4. */
+typedef enum qep_act { QEP_ACT_SILU, QEP_ACT_GELU_TANH } qep_act;
+void qep_glu(qep_act act, float *out, const float *gate, const float *up, int64_t n);
+void qep_glu_ref(qep_act act, float *out, const float *gate, const float *up, int64_t n);
+/* x = cap * tanh(x / cap), cap > 0 (Gemma-2). Absolute error below 3e-7 * cap. */
+void qep_softcap(float *x, int64_t n, float cap);
+void qep_softcap_ref(float *x, int64_t n, float cap);
 void qep_add_bias(float *y, const float *bias, int64_t T, int64_t C);
 void qep_add(float *x, const float *y, int64_t n); /* x += y */
 

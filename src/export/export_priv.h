@@ -87,9 +87,16 @@ bool qep_is_part(const char *name, const char *module, const char *suffix);
 /* Tensor `module + suffix` of the planned layout; NULL when absent. */
 const qep_st_tensor *qep_planned_part(const qep_st_layout *l, const char *module,
                                       const char *suffix);
-/* The seven linears of a block, in the order in which linears are numbered. */
-enum { QEP_BLOCK_LINEARS = 7 };
-extern const char *const qep_block_linears[QEP_BLOCK_LINEARS];
+
+/* --- modules.c: the linears of a finished output ---------------------------------------------- */
+
+typedef struct qep_modules {
+    char **names; /* in the order in which linears are numbered; the last is lm_head, whether it is quantized or not */
+    int64_t n, room;
+} qep_modules;
+
+void qep_modules_list(const qep_st_set *files, int64_t n_blocks, qep_modules *m);
+void qep_modules_free(qep_modules *m);
 
 /* --- formats.c, format_*.c ------------------------------------------------------------------ */
 

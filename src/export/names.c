@@ -3,11 +3,6 @@
 
 #include <string.h>
 
-const char *const qep_block_linears[QEP_BLOCK_LINEARS] = {
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj",
-};
-
 bool qep_ends_with(const char *s, const char *tail)
 {
     size_t n = strlen(s), k = strlen(tail);

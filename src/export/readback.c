@@ -16,6 +16,7 @@ typedef struct readback {
     qep_packed *packed; /* NULL: dense */
     bool tied;
     int64_t n_blocks;
+    qep_modules modules;
     uint64_t digest[2];
     int64_t n_linears;
 } readback;
@@ -71,15 +72,6 @@ done:
     return st;
 }
 
-/* Module number `linear` in the order of qep_export_check_all: block by block, lm_head last. */
-static char *module_name(const readback *b, int64_t linear)
-{
-    if (linear == b->n_blocks * QEP_BLOCK_LINEARS)
-        return qep_strdup("export.name", "lm_head");
-    return qep_strf("export.name", "model.layers.%lld.%s", (long long)(linear / QEP_BLOCK_LINEARS),
-                    qep_block_linears[linear % QEP_BLOCK_LINEARS]);
-}
-
 static bool has_weight(const readback *b, const char *module)
 {
     char *name = qep_strf("export.name", "%s.weight", module);
@@ -89,9 +81,10 @@ static bool has_weight(const readback *b, const char *module)
     return yes;
 }
 
-static qep_status check_linear(readback *b, int64_t linear, const char *module)
+static qep_status check_linear(readback *b, int64_t linear)
 {
-    bool head = linear == b->n_blocks * QEP_BLOCK_LINEARS;
+    const char *module = b->modules.names[linear];
+    bool head = linear == b->modules.n - 1;
     const qep_packed_linear *packed = qep_packed_find(b->packed, module);
 
     if (!packed && qep_packed_expects(b->packed, module))
@@ -112,14 +105,9 @@ static qep_status check_linears(readback *b)
 {
     int64_t strange;
 
-    for (int64_t i = 0; i <= b->n_blocks * QEP_BLOCK_LINEARS; i++) {
-        char *module = module_name(b, i);
-        qep_status st = check_linear(b, i, module);
-
-        qep_free(module);
-        if (st != QEP_OK)
-            return st;
-    }
+    qep_modules_list(b->files, b->n_blocks, &b->modules);
+    for (int64_t i = 0; i < b->modules.n; i++)
+        QEP_TRY(check_linear(b, i));
     strange = qep_packed_count(b->packed) - b->n_linears;
     if (strange != 0)
         return qep_fail(QEP_E_INPUT, "%s: %lld packed linears belong to no block of the model",
@@ -232,6 +220,7 @@ qep_status qep_export_check_all(qep_comm *c, const char *dir, uint64_t digest[2]
     *n_linears = b.n_linears;
 
 done:
+    qep_modules_free(&b.modules);
     qep_packed_close(&b.packed);
     qep_st_close(&b.files);
     qep_json_free(&b.config);

@@ -43,14 +43,14 @@ static qep_status check_linear(const qep_export_request *rq, const qep_format *f
     return QEP_OK;
 }
 
-/* Linears that the engines run as one matrix: "q", "k", "v" and "gate", "up" of one parent.
+/* Linears that the engines run as one matrix: "q", "k", "v" and "gate", "up" (Mixtral: "w1", "w3") of one parent.
  * 0: the linear is on its own. */
 static int fused_set(const char *module, int64_t *parent)
 {
     static const struct {
         const char *tail;
         int set;
-    } sets[] = {{".q_proj", 1}, {".k_proj", 1}, {".v_proj", 1}, {".gate_proj", 2}, {".up_proj", 2}};
+    } sets[] = {{".q_proj", 1}, {".k_proj", 1}, {".v_proj", 1}, {".gate_proj", 2}, {".up_proj", 2}, {".w1", 3}, {".w3", 3}};
 
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
         if (qep_ends_with(module, sets[i].tail)) {

@@ -4,22 +4,24 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model_priv.h"
 
-#include <math.h>
-
 enum { LANES = 8 };
 
-/* Products of one tile of one stream: y[i] is [n, rows of member i], one after the other from `at`.
- */
+/* Roles of each group. */
+static const int first_role[QEP_N_GROUPS] = {QEP_ROLE_Q, QEP_ROLE_O, QEP_ROLE_GATE, QEP_ROLE_DOWN},
+                 n_roles[QEP_N_GROUPS] = {3, 1, 2, 1};
+
+/* Products of one tile of one stream: y[i] is [n, rows of the group's role i], one after the other
+ * from `at`. */
 static void run_linears(const qep_block *b, int g, int s, const float *in, int64_t n, float *at,
                         float **y, qep_work *w)
 {
     const qep_arch *a = &b->model->arch;
     const void *x = qep_work_input(w, in, n * qep_group_cols(a, g));
-    for (int i = 0; i < a->group_count[g]; i++) {
-        const qep_weight *linear = &b->linears[s][a->group_first[g] + i];
+    for (int i = 0; i < n_roles[g]; i++) {
+        const qep_role_rows *p = &a->parts[first_role[g] + i];
         y[i] = at;
-        at += n * linear->rows;
-        qep_weight_product(linear, x, n, y[i]);
+        at += n * p->rows;
+        qep_weight_product(&b->linears[s][p->linear], p->row0, p->rows, x, n, y[i]);
     }
 }
 
@@ -60,14 +62,29 @@ static void add_error(const float *fp, const float *q, int64_t n, int64_t rows, 
     }
 }
 
-static void attend(const qep_arch *a, int64_t T, float *const *y, float *act, qep_work *w)
+/* The norm of queries or keys, of each head or of all of a token's heads together. */
+static void norm_heads(const qep_block *b, qep_norm_place place, float *y, int64_t n)
 {
+    const qep_arch *a = &b->model->arch;
+    const int64_t size = a->norms[place].size;
+    if (b->norms[place]) qep_rmsnorm(y, y, b->norms[place], n / size, size, a->eps);
+}
+
+static void attend(const qep_block *b, int64_t T, float *const *y, float *act, qep_work *w)
+{
+    const qep_arch *a = &b->model->arch;
     float *q = y[0], *k = y[1], *v = y[2];
-    const int64_t D = a->head_dim, dim = a->rope.dim;
-    qep_rope_apply(q, w->rope_cos, w->rope_sin, T, a->n_heads, D, dim);
-    qep_rope_apply(k, w->rope_cos, w->rope_sin, T, a->n_kv_heads, D, dim);
-    const float scale = (float)(1.0 / sqrt((double)D));
-    qep_attention(act, q, k, v, T, a->n_heads, a->n_kv_heads, D, scale, w->attention);
+    const int64_t D = a->head_dim, H = a->n_heads, KV = a->n_kv_heads;
+    const bool sliding = qep_arch_slides(a, b->index);
+    const qep_rotary *r = qep_work_rotary(w, sliding, T);
+    norm_heads(b, QEP_NORM_Q, q, T * H * D);
+    norm_heads(b, QEP_NORM_K, k, T * KV * D);
+    qep_rope_apply(q, r->cos_, r->sin_, T, H, D, r->rope->dim);
+    qep_rope_apply(k, r->cos_, r->sin_, T, KV, D, r->rope->dim);
+    const qep_attention_form form = {.scale = (float)a->score_scale,
+                                     .cap = (float)a->score_cap,
+                                     .window = sliding ? a->window : 0};
+    qep_attention(act, q, k, v, T, H, KV, D, form, w->attention);
 }
 
 /* From the products to what the group leaves behind. x, act: of the tile's first token. */
@@ -75,16 +92,20 @@ static void finish(const qep_block *b, int g, int64_t n, float *const *y, float 
                    qep_work *w)
 {
     const qep_arch *a = &b->model->arch;
-    for (int i = 0; i < a->group_count[g]; i++) {
-        const int role = a->group_first[g] + i;
-        if (b->biases[role]) qep_add_bias(y[i], b->biases[role], n, a->linears[role].rows);
+    for (int i = 0; i < n_roles[g]; i++) {
+        const qep_role_rows *p = &a->parts[first_role[g] + i];
+        const float *bias = b->biases[p->linear];
+        if (bias) qep_add_bias(y[i], bias + p->row0, n, p->rows);
     }
-    if (g == 0)
-        attend(a, n, y, act, w);
-    else if (g == 2)
-        qep_swiglu(act, y[0], y[1], n * a->inter);
-    else
+    if (g == 0) {
+        attend(b, n, y, act, w);
+    } else if (g == 2) {
+        qep_glu(a->act, act, y[0], y[1], n * a->inter);
+    } else {
+        const float *norm = b->norms[g == 1 ? QEP_NORM_ATTN_OUT : QEP_NORM_MLP_OUT];
+        if (norm) qep_rmsnorm(y[0], y[0], norm, n, a->hidden, a->eps);
         qep_add(x, y[0], n * a->hidden);
+    }
 }
 
 void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp, const float *in_q,
@@ -98,20 +119,21 @@ void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp,
     float *const x[2] = {x_fp, x_q}, *const act[2] = {act_fp, act_q};
     const int64_t cols = qep_group_cols(a, g), act_cols = qep_group_act_cols(a, g),
                   tile = qep_work_tile(g, T);
+    const qep_role_rows *parts = &a->parts[first_role[g]];
     const int members = a->group_count[g];
     int64_t rows = 0;
-    for (int i = 0; i < members; i++) rows += a->linears[a->group_first[g] + i].rows;
+    for (int i = 0; i < n_roles[g]; i++) rows += parts[i].rows;
     const bool compare = in_fp && in_q && err;
     qep_out_error sum[QEP_MAX_MEMBERS] = {{0.0, 0.0}};
     for (int64_t t = 0; t < T; t += tile) {
         const int64_t n = qep_min_i64(tile, T - t);
-        float *y[2][QEP_MAX_MEMBERS];
+        float *y[2][3];
         for (int s = 0; s < 2; s++) {
             if (in[s]) run_linears(b, g, s, in[s] + t * cols, n, w->y + s * tile * rows, y[s], w);
         }
-        for (int i = 0; compare && i < members; i++)
-            add_error(y[0][i], y[1][i], n, a->linears[a->group_first[g] + i].rows, w->token_sums,
-                      &sum[i]);
+        for (int i = 0; compare && i < n_roles[g]; i++)
+            add_error(y[0][i], y[1][i], n, parts[i].rows, w->token_sums,
+                      &sum[parts[i].linear - a->group_first[g]]);
         for (int s = 0; s < 2; s++) {
             if (!in[s]) continue;
             float *x_tile = act_cols ? NULL : x[s] + t * a->hidden;

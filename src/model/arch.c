@@ -1,27 +1,14 @@
-/* config.json -> architecture record. One row per family says what its files leave unsaid;
- * everything a family can do at all is a field of the record, so there is one forward pass. Facts:
- * formats.md 2.
+/* config.json -> architecture record, with the family's row of defaults. Facts: formats.md 2.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model_priv.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
-
-typedef struct family {
-    const char *model_type, *architecture; /* config.json: model_type, architectures[0] */
-    double eps, theta;                     /* defaults of the family's configuration class */
-    int64_t max_position;
-} family;
-
-static const family families[] = {
-    {"llama", "LlamaForCausalLM", 1e-6, 1e4, 2048},
-};
-enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
 /* Limits that keep every product of two sizes, in bytes, far from overflow; larger numbers are
  * typing errors. */
-static const int64_t max_width = INT64_C(1) << 24, max_heads = INT64_C(1) << 16,
-                     max_blocks = INT64_C(1) << 16;
+static const int64_t max_width = INT64_C(1) << 24, max_heads = INT64_C(1) << 16;
 static const int64_t max_context = INT64_C(1) << 40, max_vocab = INT32_MAX;
 
 static const struct {
@@ -33,75 +20,36 @@ static const struct {
     [QEP_ROLE_GATE] = {"mlp.gate_proj", 2}, [QEP_ROLE_UP] = {"mlp.up_proj", 2},
     [QEP_ROLE_DOWN] = {"mlp.down_proj", 3},
 };
-
-/* architectures[0], or NULL. */
-static qep_status first_architecture(const qep_keys *k, const char **out)
-{
-    const qep_json *list = qep_key(k, "architectures");
-    *out = NULL;
-    if (!list) return QEP_OK;
-    if (qep_json_type(list) != QEP_JSON_ARRAY)
-        return qep_fail(QEP_E_INPUT, "%s: key \"architectures\" must be a list", k->source);
-    if (qep_json_size(list) > 0) *out = qep_json_string(qep_json_at(list, 0));
-    return QEP_OK;
-}
-
-static qep_status find_family(const qep_keys *k, const family **out)
-{
-    const char *architecture, *type;
-    QEP_TRY(first_architecture(k, &architecture));
-    QEP_TRY(qep_key_string(k, "model_type", "", &type));
-    for (int i = 0; i < N_FAMILIES; i++) {
-        const family *f = &families[i];
-        if (*type ? strcmp(type, f->model_type) != 0 : !architecture) continue;
-        if (architecture && strcmp(architecture, f->architecture) != 0) continue;
-        *out = f;
-        return QEP_OK;
-    }
-    return qep_fail(
-        QEP_E_INPUT,
-        "%s: model_type \"%s\" with architectures[0] \"%s\" is not supported; supported "
-        "is model_type llama with LlamaForCausalLM",
-        k->source, type, architecture ? architecture : "");
-}
-
-static qep_status refuse_layer_types(const qep_keys *k)
-{
-    const qep_json *list = qep_key(k, "layer_types");
-    for (int64_t i = 0; list && i < qep_json_size(list); i++) {
-        const char *type = qep_json_string(qep_json_at(list, i));
-        if (!type || strcmp(type, "full_attention") != 0)
-            return qep_fail(QEP_E_INPUT,
-                            "%s: key \"layer_types\", entry %" PRId64
-                            ": \"%s\"; only full_attention is "
-                            "supported",
-                            k->source, i, type ? type : "?");
-    }
-    return QEP_OK;
-}
+/* By group: the one matrix that holds all its roles, where a family stores them stacked. */
+static const char *const stacked[QEP_N_GROUPS] = {"self_attn.qkv_proj", NULL, "mlp.gate_up_proj", NULL};
 
 /* What would be computed wrongly if it were overlooked. */
 static qep_status refuse_features(const qep_keys *k)
 {
-    const char *text;
     if (qep_key(k, "text_config"))
         return qep_fail(QEP_E_INPUT,
                         "%s: key \"text_config\": this is a multimodal model; only text models are "
                         "supported",
                         k->source);
-    QEP_TRY(qep_key_string(k, "hidden_act", "silu", &text));
-    if (strcmp(text, "silu") != 0)
-        return qep_fail(QEP_E_INPUT, "%s: key \"hidden_act\" is \"%s\"; only silu is supported",
-                        k->source, text);
-    bool window;
-    QEP_TRY(qep_key_bool(k, "use_sliding_window", true, &window));
-    if (window && qep_key(k, "sliding_window"))
-        return qep_fail(
-            QEP_E_INPUT,
-            "%s: key \"sliding_window\": attention within a window is not supported; only "
-            "null is",
-            k->source);
-    return refuse_layer_types(k);
+    return QEP_OK;
+}
+
+static qep_status parse_act(const qep_keys *k, const qep_family *f, qep_act *out)
+{
+    static const struct {
+        const char *name;
+        qep_act act;
+    } names[] = {{"silu", QEP_ACT_SILU}, {"swish", QEP_ACT_SILU}, {"gelu_pytorch_tanh", QEP_ACT_GELU_TANH}};
+    const char *text;
+    *out = f->act;
+    QEP_TRY(qep_key_string(k, f->act_key, "", &text));
+    if (!*text) return QEP_OK;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(text, names[i].name) != 0) continue;
+        *out = names[i].act;
+        return QEP_OK;
+    }
+    return qep_fail(QEP_E_INPUT, "%s: key \"%s\" is \"%s\"; supported are silu and gelu_pytorch_tanh", k->source, f->act_key, text);
 }
 
 static qep_status parse_dtype(const qep_keys *k, qep_dtype *out)
@@ -126,23 +74,30 @@ static qep_status parse_dtype(const qep_keys *k, qep_dtype *out)
         key, text);
 }
 
-static qep_status parse_heads(const qep_keys *k, qep_arch *a)
+/* Without num_key_value_heads: the family's number where it divides the heads (classes with a fixed default), else one for each head. */
+static int64_t default_kv_heads(const qep_family *f, int64_t heads)
+{
+    return f->kv_heads > 0 && heads % f->kv_heads == 0 ? f->kv_heads : heads;
+}
+
+static qep_status parse_heads(const qep_keys *k, const qep_family *f, qep_arch *a)
 {
     QEP_TRY(qep_key_size(k, "num_attention_heads", max_heads, 0, &a->n_heads));
-    QEP_TRY(qep_key_size(k, "num_key_value_heads", max_heads, a->n_heads, &a->n_kv_heads));
+    QEP_TRY(qep_key_size(k, "num_key_value_heads", max_heads, default_kv_heads(f, a->n_heads), &a->n_kv_heads));
     if (a->n_heads % a->n_kv_heads != 0)
         return qep_fail(QEP_E_INPUT,
                         "%s: num_attention_heads (%" PRId64
                         ") must be a multiple of num_key_value_heads "
                         "(%" PRId64 ")",
                         k->source, a->n_heads, a->n_kv_heads);
-    if (!qep_key(k, "head_dim") && a->hidden % a->n_heads != 0)
+    const bool divided = f->head_dim == 0 && !qep_key(k, "head_dim");
+    if (divided && a->hidden % a->n_heads != 0)
         return qep_fail(QEP_E_INPUT,
                         "%s: without \"head_dim\", hidden_size (%" PRId64 ") must be a multiple of "
                         "num_attention_heads (%" PRId64 ")",
                         k->source, a->hidden, a->n_heads);
-    QEP_TRY(qep_key_size(k, "head_dim", max_heads, qep_max_i64(a->hidden / a->n_heads, 1),
-                         &a->head_dim));
+    const int64_t usual = f->head_dim > 0 ? f->head_dim : qep_max_i64(a->hidden / a->n_heads, 1);
+    QEP_TRY(qep_key_size(k, "head_dim", max_heads, usual, &a->head_dim));
     if (a->head_dim % 2 != 0)
         return qep_fail(QEP_E_INPUT,
                         "%s: the head size (%" PRId64 ") must be even for a rotary embedding",
@@ -150,35 +105,76 @@ static qep_status parse_heads(const qep_keys *k, qep_arch *a)
     return QEP_OK;
 }
 
-static qep_status parse_shape(const qep_keys *k, const family *f, qep_arch *a)
+static qep_status parse_shape(const qep_keys *k, const qep_family *f, qep_arch *a)
 {
     QEP_TRY(qep_key_size(k, "hidden_size", max_width, 0, &a->hidden));
     QEP_TRY(qep_key_size(k, "intermediate_size", max_width, 0, &a->inter));
-    QEP_TRY(qep_key_size(k, "num_hidden_layers", max_blocks, 0, &a->n_blocks));
+    QEP_TRY(qep_key_size(k, "num_hidden_layers", QEP_MAX_BLOCKS, 0, &a->n_blocks));
     QEP_TRY(qep_key_size(k, "vocab_size", max_vocab, 0, &a->vocab));
     QEP_TRY(
         qep_key_size(k, "max_position_embeddings", max_context, f->max_position, &a->max_position));
-    QEP_TRY(parse_heads(k, a));
+    QEP_TRY(parse_heads(k, f, a));
     QEP_TRY(qep_key_positive(k, "rms_norm_eps", f->eps, &a->eps));
-    QEP_TRY(qep_key_bool(k, "tie_word_embeddings", false, &a->tied));
-    QEP_TRY(qep_key_bool(k, "attention_bias", false, &a->attention_bias));
-    return qep_key_bool(k, "mlp_bias", false, &a->mlp_bias);
+    a->norm_plus_one = f->plus_one;
+    a->embed_scale = f->scaled_embedding ? sqrt((double)a->hidden) : 1.0;
+    return qep_key_bool(k, "tie_word_embeddings", f->tied, &a->tied);
 }
 
-static void set_linears(qep_arch *a)
+/* A cap: the key, null for none; the family's default when it is absent. Other families have none and do not look. */
+static qep_status parse_cap(const qep_keys *k, const char *key, double usual, double *out)
+{
+    *out = 0.0;
+    if (usual <= 0.0 || (qep_json_get(k->object, key) && !qep_key(k, key))) return QEP_OK;
+    return qep_key_positive(k, key, usual, out);
+}
+
+static qep_status parse_scores(const qep_keys *k, const qep_family *f, qep_arch *a)
+{
+    double scalar = (double)a->head_dim;
+    if (f->query_scalar > 0.0) QEP_TRY(qep_key_positive(k, "query_pre_attn_scalar", f->query_scalar, &scalar));
+    a->score_scale = 1.0 / sqrt(scalar);
+    QEP_TRY(parse_cap(k, "attn_logit_softcapping", f->score_cap, &a->score_cap));
+    return parse_cap(k, "final_logit_softcapping", f->logit_cap, &a->logit_cap);
+}
+
+static void set_norms(const qep_family *f, qep_arch *a)
+{
+    for (int n = 0; n < QEP_NORM_Q; n++) a->norms[n] = (qep_norm_shape){f->norms[n], a->hidden};
+    if (f->qk_norm == QEP_QK_NORM_NONE) return;
+    const bool all = f->qk_norm == QEP_QK_NORM_ALL;
+    a->norms[QEP_NORM_Q] = (qep_norm_shape){"self_attn.q_norm", all ? a->n_heads * a->head_dim : a->head_dim};
+    a->norms[QEP_NORM_K] = (qep_norm_shape){"self_attn.k_norm", all ? a->n_kv_heads * a->head_dim : a->head_dim};
+}
+
+/* One linear per role, or one for all roles of a group. */
+static void set_linears(const qep_family *f, bool attention_bias, bool mlp_bias, qep_arch *a)
 {
     const int64_t wide = a->n_heads * a->head_dim, kv = a->n_kv_heads * a->head_dim;
     const int64_t rows[QEP_N_ROLES] = {wide, kv, kv, a->hidden, a->inter, a->inter, a->hidden};
-    for (int g = 0; g < QEP_N_GROUPS; g++) a->group_count[g] = 0;
     for (int r = 0; r < QEP_N_ROLES; r++) {
         const int g = roles[r].group;
-        a->linears[r] = (qep_linear_shape){.name = roles[r].name,
-                                           .group = g,
-                                           .rows = rows[r],
-                                           .cols = qep_group_cols(a, g),
-                                           .bias = g < 2 ? a->attention_bias : a->mlp_bias};
-        if (a->group_count[g]++ == 0) a->group_first[g] = r;
+        const bool bias = g >= 2 ? mlp_bias : attention_bias || (g == 0 && f->qkv_bias);
+        const bool join = f->fused && stacked[g] && a->group_count[g] > 0;
+        if (!join) {
+            if (a->group_count[g]++ == 0) a->group_first[g] = a->n_linears;
+            a->linears[a->n_linears++] = (qep_linear_shape){.name = f->fused && stacked[g] ? stacked[g] : roles[r].name,
+                                                            .group = g,
+                                                            .cols = qep_group_cols(a, g),
+                                                            .bias = bias};
+        }
+        qep_linear_shape *l = &a->linears[a->n_linears - 1];
+        a->parts[r] = (qep_role_rows){a->n_linears - 1, l->rows, rows[r]};
+        l->rows += rows[r];
     }
+}
+
+static qep_status parse_linears(const qep_keys *k, const qep_family *f, qep_arch *a)
+{
+    bool attention_bias = false, mlp_bias = false;
+    if (f->attention_bias) QEP_TRY(qep_key_bool(k, "attention_bias", false, &attention_bias));
+    if (f->mlp_bias) QEP_TRY(qep_key_bool(k, "mlp_bias", false, &mlp_bias));
+    set_linears(f, attention_bias, mlp_bias, a);
+    return QEP_OK;
 }
 
 qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *out)
@@ -187,15 +183,24 @@ qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *
     if (qep_json_type(config) != QEP_JSON_OBJECT)
         return qep_fail(QEP_E_INPUT, "%s: a model's configuration must be a JSON object", source);
     const qep_keys k = {.object = config, .source = source, .prefix = ""};
-    const family *f;
-    QEP_TRY(find_family(&k, &f));
+    const qep_family *f;
+    QEP_TRY(qep_family_find(&k, &f));
     QEP_TRY(refuse_features(&k));
+    QEP_TRY(parse_act(&k, f, &out->act));
     QEP_TRY(parse_dtype(&k, &out->dtype));
     QEP_TRY(parse_shape(&k, f, out));
-    QEP_TRY(qep_arch_parse_rope(&k, f->theta, out->head_dim, &out->rope));
+    QEP_TRY(parse_scores(&k, f, out));
+    QEP_TRY(qep_arch_parse_window(&k, f, out));
+    QEP_TRY(qep_arch_parse_rope(&k, f, out));
+    QEP_TRY(parse_linears(&k, f, out));
+    set_norms(f, out);
     out->family = f->model_type;
-    set_linears(out);
     return QEP_OK;
+}
+
+bool qep_group_adds(const qep_arch *a, int g)
+{
+    return g == 1 ? !a->norms[QEP_NORM_ATTN_OUT].name : g == 3 && !a->norms[QEP_NORM_MLP_OUT].name;
 }
 
 int64_t qep_group_cols(const qep_arch *a, int g)

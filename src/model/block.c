@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model_priv.h"
 
+#include <string.h>
+
 static const char *const window_names[2] = {"model.block.fp", "model.block.q"};
 
 static int64_t vector_bytes(int64_t n)
@@ -13,9 +15,12 @@ static int64_t vector_bytes(int64_t n)
 void qep_block_bytes(const qep_arch *a, qep_compute compute, int64_t *fp, int64_t *q)
 {
     *q = 0;
-    *fp = QEP_N_NORMS * vector_bytes(a->hidden);
-    for (int r = 0; r < QEP_N_ROLES; r++) {
-        const qep_linear_shape *l = &a->linears[r];
+    *fp = 0;
+    for (int n = 0; n < QEP_N_NORMS; n++) {
+        if (a->norms[n].name) *fp += vector_bytes(a->norms[n].size);
+    }
+    for (int i = 0; i < a->n_linears; i++) {
+        const qep_linear_shape *l = &a->linears[i];
         *q += qep_weight_bytes(l->rows, l->cols, compute);
         if (l->bias) *fp += vector_bytes(l->rows);
     }
@@ -28,10 +33,10 @@ static void lay_out(qep_block *b)
 {
     const qep_arch *a = &b->model->arch;
     int64_t at = 0;
-    for (int r = 0; r < QEP_N_ROLES; r++) {
-        const qep_linear_shape *l = &a->linears[r];
+    for (int i = 0; i < a->n_linears; i++) {
+        const qep_linear_shape *l = &a->linears[i];
         for (int s = 0; s < 2; s++)
-            b->linears[s][r] = (qep_weight){.window = b->window[s],
+            b->linears[s][i] = (qep_weight){.window = b->window[s],
                                             .offset = at,
                                             .rows = l->rows,
                                             .cols = l->cols,
@@ -39,12 +44,15 @@ static void lay_out(qep_block *b)
         at += qep_weight_bytes(l->rows, l->cols, b->compute);
     }
     char *data = qep_window_data(b->window[QEP_STREAM_FP]);
-    for (int n = 0; n < QEP_N_NORMS; n++, at += vector_bytes(a->hidden))
+    for (int n = 0; n < QEP_N_NORMS; n++) {
+        if (!a->norms[n].name) continue;
         b->norms[n] = (float *)(void *)(data + at);
-    for (int r = 0; r < QEP_N_ROLES; r++) {
-        if (!a->linears[r].bias) continue;
-        b->biases[r] = (float *)(void *)(data + at);
-        at += vector_bytes(a->linears[r].rows);
+        at += vector_bytes(a->norms[n].size);
+    }
+    for (int i = 0; i < a->n_linears; i++) {
+        if (!a->linears[i].bias) continue;
+        b->biases[i] = (float *)(void *)(data + at);
+        at += vector_bytes(a->linears[i].rows);
     }
 }
 
@@ -83,13 +91,13 @@ static void sync_all(qep_block *b)
 static qep_status load_linears(qep_block *b, int64_t index)
 {
     const qep_comm *c = b->comm;
-    for (int r = 0; r < QEP_N_ROLES; r++) {
+    for (int i = 0; i < b->model->arch.n_linears; i++) {
         char module[QEP_NAME_CAP];
         int64_t row0, n;
-        qep_model_linear_name(b->model, index, (qep_role)r, module, sizeof module);
-        qep_partition(b->linears[0][r].rows, qep_node_size(c), qep_node_rank(c), &row0, &n);
-        QEP_TRY(qep_weight_load(b->model, module, &b->linears[QEP_STREAM_FP][r],
-                                b->with_q ? &b->linears[QEP_STREAM_Q][r] : NULL, row0, n));
+        qep_model_linear_name(b->model, index, i, module, sizeof module);
+        qep_partition(b->linears[0][i].rows, qep_node_size(c), qep_node_rank(c), &row0, &n);
+        QEP_TRY(qep_weight_load(b->model, module, &b->linears[QEP_STREAM_FP][i],
+                                b->with_q ? &b->linears[QEP_STREAM_Q][i] : NULL, row0, n));
     }
     return QEP_OK;
 }
@@ -100,13 +108,14 @@ static qep_status load_vectors(qep_block *b, int64_t index)
     const qep_model *m = b->model;
     if (qep_node_rank(b->comm) != 0) return QEP_OK;
     for (int n = 0; n < QEP_N_NORMS; n++) {
+        if (!b->norms[n]) continue;
         const qep_st_tensor *t = qep_model_norm_tensor(m, index, n);
-        QEP_TRY(qep_st_read_rows_f32(m->files, t, 0, m->arch.hidden, b->norms[n]));
+        QEP_TRY(qep_model_read_norm(m, t, m->arch.norms[n].size, b->norms[n]));
     }
-    for (int r = 0; r < QEP_N_ROLES; r++) {
-        if (!b->biases[r]) continue;
-        const qep_st_tensor *t = qep_model_linear_tensor(m, index, (qep_role)r, "bias");
-        QEP_TRY(qep_st_read_rows_f32(m->files, t, 0, m->arch.linears[r].rows, b->biases[r]));
+    for (int i = 0; i < m->arch.n_linears; i++) {
+        if (!b->biases[i]) continue;
+        const qep_st_tensor *t = qep_model_linear_tensor(m, index, i, "bias");
+        QEP_TRY(qep_st_read_rows_f32(m->files, t, 0, m->arch.linears[i].rows, b->biases[i]));
     }
     return QEP_OK;
 }
@@ -124,21 +133,25 @@ qep_status qep_block_load_all(qep_block *b, int64_t index)
     return st;
 }
 
-void qep_block_put_rows(qep_block *b, qep_role role, int64_t row0, int64_t n, const float *values)
+void qep_block_put_rows(qep_block *b, int linear, int64_t row0, int64_t n, const float *values)
 {
     QEP_REQUIRE(b->with_q);
-    qep_weight_put(&b->linears[QEP_STREAM_Q][role], row0, n, values);
+    qep_weight_put(&b->linears[QEP_STREAM_Q][linear], row0, n, values);
 }
 
-void qep_block_share_all(qep_block *b, qep_role role, const int64_t *begin, const int64_t *count)
+void qep_block_share_all(qep_block *b, int linear, const int64_t *begin, const int64_t *count)
 {
     QEP_REQUIRE(b->with_q);
-    qep_weight_share_all(b->comm, &b->linears[QEP_STREAM_Q][role], begin, count);
+    qep_weight_share_all(b->comm, &b->linears[QEP_STREAM_Q][linear], begin, count);
 }
 
 void qep_block_norm(const qep_block *b, int g, const float *x, int64_t T, float *out)
 {
     QEP_REQUIRE(b->index >= 0 && (g == 0 || g == 2));
     const qep_arch *a = &b->model->arch;
-    qep_rmsnorm(out, x, b->norms[g / 2], T, a->hidden, a->eps);
+    const float *w = b->norms[g == 0 ? QEP_NORM_ATTN_IN : QEP_NORM_MLP_IN];
+    if (w)
+        qep_rmsnorm(out, x, w, T, a->hidden, a->eps);
+    else
+        memcpy(out, x, (size_t)(T * a->hidden) * sizeof *out);
 }

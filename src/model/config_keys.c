@@ -24,17 +24,31 @@ static qep_status wrong_type(const qep_keys *k, const char *key, const char *wan
     return qep_fail(QEP_E_INPUT, "%s: key \"%s%s\" must be %s", k->source, k->prefix, key, wanted);
 }
 
+static qep_status whole_number(const qep_keys *k, const char *key, int64_t min, int64_t max,
+                               int64_t *out)
+{
+    const qep_json *j = qep_key(k, key);
+    if (qep_json_type(j) != QEP_JSON_INT) return wrong_type(k, key, "a whole number");
+    *out = qep_json_int(j);
+    if (*out >= min && *out <= max) return QEP_OK;
+    return qep_fail(QEP_E_INPUT,
+                    "%s: key \"%s%s\" is %" PRId64 "; it must lie in %" PRId64 "..%" PRId64,
+                    k->source, k->prefix, key, *out, min, max);
+}
+
 qep_status qep_key_size(const qep_keys *k, const char *key, int64_t max, int64_t fallback,
                         int64_t *out)
 {
-    const qep_json *j = qep_key(k, key);
     *out = fallback;
-    if (!j) return fallback > 0 ? QEP_OK : missing(k, key);
-    if (qep_json_type(j) != QEP_JSON_INT) return wrong_type(k, key, "a whole number");
-    *out = qep_json_int(j);
-    if (*out >= 1 && *out <= max) return QEP_OK;
-    return qep_fail(QEP_E_INPUT, "%s: key \"%s%s\" is %" PRId64 "; it must lie in 1..%" PRId64,
-                    k->source, k->prefix, key, *out, max);
+    if (!qep_key(k, key)) return fallback > 0 ? QEP_OK : missing(k, key);
+    return whole_number(k, key, 1, max, out);
+}
+
+qep_status qep_key_count(const qep_keys *k, const char *key, int64_t max, int64_t fallback,
+                         int64_t *out)
+{
+    *out = fallback;
+    return qep_key(k, key) ? whole_number(k, key, 0, max, out) : QEP_OK;
 }
 
 qep_status qep_key_positive(const qep_keys *k, const char *key, double fallback, double *out)

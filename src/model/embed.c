@@ -13,7 +13,9 @@ qep_status qep_model_embed(const qep_model *m, const int32_t *ids, int64_t T, fl
                             "; the model %s has the tokens "
                             "0..%" PRId64 " (is this the tokenizer of this model?)",
                             t, ids[t], m->path, m->arch.vocab - 1);
-        QEP_TRY(qep_st_read_rows_f32(m->files, m->embed, ids[t], 1, x + t * m->arch.hidden));
+        float *row = x + t * m->arch.hidden;
+        QEP_TRY(qep_st_read_rows_f32(m->files, m->embed, ids[t], 1, row));
+        for (int64_t c = 0; m->arch.embed_scale > 1.0 && c < m->arch.hidden; c++) row[c] *= (float)m->arch.embed_scale;
     }
     return QEP_OK;
 }

@@ -41,7 +41,7 @@ static qep_status load_part(qep_head *h)
                             &h->lm_head[QEP_STREAM_FP],
                             h->with_q ? &h->lm_head[QEP_STREAM_Q] : NULL, row0, n));
     if (qep_node_rank(h->comm) != 0) return QEP_OK;
-    return qep_st_read_rows_f32(m->files, m->final_norm, 0, m->arch.hidden, h->norm);
+    return qep_model_read_norm(m, m->final_norm, m->arch.hidden, h->norm);
 }
 
 qep_status qep_head_load_all(qep_comm *c, const qep_model *m, qep_compute compute, bool with_q,
@@ -81,11 +81,19 @@ void qep_head_norm(const qep_head *h, const float *x, int64_t T, float *out)
     qep_rmsnorm(out, x, h->norm, T, h->model->arch.hidden, h->model->arch.eps);
 }
 
-void qep_head_logits(const qep_head *h, qep_stream s, const float *a, int64_t T, float *logits,
-                     qep_work *w)
+void qep_head_product(const qep_head *h, qep_stream s, const float *a, int64_t T, float *y,
+                      qep_work *w)
 {
     QEP_REQUIRE(T <= w->max_tokens && w->compute == h->compute);
     const void *x = qep_work_input(w, a, T * h->model->arch.hidden);
-    qep_weight_product(&h->lm_head[s == QEP_STREAM_Q && h->with_q ? QEP_STREAM_Q : QEP_STREAM_FP],
-                       x, T, logits);
+    const qep_stream use = s == QEP_STREAM_Q && h->with_q ? QEP_STREAM_Q : QEP_STREAM_FP;
+    qep_weight_product(&h->lm_head[use], 0, h->model->arch.vocab, x, T, y);
+}
+
+void qep_head_logits(const qep_head *h, qep_stream s, const float *a, int64_t T, float *logits,
+                     qep_work *w)
+{
+    const qep_arch *arch = &h->model->arch;
+    qep_head_product(h, s, a, T, logits, w);
+    if (arch->logit_cap > 0.0) qep_softcap(logits, T * arch->vocab, (float)arch->logit_cap);
 }

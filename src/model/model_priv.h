@@ -6,7 +6,7 @@
 
 #include "qep/model.h"
 
-enum { QEP_NAME_CAP = 128, QEP_N_NORMS = 2 };
+enum { QEP_NAME_CAP = 128 };
 
 /* --- keys of config.json: null counts as absent; a wrong type or value is QEP_E_INPUT --- */
 
@@ -21,6 +21,9 @@ const qep_json *qep_key(const qep_keys *k, const char *key);
 /* Integer in 1..max; fallback 0: the key is required. */
 qep_status qep_key_size(const qep_keys *k, const char *key, int64_t max, int64_t fallback,
                         int64_t *out);
+/* Integer in 0..max. */
+qep_status qep_key_count(const qep_keys *k, const char *key, int64_t max, int64_t fallback,
+                         int64_t *out);
 /* Number > 0; fallback 0: required. */
 qep_status qep_key_positive(const qep_keys *k, const char *key, double fallback, double *out);
 qep_status qep_key_bool(const qep_keys *k, const char *key, bool fallback, bool *out);
@@ -29,18 +32,63 @@ qep_status qep_key_string(const qep_keys *k, const char *key, const char *fallba
 /* QEP_OK when absent or an object; *out is then that object (or NULL). */
 qep_status qep_key_object(const qep_keys *k, const char *key, const qep_json **out);
 
-/* out->type and its parameters; out->dim = head_dim. theta: default of the family. */
-qep_status qep_arch_parse_rope(const qep_keys *top, double theta, int64_t head_dim, qep_rope *out);
+/* --- families --- */
+
+typedef enum qep_window_rule {
+    QEP_WINDOW_NONE,    /* sliding_window is refused */
+    QEP_WINDOW_ALL,     /* sliding_window, unless null, holds in all blocks */
+    QEP_WINDOW_IF_USED, /* the same, only with use_sliding_window */
+    QEP_WINDOW_LATE,    /* with use_sliding_window, in blocks >= max_window_layers, or by layer_types */
+    QEP_WINDOW_PATTERN  /* in all blocks but each window_pattern-th, or by layer_types */
+} qep_window_rule;
+typedef enum qep_qk_norm { QEP_QK_NORM_NONE, QEP_QK_NORM_HEAD, QEP_QK_NORM_ALL } qep_qk_norm;
+
+/* What a family's files leave unsaid, and what it can have at all: one row of the table in families.c. */
+typedef struct qep_family {
+    const char *model_type, *architecture; /* config.json: model_type, architectures[0] */
+    /* defaults of its configuration class */
+    double eps, theta;
+    int64_t max_position, head_dim, kv_heads; /* 0: hidden / heads; heads */
+    bool tied;
+    /* structure */
+    const char *const *norms; /* names of the first four places */
+    qep_qk_norm qk_norm;
+    bool plus_one, scaled_embedding;
+    bool fused;              /* qkv_proj and gate_up_proj are stored stacked */
+    bool qkv_bias;           /* q, k, v have biases whatever config.json says */
+    bool attention_bias, mlp_bias; /* the key of that name counts */
+    const char *act_key;
+    qep_act act;
+    /* attention and output */
+    qep_window_rule window_rule;
+    int64_t window, window_pattern, max_window_layers; /* defaults; window 0: none */
+    double score_cap, logit_cap; /* defaults; 0: none */
+    double query_scalar;     /* default of query_pre_attn_scalar; 0: scores are scaled by head_dim */
+    double theta_local;      /* sliding blocks have a rotary embedding of their own; 0: no */
+    bool partial_rope;       /* partial_rotary_factor counts */
+} qep_family;
+
+extern const qep_family qep_families[];
+extern const int qep_n_families;
+/* By model_type and architectures[0]. QEP_E_INPUT lists the families that are known. */
+qep_status qep_family_find(const qep_keys *k, const qep_family **out);
+
+/* a->rope, a->two_ropes, a->rope_local; head_dim and max_position of a are set. */
+qep_status qep_arch_parse_rope(const qep_keys *top, const qep_family *f, qep_arch *a);
+/* a->window and a->sliding; n_blocks is set. */
+qep_status qep_arch_parse_window(const qep_keys *k, const qep_family *f, qep_arch *a);
 
 /* --- names --- */
 
 extern const char qep_module_embed[], qep_module_final_norm[], qep_module_lm_head[];
 /* "<module>.weight" -> tensor; NULL when absent. */
 const qep_st_tensor *qep_model_weight_tensor(const qep_model *m, const char *module);
-/* "model.layers.<block>.<norm>.weight"; n: 0 before attention, 1 before the mlp. */
-const char *qep_model_norm_name(int64_t block, int n, char *buf, size_t cap);
-/* Tensors that every block has, found in the files; opening has checked that they are there. */
-const qep_st_tensor *qep_model_norm_tensor(const qep_model *m, int64_t block, int n);
+/* "model.layers.<block>.<norm>.weight" of a place that has a norm. */
+const char *qep_model_norm_name(const qep_model *m, int64_t block, int place, char *buf, size_t cap);
+/* Found in the files; opening has checked that it is there. */
+const qep_st_tensor *qep_model_norm_tensor(const qep_model *m, int64_t block, int place);
+/* w[n] of a norm as it multiplies: 1 + w where the family has it so. */
+qep_status qep_model_read_norm(const qep_model *m, const qep_st_tensor *t, int64_t n, float *w);
 /* Finds all tensors, checks shapes and types, sets embed, final_norm, lm_head and arch.tied. Local.
  */
 qep_status qep_model_check_tensors(qep_model *m);
@@ -64,8 +112,8 @@ void qep_weight_put(const qep_weight *w, int64_t row0, int64_t n, const float *v
 /* Rank r of c has put rows [begin[r], begin[r] + count[r]): all nodes get all rows. Collective. */
 void qep_weight_share_all(qep_comm *c, const qep_weight *w, const int64_t *begin,
                           const int64_t *count);
-/* y[T, rows] = x[T, cols] * w^T; x in w's type. */
-void qep_weight_product(const qep_weight *w, const void *x, int64_t T, float *y);
+/* y[T, n] = x[T, cols] * (rows [row0, row0 + n) of w)^T; x in w's type. */
+void qep_weight_product(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T, float *y);
 
 /* --- block and work --- */
 
@@ -77,9 +125,16 @@ struct qep_block {
     int64_t index;         /* -1: nothing loaded */
     qep_window *window[2]; /* by stream */
     qep_weight linears[2][QEP_N_ROLES];
-    float *norms[QEP_N_NORMS];  /* [hidden], in the window of the fp stream, like the biases */
+    float *norms[QEP_N_NORMS];  /* by place, NULL without; in the window of the fp stream, like the biases */
     float *biases[QEP_N_ROLES]; /* [rows]; NULL without */
 };
+
+/* Tables of a rotary embedding, [max_tokens, dim / 2] from position 0, for sequences of one length class. */
+typedef struct qep_rotary {
+    const qep_rope *rope; /* of the arch that the work object was made for: borrowed */
+    int64_t length_class;
+    float *cos_, *sin_;
+} qep_rotary;
 
 struct qep_work {
     qep_compute compute;
@@ -87,7 +142,7 @@ struct qep_work {
     float *y;                   /* products of one tile: both streams, all members of a group */
     uint16_t *rounded;          /* bf16: the input of a group for one tile */
     float *attention;           /* scratch of qep_attention */
-    float *rope_cos, *rope_sin; /* [max_tokens, rope.dim / 2] from position 0 */
+    qep_rotary rotary[2];       /* of full and of sliding blocks; the second only where it differs */
     double *token_sums;         /* [max_tokens, 2]: sums of each token for qep_out_error */
 };
 
@@ -95,6 +150,8 @@ struct qep_work {
  * parts of at most 512 (a function of T only), so that gate and up of two streams need not be held
  * for all tokens. */
 int64_t qep_work_tile(int g, int64_t T);
+/* The tables for a sequence of T tokens in a full (sliding 0) or sliding block. */
+const qep_rotary *qep_work_rotary(qep_work *w, bool sliding, int64_t T);
 /* x[n] as a product's input: itself, or rounded to bf16 in w. */
 const void *qep_work_input(qep_work *w, const float *x, int64_t n);
 

@@ -16,36 +16,42 @@ const qep_st_tensor *qep_model_weight_tensor(const qep_model *m, const char *mod
     return qep_st_find(m->files, name);
 }
 
-static const char *const norms[QEP_N_NORMS] = {"input_layernorm", "post_attention_layernorm"};
-
-const char *qep_model_linear_name(const qep_model *m, int64_t block, qep_role role, char *buf,
+const char *qep_model_linear_name(const qep_model *m, int64_t block, int linear, char *buf,
                                   size_t cap)
 {
     const int n =
-        snprintf(buf, cap, "model.layers.%" PRId64 ".%s", block, m->arch.linears[role].name);
+        snprintf(buf, cap, "model.layers.%" PRId64 ".%s", block, m->arch.linears[linear].name);
     QEP_REQUIRE(n > 0 && (size_t)n < cap);
     return buf;
 }
 
-const char *qep_model_norm_name(int64_t block, int n, char *buf, size_t cap)
+const char *qep_model_norm_name(const qep_model *m, int64_t block, int place, char *buf, size_t cap)
 {
-    const int length = snprintf(buf, cap, "model.layers.%" PRId64 ".%s.weight", block, norms[n]);
+    const int length = snprintf(buf, cap, "model.layers.%" PRId64 ".%s.weight", block,
+                                m->arch.norms[place].name);
     QEP_REQUIRE(length > 0 && (size_t)length < cap);
     return buf;
 }
 
-const qep_st_tensor *qep_model_linear_tensor(const qep_model *m, int64_t block, qep_role role,
+const qep_st_tensor *qep_model_linear_tensor(const qep_model *m, int64_t block, int linear,
                                              const char *suffix)
 {
     char module[QEP_NAME_CAP], name[QEP_NAME_CAP];
-    qep_model_linear_name(m, block, role, module, sizeof module);
+    qep_model_linear_name(m, block, linear, module, sizeof module);
     const int n = snprintf(name, sizeof name, "%s.%s", module, suffix);
     QEP_REQUIRE(n > 0 && (size_t)n < sizeof name);
     return qep_st_find(m->files, name);
 }
 
-const qep_st_tensor *qep_model_norm_tensor(const qep_model *m, int64_t block, int n)
+const qep_st_tensor *qep_model_norm_tensor(const qep_model *m, int64_t block, int place)
 {
     char name[QEP_NAME_CAP];
-    return qep_st_find(m->files, qep_model_norm_name(block, n, name, sizeof name));
+    return qep_st_find(m->files, qep_model_norm_name(m, block, place, name, sizeof name));
+}
+
+qep_status qep_model_read_norm(const qep_model *m, const qep_st_tensor *t, int64_t n, float *w)
+{
+    QEP_TRY(qep_st_read_rows_f32(m->files, t, 0, n, w));
+    for (int64_t i = 0; m->arch.norm_plus_one && i < n; i++) w[i] += 1.0F;
+    return QEP_OK;
 }

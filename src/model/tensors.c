@@ -86,12 +86,13 @@ static qep_status find_block(const qep_model *m, int64_t block, tensor_list *fou
 {
     char module[QEP_NAME_CAP - 8], name[QEP_NAME_CAP];
     for (int n = 0; n < QEP_N_NORMS; n++) {
-        qep_model_norm_name(block, n, name, sizeof name);
-        QEP_TRY(find_tensor(m, name, m->arch.hidden, 0, found, NULL));
+        if (!m->arch.norms[n].name) continue;
+        qep_model_norm_name(m, block, n, name, sizeof name);
+        QEP_TRY(find_tensor(m, name, m->arch.norms[n].size, 0, found, NULL));
     }
-    for (int r = 0; r < QEP_N_ROLES; r++) {
-        const qep_linear_shape *l = &m->arch.linears[r];
-        qep_model_linear_name(m, block, (qep_role)r, module, sizeof module);
+    for (int i = 0; i < m->arch.n_linears; i++) {
+        const qep_linear_shape *l = &m->arch.linears[i];
+        qep_model_linear_name(m, block, i, module, sizeof module);
         QEP_TRY(find_weight(m, module, l->rows, l->cols, found, NULL));
         snprintf(name, sizeof name, "%s.bias", module);
         if (l->bias) QEP_TRY(find_tensor(m, name, l->rows, 0, found, NULL));
@@ -151,6 +152,17 @@ static void log_unused(const qep_model *m, tensor_list *found)
             m->path, strange, m->arch.family, first);
 }
 
+/* The factor of the embedding is a number of the model's type (formats.md 2.5). */
+static void round_scale(qep_arch *a)
+{
+    const float exact = (float)a->embed_scale;
+    double stored = 0.0;
+    float rounded;
+    qep_from_f32(&stored, a->dtype, &exact, 1);
+    qep_to_f32(&rounded, &stored, a->dtype, 1);
+    a->embed_scale = (double)rounded;
+}
+
 qep_status qep_model_check_tensors(qep_model *m)
 {
     qep_status st;
@@ -161,6 +173,7 @@ qep_status qep_model_check_tensors(qep_model *m)
     QEP_GO(st, find_head(m, &found));
     for (int64_t b = 0; b < m->arch.n_blocks; b++) QEP_GO(st, find_block(m, b, &found));
     if (m->arch.dtype == QEP_DTYPE_COUNT) m->arch.dtype = m->embed->dtype;
+    round_scale(&m->arch);
     log_unused(m, &found);
 done:
     qep_free(found.at);

@@ -93,12 +93,12 @@ void qep_weight_share_all(qep_comm *c, const qep_weight *w, const int64_t *begin
     qep_free(bytes);
 }
 
-void qep_weight_product(const qep_weight *w, const void *x, int64_t T, float *y)
+void qep_weight_product(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T,
+                        float *y)
 {
+    const char *rows = row_at(w, row0);
     if (w->type == QEP_BF16)
-        qep_linear_bf16(y, w->rows, x, w->cols, (const uint16_t *)(const void *)row_at(w, 0), T,
-                        w->cols, w->rows);
+        qep_linear_bf16(y, n, x, w->cols, (const uint16_t *)(const void *)rows, T, w->cols, n);
     else
-        qep_linear_f32(y, w->rows, x, w->cols, (const float *)(const void *)row_at(w, 0), T,
-                       w->cols, w->rows, false);
+        qep_linear_f32(y, n, x, w->cols, (const float *)(const void *)rows, T, w->cols, n, false);
 }

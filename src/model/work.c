@@ -17,7 +17,7 @@ int64_t qep_work_tile(int g, int64_t T)
 
 static work_sizes sizes_of(const qep_arch *a, qep_compute compute, int64_t max_tokens)
 {
-    work_sizes n = {.rope = max_tokens * (a->rope.dim / 2),
+    work_sizes n = {.rope = max_tokens * (a->rope.dim + (a->two_ropes ? a->rope_local.dim : 0)) / 2,
                     .token_sums = 2 * max_tokens,
                     .attention = qep_attention_scratch(max_tokens, a->head_dim)};
     for (int g = 0; g < QEP_N_GROUPS; g++) {
@@ -48,10 +48,14 @@ qep_work *qep_work_create(const qep_arch *a, qep_compute compute, int64_t max_to
     w->y = qep_alloc(name, n.y, sizeof *w->y);
     w->rounded = qep_alloc(name, n.rounded, sizeof *w->rounded);
     w->attention = qep_alloc(name, n.attention, sizeof *w->attention);
-    w->rope_cos = qep_alloc(name, n.rope, sizeof *w->rope_cos);
-    w->rope_sin = qep_alloc(name, n.rope, sizeof *w->rope_sin);
     w->token_sums = qep_alloc(name, n.token_sums, sizeof *w->token_sums);
-    qep_rope_table(&a->rope, 0, max_tokens, w->rope_cos, w->rope_sin);
+    for (int k = 0; k < 1 + a->two_ropes; k++) {
+        qep_rotary *r = &w->rotary[k];
+        r->rope = k == 0 ? &a->rope : &a->rope_local;
+        r->cos_ = qep_alloc(name, max_tokens * (r->rope->dim / 2), sizeof *r->cos_);
+        r->sin_ = qep_alloc(name, max_tokens * (r->rope->dim / 2), sizeof *r->sin_);
+        qep_rope_table(r->rope, 0, max_tokens, 0, r->cos_, r->sin_);
+    }
     return w;
 }
 
@@ -62,11 +66,23 @@ void qep_work_destroy(qep_work **work)
     qep_free(w->y);
     qep_free(w->rounded);
     qep_free(w->attention);
-    qep_free(w->rope_cos);
-    qep_free(w->rope_sin);
     qep_free(w->token_sums);
+    for (int k = 0; k < 2; k++) {
+        qep_free(w->rotary[k].cos_);
+        qep_free(w->rotary[k].sin_);
+    }
     qep_free(w);
     *work = NULL;
+}
+
+const qep_rotary *qep_work_rotary(qep_work *w, bool sliding, int64_t T)
+{
+    qep_rotary *r = &w->rotary[sliding && w->rotary[1].rope ? 1 : 0];
+    const int64_t class = qep_rope_length_class(r->rope, T);
+    if (class != r->length_class)
+        qep_rope_table(r->rope, 0, w->max_tokens, T, r->cos_, r->sin_);
+    r->length_class = class;
+    return r;
 }
 
 const void *qep_work_input(qep_work *w, const float *x, int64_t n)

@@ -75,4 +75,17 @@ static inline __attribute__((always_inline)) float qep_exp_neg(float x)
     return x < lowest ? 0.0F : p * scale;
 }
 
+/* tanh, absolute error below 2e-7: (1 - e) / (1 + e) with e = exp(-2 |x|); its odd series up to x^7 near 0, where 1 - e cancels. */
+static inline __attribute__((always_inline)) float qep_tanh(float x)
+{
+    float e = qep_exp_neg(-2.0F * __builtin_fabsf(x)), y = (1.0F - e) / (1.0F + e), s = x * x;
+    float p = __builtin_fmaf(s, -5.3968254e-2F, 1.3333334e-1F);
+    p = __builtin_fmaf(s, p, -3.3333334e-1F);
+    p = __builtin_fmaf(x * s, p, x);
+    return __builtin_fabsf(x) < 0.125F ? p : x < 0.0F ? -y : y;
+}
+
+/* cap * tanh(x / cap) of n values. */
+void qep_cap_row(float *x, int64_t n, float cap);
+
 #endif

@@ -67,13 +67,13 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
 static void sink_put(void *ctx, int member, int64_t row0, int64_t n, const float *values)
 {
     group_ctx *c = ctx;
-    qep_block_put_rows(c->r->block, (qep_role)(c->r->model->arch.group_first[c->g] + member), row0, n, values);
+    qep_block_put_rows(c->r->block, c->r->model->arch.group_first[c->g] + member, row0, n, values);
 }
 
 static void sink_share_all(void *ctx, int member, const int64_t *begin, const int64_t *count)
 {
     group_ctx *c = ctx;
-    qep_block_share_all(c->r->block, (qep_role)(c->r->model->arch.group_first[c->g] + member), begin, count);
+    qep_block_share_all(c->r->block, c->r->model->arch.group_first[c->g] + member, begin, count);
 }
 
 /* Pushes my calibration and validation sequences through the linears of group g; per sequence error sums into diff, ref [members][n_mine]. */

@@ -37,7 +37,7 @@ static void sink_share_all(void *ctx, int member, const int64_t *begin, const in
     qep_head_share_all(((head_ctx *)ctx)->head, begin, count);
 }
 
-/* Squared differences of the two streams' logits over my calibration sequence i, in blocks of tokens. */
+/* Squared differences of the two streams' products with lm_head over my calibration sequence i, in blocks of tokens. */
 static void head_error(head_ctx *c, int64_t i, float *logits, double *diff, double *ref)
 {
     qep_run *r = c->r;
@@ -47,9 +47,9 @@ static void head_error(head_ctx *c, int64_t i, float *logits, double *diff, doub
         int64_t n = qep_min_i64(QEP_EVAL_CHUNK, r->seq_tokens[i] - t), at = (r->seq_offset[i] + t) * a->hidden;
         double d, s;
         qep_head_norm(c->head, r->x_fp + at, n, normed);
-        qep_head_logits(c->head, QEP_STREAM_FP, normed, n, p, r->work);
+        qep_head_product(c->head, QEP_STREAM_FP, normed, n, p, r->work);
         qep_head_norm(c->head, r->x_q + at, n, normed);
-        qep_head_logits(c->head, QEP_STREAM_Q, normed, n, q, r->work);
+        qep_head_product(c->head, QEP_STREAM_Q, normed, n, q, r->work);
         qep_eval_distance(p, q, n * a->vocab, &d, &s);
         *diff += d;
         *ref += s;

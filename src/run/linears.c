@@ -4,10 +4,9 @@
 
 #include <string.h>
 
-int64_t qep_run_linear_index(const qep_run *r, int64_t block, int role)
+int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear)
 {
-    (void)r;
-    return block * QEP_N_ROLES + role;
+    return block * r->model->arch.n_linears + linear;
 }
 
 static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_tensor *weight, const qep_st_tensor *bias,
@@ -47,18 +46,18 @@ static void list_linears(qep_run *r)
 {
     const qep_model *m = r->model;
     int zero_min = qep_export_zero_min(r->cfg->format);
-    r->n_linears = m->arch.n_blocks * QEP_N_ROLES + (r->cfg->lm_head ? 1 : 0);
+    r->n_linears = m->arch.n_blocks * m->arch.n_linears + (r->cfg->lm_head ? 1 : 0);
     r->linears = qep_alloc("run.linears", r->n_linears, sizeof *r->linears);
     r->linear_cfg = qep_alloc("run.linears", r->n_linears, sizeof *r->linear_cfg);
     r->records = qep_alloc("run.linears", r->n_linears, sizeof *r->records);
     for (int64_t b = 0; b < m->arch.n_blocks; b++)
-        for (int role = 0; role < QEP_N_ROLES; role++) {
+        for (int k = 0; k < m->arch.n_linears; k++) {
             char name[256];
-            const qep_linear_shape *s = &m->arch.linears[role];
-            qep_model_linear_name(m, b, (qep_role)role, name, sizeof name);
-            set_linear(r, qep_run_linear_index(r, b, role), name, qep_model_linear_tensor(m, b, (qep_role)role, "weight"),
-                       s->bias ? qep_model_linear_tensor(m, b, (qep_role)role, "bias") : NULL, s->rows, s->cols, zero_min);
-            if (!qep_ranges_hold(r->cfg->blocks, b)) leave_alone(r, qep_run_linear_index(r, b, role));
+            const qep_linear_shape *s = &m->arch.linears[k];
+            qep_model_linear_name(m, b, k, name, sizeof name);
+            set_linear(r, qep_run_linear_index(r, b, k), name, qep_model_linear_tensor(m, b, k, "weight"),
+                       s->bias ? qep_model_linear_tensor(m, b, k, "bias") : NULL, s->rows, s->cols, zero_min);
+            if (!qep_ranges_hold(r->cfg->blocks, b)) leave_alone(r, qep_run_linear_index(r, b, k));
         }
     if (r->cfg->lm_head)
         set_linear(r, r->n_linears - 1, "lm_head", m->lm_head, NULL, m->arch.vocab, m->arch.hidden, zero_min);

@@ -61,7 +61,7 @@ static void add_group_work(const qep_run *r, const int64_t *members, int n, doub
 static double forward_flops(const qep_arch *a, double tokens, double T)
 {
     double weights = 0;
-    for (int role = 0; role < QEP_N_ROLES; role++) weights += (double)a->linears[role].rows * (double)a->linears[role].cols;
+    for (int i = 0; i < a->n_linears; i++) weights += (double)a->linears[i].rows * (double)a->linears[i].cols;
     return (double)a->n_blocks * tokens * (2 * weights + 2 * T * (double)(a->n_heads * a->head_dim));
 }
 

@@ -111,7 +111,7 @@ int qep_run_threads(qep_comm *c, int64_t configured); /* threads.c */
 QEP_MUST_CHECK qep_status qep_run_share_environment_all(qep_comm *c, const char *text, const qep_args *args);
 /* Linears, export plan (linears.c). */
 QEP_MUST_CHECK qep_status qep_run_list_linears_all(qep_run *r);
-int64_t qep_run_linear_index(const qep_run *r, int64_t block, int role);
+int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear);
 /* Memory, work and time (plan.c); logs it. QEP_E_RESOURCE when a node's memory cannot hold it. */
 QEP_MUST_CHECK qep_status qep_run_plan_all(qep_run *r);
 /* Streams and buffers; both streams = the embeddings of my sequences (streams.c). */

@@ -96,11 +96,11 @@ static qep_status attention(bench *b, void *ctx)
     const kernel_case *k = ctx;
     const qep_arch *a = arch_of(b);
     const int64_t T = b->opt.tokens, D = a->head_dim, q = a->n_heads * D, kv = a->n_kv_heads * D;
-    const float scale = (float)(1.0 / sqrt((double)D));
+    const qep_attention_form form = {.scale = (float)(1.0 / sqrt((double)D))};
     for (int64_t s = 0; s < b->n_seq; s++) {
         const float *in = k->x + s * T * (q + 2 * kv);
         qep_attention(k->y + s * T * q, in, in + T * q, in + T * (q + kv), T, a->n_heads,
-                      a->n_kv_heads, D, scale, k->scratch);
+                      a->n_kv_heads, D, form, k->scratch);
     }
     return QEP_OK;
 }
@@ -128,7 +128,7 @@ static qep_status time_attention_all(bench *b)
     k.scratch = qep_alloc("bench", qep_attention_scratch(T, D), sizeof *k.scratch);
     k.cos_ = qep_alloc("bench", T * (a->rope.dim / 2), sizeof *k.cos_);
     k.sin_ = qep_alloc("bench", T * (a->rope.dim / 2), sizeof *k.sin_);
-    qep_rope_table(&a->rope, 0, T, k.cos_, k.sin_);
+    qep_rope_table(&a->rope, 0, T, T, k.cos_, k.sin_);
     /* causal: half of the two products over all pairs of tokens */
     const double pairs = 2.0 * (double)b->total_tokens * (double)T * (double)q;
     const double bytes = 8.0 * (double)b->total_tokens * (double)(q + kv);
@@ -166,7 +166,7 @@ static qep_status add(bench *b, void *ctx)
 static qep_status act(bench *b, void *ctx)
 {
     const kernel_case *k = ctx;
-    qep_swiglu(k->y, k->x, k->z, k->n * arch_of(b)->inter);
+    qep_glu(QEP_ACT_SILU, k->y, k->x, k->z, k->n * arch_of(b)->inter);
     return QEP_OK;
 }
 

@@ -58,7 +58,7 @@ static void test_base(void **state)
     assert_int_equal(a.vocab, 160);
     assert_int_equal(a.max_position, 128);
     assert_true(a.eps == 1e-5);
-    assert_false(a.tied || a.attention_bias || a.mlp_bias);
+    assert_false(a.tied || a.norm_plus_one || a.two_ropes || a.linears[0].bias || a.linears[6].bias);
     assert_int_equal(a.dtype, QEP_BF16);
     assert_int_equal(a.rope.type, QEP_ROPE_DEFAULT);
     assert_int_equal(a.rope.dim, 16);
@@ -152,11 +152,77 @@ static void test_rope(void **state)
     assert_int_equal(new.original_max_position, 32);
 }
 
+static void test_rope_scalings(void **state)
+{
+    (void)state;
+    qep_rope r = arch_of(NULL, "{\"rope_parameters\": {\"rope_type\": \"dynamic\", \"factor\": 2.0}}").rope;
+    assert_int_equal(r.type, QEP_ROPE_DYNAMIC);
+    assert_int_equal(r.original_max_position, 128);
+    assert_true(r.factor == 2.0);
+    r = arch_of(NULL, "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"original_max_position_embeddings\": 32}}").rope;
+    assert_int_equal(r.type, QEP_ROPE_YARN);
+    assert_true(r.factor == 4.0 && r.beta_fast == 32.0 && r.beta_slow == 1.0 && r.truncate);
+    assert_le_f(fabs(r.attention_factor - 1.138629436111989), 1e-12);
+    r = arch_of(NULL, "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"mscale\": 0.7, \"mscale_all_dim\": 0.5, "
+                      "\"truncate\": false, \"original_max_position_embeddings\": 512}}").rope;
+    assert_le_f(fabs(r.attention_factor - 1.0259286501478284), 1e-12);
+    assert_false(r.truncate);
+    r = arch_of(NULL, "{\"original_max_position_embeddings\": 32, \"rope_parameters\": {\"rope_type\": \"longrope\", "
+                      "\"short_factor\": [1, 1, 1, 1, 1, 1, 1, 1.5], \"long_factor\": [2, 2, 2, 2, 2, 2, 2, 2.5]}}").rope;
+    assert_int_equal(r.type, QEP_ROPE_LONGROPE);
+    assert_int_equal(r.original_max_position, 32);
+    assert_true(r.divisor[0][7] == 1.5F && r.divisor[1][7] == 2.5F);
+    assert_le_f(fabs(r.attention_factor - 1.1832159566199232), 1e-12);
+}
+
+/* What each family's row adds to the base configuration. */
+static void test_family_rows(void **state)
+{
+    (void)state;
+    const char *const none[] = {"input_layernorm", NULL, "post_attention_layernorm", NULL};
+    qep_arch a = arch_of(NULL, "{\"model_type\": \"mistral\", \"architectures\": null}");
+    assert_int_equal(a.window, 4096);
+    assert_true(qep_arch_slides(&a, 0) && qep_arch_slides(&a, 2));
+    for (int n = 0; n < 4; n++) assert_true((a.norms[n].name == NULL) == (none[n] == NULL));
+    a = arch_of(NULL, "{\"model_type\": \"mistral\", \"architectures\": null, \"sliding_window\": null}");
+    assert_true(a.window == 0 && !qep_arch_slides(&a, 0));
+    a = arch_of(NULL, "{\"model_type\": \"qwen2\", \"architectures\": null, \"sliding_window\": 16}");
+    assert_true(a.linears[0].bias && a.linears[2].bias && !a.linears[3].bias && !a.linears[4].bias && a.window == 0);
+    a = arch_of(NULL, "{\"model_type\": \"qwen2\", \"architectures\": null, \"sliding_window\": 16, \"use_sliding_window\": true, "
+                      "\"max_window_layers\": 2}");
+    assert_true(a.window == 16 && !qep_arch_slides(&a, 1) && qep_arch_slides(&a, 2));
+    a = arch_of("head_dim", "{\"model_type\": \"qwen3\", \"architectures\": null}");
+    assert_true(a.head_dim == 128 && a.norms[QEP_NORM_Q].size == 128 && a.norms[QEP_NORM_K].size == 128);
+    assert_true(qep_group_adds(&a, 1) && qep_group_adds(&a, 3) && !qep_group_adds(&a, 0) && !qep_group_adds(&a, 2));
+    a = arch_of(NULL, "{\"model_type\": \"phi3\", \"architectures\": null, \"partial_rotary_factor\": 0.75}");
+    assert_true(a.n_linears == 4 && a.rope.dim == 12);
+    assert_string_equal(a.linears[0].name, "self_attn.qkv_proj");
+    assert_string_equal(a.linears[2].name, "mlp.gate_up_proj");
+    assert_true(a.linears[0].rows == 128 && a.parts[QEP_ROLE_V].linear == 0 && a.parts[QEP_ROLE_V].row0 == 96 && a.parts[QEP_ROLE_V].rows == 32);
+    assert_true(a.linears[2].rows == 224 && a.parts[QEP_ROLE_UP].linear == 2 && a.parts[QEP_ROLE_UP].row0 == 112);
+    assert_true(a.group_first[3] == 3 && a.group_count[0] == 1 && a.parts[QEP_ROLE_DOWN].linear == 3);
+    a = arch_of("tie_word_embeddings", "{\"model_type\": \"gemma2\", \"architectures\": null, \"hidden_act\": null, \"final_logit_softcapping\": null}");
+    assert_true(a.tied && a.norm_plus_one && a.embed_scale == 8.0 && a.act == QEP_ACT_GELU_TANH);
+    assert_true(a.score_cap == 50.0 && a.logit_cap == 0.0 && a.score_scale == 1.0 / 16.0);
+    assert_true(qep_arch_slides(&a, 0) && !qep_arch_slides(&a, 1) && qep_arch_slides(&a, 2) && !a.two_ropes);
+    assert_false(qep_group_adds(&a, 1) || qep_group_adds(&a, 3));
+    a = arch_of("rope_parameters", "{\"model_type\": \"gemma3_text\", \"architectures\": null, \"num_hidden_layers\": 7, "
+                "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8.0}}");
+    assert_true(a.two_ropes && a.rope.theta == 1e6 && a.rope.type == QEP_ROPE_LINEAR && a.rope_local.theta == 1e4 &&
+                a.rope_local.type == QEP_ROPE_DEFAULT);
+    assert_true(qep_arch_slides(&a, 4) && !qep_arch_slides(&a, 5) && qep_arch_slides(&a, 6) && a.logit_cap == 0.0);
+    a = arch_of(NULL, "{\"model_type\": \"gemma3_text\", \"architectures\": null, \"rope_parameters\": {\"full_attention\": "
+                "{\"rope_theta\": 5e5}, \"sliding_attention\": {\"rope_theta\": 2e4}}, \"layer_types\": [\"full_attention\", "
+                "\"sliding_attention\", \"full_attention\"]}");
+    assert_true(a.rope.theta == 5e5 && a.rope_local.theta == 2e4 && !qep_arch_slides(&a, 0) && qep_arch_slides(&a, 1));
+}
+
 /* What is put into (or taken out of) the base configuration, and a part of the message. */
 static const struct {
     const char *without, *edit, *message;
 } bad[] = {
     {NULL, "{\"model_type\": \"gemma2\"}", "model_type \"gemma2\""},
+    {NULL, "{\"model_type\": \"opt\", \"architectures\": null}", "llama (LlamaForCausalLM), mistral (MistralForCausalLM), qwen2"},
     {NULL, "{\"model_type\": \"llama4\", \"architectures\": null}", "\"llama4\""},
     {NULL, "{\"architectures\": [\"LlamaForSequenceClassification\"]}",
      "LlamaForSequenceClassification"},
@@ -164,10 +230,13 @@ static const struct {
     {"model_type", "{\"architectures\": []}", "not supported"},
     {NULL, "{\"model_type\": 3}", "\"model_type\" must be a string"},
     {NULL, "{\"text_config\": {}}", "multimodal"},
-    {NULL, "{\"hidden_act\": \"gelu\"}", "only silu"},
+    {NULL, "{\"hidden_act\": \"gelu\"}", "supported are silu and gelu_pytorch_tanh"},
     {NULL, "{\"sliding_window\": 4096}", "sliding_window"},
-    {NULL, "{\"layer_types\": [\"full_attention\", \"sliding_attention\"]}", "entry 1"},
-    {NULL, "{\"layer_types\": [3]}", "entry 0"},
+    {NULL, "{\"layer_types\": [\"full_attention\", \"sliding_attention\", \"full_attention\"]}", "entry 1"},
+    {NULL, "{\"layer_types\": [3, 3, 3]}", "entry 0"},
+    {NULL, "{\"layer_types\": [\"full_attention\"]}", "num_hidden_layers (3)"},
+    {NULL, "{\"use_bidirectional_attention\": true}", "only causal"},
+    {NULL, "{\"num_hidden_layers\": 4097}", "must lie in"},
     {NULL, "{\"dtype\": \"float8_e4m3fn\"}", "float8_e4m3fn"},
     {"dtype", "{\"torch_dtype\": 16}", "\"torch_dtype\" must be a string"},
     {"hidden_size", "{}", "\"hidden_size\" is missing"},
@@ -192,13 +261,17 @@ static const struct {
     {NULL, "{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}",
      "rope_parameters.partial_rotary_factor"},
     {NULL, "{\"rope_parameters\": 7}", "\"rope_parameters\" must be an object"},
-    {NULL, "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4.0}}", "\"yarn\""},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"mrope\", \"factor\": 4.0}}", "\"mrope\""},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"longrope\"}}", "rope_parameters.short_factor"},
+    {NULL, "{\"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1, 1, 1, 1, 1, 1, 0], \"long_factor\": [1]}}",
+     "greater than 0"},
+    {NULL, "{\"head_dim\": 514}", "514 channels"},
     {NULL, "{\"rope_parameters\": {\"rope_type\": \"linear\"}}",
      "rope_parameters.factor\" is missing"},
     {NULL, "{\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 0}}", "greater than 0"},
     {NULL, "{\"rope_parameters\": {\"rope_theta\": -1}}", "rope_parameters.rope_theta"},
     {NULL, "{\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e4}}}", "layer to layer"},
-    {"rope_parameters", "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}}",
+    {"rope_parameters", "{\"rope_scaling\": {\"type\": \"ntk\", \"factor\": 2.0}}",
      "rope_scaling.type"},
     {NULL,
      "{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, "
@@ -255,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_base),     cmocka_unit_test(test_linears),
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_rope),
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_rope_scalings), cmocka_unit_test(test_family_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -69,7 +69,7 @@ static void rope_tables(void **state)
     int changed = 0, blended = 0;
     for (int type = QEP_ROPE_DEFAULT; type <= QEP_ROPE_LLAMA3; type++) {
         r.type = (qep_rope_type)type;
-        qep_rope_table(&r, POS0, T, c, s);
+        qep_rope_table(&r, POS0, T, POS0 + T, c, s);
         for (int t = 0; t < T; t++) {
             for (int i = 0; i < HALF; i++) {
                 double base = pow(5e5, -2.0 * i / (2 * HALF));
@@ -83,6 +83,43 @@ static void rope_tables(void **state)
     assert_true(changed > 0 && blended > 0 && changed < T * HALF && blended < changed); /* all three ranges of llama3 */
 }
 
+/* Frequencies that transformers 5.23's ROPE_INIT_FUNCTIONS give for a head of 16 and theta 1e4 (LlamaConfig with these rope_parameters). */
+static void rope_scalings(void **state)
+{
+    (void)state;
+    enum { HALF = 8 };
+    const qep_rope dynamic = {.type = QEP_ROPE_DYNAMIC, .theta = 1e4, .dim = 16, .factor = 2, .original_max_position = 128};
+    const qep_rope yarn = {.type = QEP_ROPE_YARN, .theta = 1e4, .dim = 16, .factor = 4, .beta_fast = 32, .beta_slow = 1, .truncate = true,
+                           .attention_factor = 1.138629436111989, .original_max_position = 32};
+    const qep_rope fine = {.type = QEP_ROPE_YARN, .theta = 1e4, .dim = 16, .factor = 4, .beta_fast = 16, .beta_slow = 2,
+                           .attention_factor = 1.138629436111989, .original_max_position = 512};
+    const qep_rope longer = {.type = QEP_ROPE_LONGROPE, .theta = 1e4, .dim = 16, .attention_factor = 1.1832159566199232,
+                             .original_max_position = 32, .divisor = {{1.0F, 1.1F, 1.2F, 1.3F, 1.4F, 1.5F, 1.6F, 1.7F},
+                                                                      {2.0F, 2.5F, 3.0F, 3.5F, 4.0F, 4.5F, 5.0F, 5.5F}}};
+    const struct {
+        const qep_rope *rope;
+        int64_t length, class;
+        double size, inverse[HALF];
+    } rows[] = {
+        {&dynamic, 100, 0, 1, {1.0, 0.3162278, 0.1, 0.03162278, 0.01, 0.003162278, 0.001, 0.0003162278}},
+        {&dynamic, 300, 300, 1, {1.0, 0.262445, 0.06887737, 0.01807652, 0.004744092, 0.001245063, 0.0003267606, 8.575668e-05}},
+        {&yarn, 100, 0, 1.138629436, {1.0, 0.1976424, 0.025, 0.007905695, 0.0025, 0.0007905695, 0.00025, 7.905695e-05}},
+        {&fine, 100, 0, 1.138629436, {1.0, 0.3162278, 0.0756644, 0.01079611, 0.0025, 0.0007905695, 0.00025, 7.905695e-05}},
+        {&longer, 32, 0, 1.183215957, {1.0, 0.2874798, 0.08333334, 0.02432521, 0.007142857, 0.002108185, 0.000625, 0.0001860163}},
+        {&longer, 33, 1, 1.183215957, {0.5, 0.1264911, 0.03333334, 0.009035079, 0.0025, 0.0007027284, 0.0002, 5.749596e-05}},
+    };
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+        float c[2 * HALF], s[2 * HALF]; /* positions 0 and 1: the second holds the frequencies themselves */
+        qep_rope_table(rows[k].rope, 0, 2, rows[k].length, c, s);
+        assert_int_equal(qep_rope_length_class(rows[k].rope, rows[k].length), rows[k].class);
+        for (int i = 0; i < HALF; i++) {
+            assert_le_f(fabs(atan2((double)s[HALF + i], (double)c[HALF + i]) / rows[k].inverse[i] - 1), 3e-6);
+            assert_le_f(fabs(hypot((double)s[HALF + i], (double)c[HALF + i]) - rows[k].size), 1e-6);
+            assert_le_f(fabs((double)c[i] - rows[k].size), 1e-6);
+        }
+    }
+}
+
 static void rope_rotates(void **state)
 {
     (void)state;
@@ -93,7 +130,7 @@ static void rope_rotates(void **state)
         qep_rope r = {.type = QEP_ROPE_DEFAULT, .theta = 1e4, .dim = dim};
         float *x = random_f32(3, n, 1), *want = copy_of(x, n), *old = copy_of(x, n);
         float *c = qep_alloc("test", T * dim / 2, sizeof *c), *s = qep_alloc("test", T * dim / 2, sizeof *s);
-        qep_rope_table(&r, 0, T, c, s);
+        qep_rope_table(&r, 0, T, T, c, s);
         qep_rope_apply(x, c, s, T, H, D, dim);
         qep_rope_apply_ref(want, c, s, T, H, D, dim);
         assert_le_f(worst_difference(x, want, n), 5e-7);
@@ -112,7 +149,7 @@ static const int64_t attention_sizes[][4] = {{0, 2, 1, 8},    {1, 1, 1, 1},    {
                                              {128, 2, 2, 16}, {129, 4, 1, 64}, {257, 3, 1, 32}, {331, 8, 2, 16}};
 #define N_ATTENTION ((int)(sizeof attention_sizes / sizeof attention_sizes[0]))
 
-static void check_attention(int64_t T, int64_t H, int64_t KV, int64_t D, double size, double tolerance)
+static void check_attention(int64_t T, int64_t H, int64_t KV, int64_t D, qep_attention_form form, double size, double tolerance)
 {
     float *q = random_f32(4, T * H * D, size), *k = random_f32(5, T * KV * D, size), *v = random_f32(6, T * KV * D, 1);
     float *out = qep_alloc("test", T * H * D, sizeof *out), *want = qep_alloc("test", T * H * D, sizeof *want);
@@ -121,9 +158,9 @@ static void check_attention(int64_t T, int64_t H, int64_t KV, int64_t D, double 
     scratch[room] = 42.0F;
     for (int64_t i = 0; i < room; i++)
         scratch[i] = NAN;
-    float scale = (float)(1 / sqrt((double)D));
-    qep_attention(out, q, k, v, T, H, KV, D, scale, scratch);
-    qep_attention_ref(want, q, k, v, T, H, KV, D, scale);
+    form.scale = (float)(1 / sqrt((double)D));
+    qep_attention(out, q, k, v, T, H, KV, D, form, scratch);
+    qep_attention_ref(want, q, k, v, T, H, KV, D, form);
     assert_le_f(worst_difference(out, want, T * H * D), tolerance);
     assert_true(scratch[room] == 42.0F);
     for (int64_t i = 0; i < qep_min_i64(T, 1) * H * D; i++) /* the first token sees itself only */
@@ -136,9 +173,14 @@ static void attention_matches(void **state)
     (void)state;
     for (int i = 0; i < N_ATTENTION; i++) {
         const int64_t *s = attention_sizes[i];
-        check_attention(s[0], s[1], s[2], s[3], 1, 2e-6);
+        check_attention(s[0], s[1], s[2], s[3], (qep_attention_form){0}, 1, 2e-6);
+        /* windows of one key, within a block, across blocks, longer than any sequence; capped scores */
+        static const int64_t windows[] = {1, 3, 130, 1000};
+        for (size_t w = 0; w < sizeof windows / sizeof windows[0]; w++)
+            check_attention(s[0], s[1], s[2], s[3], (qep_attention_form){.window = windows[w]}, 1, 2e-6);
+        check_attention(s[0], s[1], s[2], s[3], (qep_attention_form){.cap = 1.5F, .window = 20}, 2, 4e-6);
         /* scores of some hundreds: only differences from the largest are representable */
-        check_attention(s[0], s[1], s[2], s[3], 10, 2e-4);
+        check_attention(s[0], s[1], s[2], s[3], (qep_attention_form){0}, 10, 2e-4);
     }
 }
 
@@ -149,14 +191,14 @@ static void attention_is_causal(void **state)
     float *q = random_f32(7, T * D, 1), *k = random_f32(8, T * D, 1), *v = random_f32(9, T * D, 1);
     float *a = qep_alloc("test", T * D, sizeof *a), *b = qep_alloc("test", T * D, sizeof *b);
     float *scratch = qep_alloc("test", qep_attention_scratch(T, D), sizeof *scratch);
-    qep_attention(a, q, k, v, T, 1, 1, D, 0.25F, scratch);
+    qep_attention(a, q, k, v, T, 1, 1, D, (qep_attention_form){.scale = 0.25F}, scratch);
     for (int i = CUT * D; i < T * D; i++)
         k[i] = 100, v[i] = 1e6F;
-    qep_attention(b, q, k, v, T, 1, 1, D, 0.25F, scratch);
+    qep_attention(b, q, k, v, T, 1, 1, D, (qep_attention_form){.scale = 0.25F}, scratch);
     assert_memory_equal(a, b, (size_t)CUT * D * sizeof *a);
     assert_true(memcmp(a + CUT * D, b + CUT * D, D * sizeof *a) != 0);
     k[5 * D] = NAN; /* a broken key must show in every later query */
-    qep_attention(b, q, k, v, T, 1, 1, D, 0.25F, scratch);
+    qep_attention(b, q, k, v, T, 1, 1, D, (qep_attention_form){.scale = 0.25F}, scratch);
     for (int t = 5; t < T; t++)
         assert_true(isnan(b[t * D]));
     assert_false(isnan(b[4 * D]));
@@ -170,7 +212,7 @@ static void swiglu_is_exact_enough(void **state)
     float *g = qep_alloc("test", N, sizeof *g), *u = random_f32(10, N, 1), *out = qep_alloc("test", N, sizeof *out);
     for (int i = 0; i < N; i++)
         g[i] = -87.0F + (float)i * 5e-4F;
-    qep_swiglu(out, g, u, N);
+    qep_glu(QEP_ACT_SILU, out, g, u, N);
     double worst = 0;
     for (int i = 0; i < N; i++) {
         double want = (double)g[i] / (1 + exp(-(double)g[i])) * (double)u[i];
@@ -178,7 +220,7 @@ static void swiglu_is_exact_enough(void **state)
         if (!(e <= worst)) worst = e;
     }
     assert_le_f(worst, 4e-7);
-    qep_swiglu(g, g, u, N); /* out may be gate */
+    qep_glu(QEP_ACT_SILU, g, g, u, N); /* out may be gate */
     assert_memory_equal(g, out, N * sizeof *g);
     qep_free(g), qep_free(u), qep_free(out);
 }
@@ -187,8 +229,8 @@ static void swiglu_edges(void **state)
 {
     (void)state;
     float g[] = {0, -0.0F, -200, 200, INFINITY, NAN, 1}, u[] = {2, 2, 2, 2, 2, 2, 3}, out[7], want[7];
-    qep_swiglu(out, g, u, 7);
-    qep_swiglu_ref(want, g, u, 7);
+    qep_glu(QEP_ACT_SILU, out, g, u, 7);
+    qep_glu_ref(QEP_ACT_SILU, want, g, u, 7);
     assert_true(out[0] == 0 && out[1] == 0 && out[3] == 400 && out[4] == INFINITY && isnan(out[5]));
     assert_true(out[2] <= 0 && out[2] > -1e-30F);
     assert_le_f(fabs(out[6] - want[6]), 4e-7);
@@ -197,12 +239,49 @@ static void swiglu_edges(void **state)
         int64_t n = sizes[s];
         float *a = random_f32(11, n, 4), *b = random_f32(12, n, 1), *x = qep_alloc("test", n + 1, sizeof *x);
         x[n] = 42;
-        qep_swiglu(x, a, b, n);
+        qep_glu(QEP_ACT_SILU, x, a, b, n);
         for (int64_t i = 0; i < n; i++)
             assert_le_f(fabs(x[i] - a[i] / (1 + exp(-(double)a[i])) * b[i]), 4e-7 * fabs(x[i]));
         assert_true(x[n] == 42);
         qep_free(a), qep_free(b), qep_free(x);
     }
+}
+
+static void gelu_matches(void **state)
+{
+    (void)state;
+    enum { N = 40001 };
+    float *g = qep_alloc("test", N, sizeof *g), *u = random_f32(10, N, 1), *out = qep_alloc("test", N, sizeof *out);
+    float *want = qep_alloc("test", N, sizeof *want);
+    for (int i = 0; i < N; i++) g[i] = -10.0F + (float)i * 5e-4F;
+    qep_glu(QEP_ACT_GELU_TANH, out, g, u, N);
+    qep_glu_ref(QEP_ACT_GELU_TANH, want, g, u, N);
+    for (int i = 0; i < N; i++) {
+        const double e = fabs((double)out[i] - (double)want[i]), y = fabs((double)want[i]);
+        assert_le_f(e, (fabs((double)g[i]) < 4 ? 3e-6 : 1e-4) * y + 1e-30);
+    }
+    float edge[] = {0, -1e30F, 1e30F, NAN}, ones[] = {1, 1, 1, 1};
+    qep_glu(QEP_ACT_GELU_TANH, edge, edge, ones, 4);
+    assert_true(edge[0] == 0 && edge[1] <= 0 && edge[1] > -1e-30F && edge[2] == 1e30F && isnan(edge[3]));
+    qep_free(g), qep_free(u), qep_free(out), qep_free(want);
+}
+
+static void softcap_matches(void **state)
+{
+    (void)state;
+    enum { N = 40003 };
+    static const float caps[] = {1.0F, 30.0F, 50.0F};
+    for (int k = 0; k < 3; k++) {
+        float *x = random_f32(13, N, 2 * (double)caps[k]), *want = copy_of(x, N);
+        qep_softcap(x, N, caps[k]);
+        qep_softcap_ref(want, N, caps[k]);
+        assert_le_f(worst_difference(x, want, N), 3e-7 * (double)caps[k]);
+        qep_free(x), qep_free(want);
+    }
+    float small[] = {1e-6F, 0, -0.05F, INFINITY, -INFINITY, NAN};
+    qep_softcap(small, 6, 50);
+    assert_true(small[0] == 1e-6F && small[1] == 0 && small[3] == 50 && small[4] == -50 && isnan(small[5]));
+    assert_le_f(fabs((double)small[2] + 50 * tanh(0.001)), 1e-8);
 }
 
 static void additions(void **state)
@@ -279,10 +358,10 @@ static void everything(float *out)
     float *c = qep_alloc("test", BITS_T * BITS_D, sizeof *c), *s = qep_alloc("test", BITS_T * BITS_D, sizeof *s);
     float *scratch = qep_alloc("test", qep_attention_scratch(BITS_T, BITS_D), sizeof *scratch);
     qep_rmsnorm(x, x, w, BITS_T, C, 1e-5);
-    qep_rope_table(&r, 3, BITS_T, c, s);
+    qep_rope_table(&r, 3, BITS_T, BITS_T, c, s);
     qep_rope_apply(x, c, s, BITS_T, BITS_H, BITS_D, BITS_D);
-    qep_attention(out, x, kv, kv, BITS_T, BITS_H, BITS_H, BITS_D, 0.2F, scratch);
-    qep_swiglu(out, out, x, BITS_N);
+    qep_attention(out, x, kv, kv, BITS_T, BITS_H, BITS_H, BITS_D, (qep_attention_form){.scale = 0.2F}, scratch);
+    qep_glu(QEP_ACT_SILU, out, out, x, BITS_N);
     qep_add_bias(out, w, BITS_T, C);
     qep_add(out, kv, BITS_N);
     qep_free(x), qep_free(w), qep_free(kv), qep_free(c), qep_free(s), qep_free(scratch);
@@ -319,11 +398,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rmsnorm_matches),
         cmocka_unit_test(rope_tables),
+        cmocka_unit_test(rope_scalings),
         cmocka_unit_test(rope_rotates),
         cmocka_unit_test(attention_matches),
         cmocka_unit_test(attention_is_causal),
         cmocka_unit_test(swiglu_is_exact_enough),
         cmocka_unit_test(swiglu_edges),
+        cmocka_unit_test(gelu_matches),
+        cmocka_unit_test(softcap_matches),
         cmocka_unit_test(additions),
         cmocka_unit_test(losses_match_doubles),
         cmocka_unit_test(top_choice_and_ties),
