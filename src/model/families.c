@@ -10,6 +10,7 @@
 static const char *const norms_before[4] = {"input_layernorm", NULL, "post_attention_layernorm", NULL};
 static const char *const norms_around[4] = {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
                                             "post_feedforward_layernorm"};
+static const char *const norms_after[4] = {NULL, "post_attention_layernorm", NULL, "post_feedforward_layernorm"};
 
 const qep_family qep_families[] = {
     {.model_type = "llama", .architecture = "LlamaForCausalLM",
@@ -40,6 +41,9 @@ const qep_family qep_families[] = {
      .act_key = "hidden_activation", .act = QEP_ACT_GELU_TANH,
      .window_rule = QEP_WINDOW_PATTERN, .window = 4096, .window_pattern = 6,
      .query_scalar = 256, .theta_local = 1e4},
+    {.model_type = "olmo2", .architecture = "Olmo2ForCausalLM",
+     .eps = 1e-5, .theta = 1e4, .max_position = 2048, .norms = norms_after, .qk_norm = QEP_QK_NORM_ALL, .attention_bias = true,
+     .act_key = "hidden_act"},
 };
 const int qep_n_families = sizeof qep_families / sizeof qep_families[0];
 

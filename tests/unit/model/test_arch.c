@@ -217,6 +217,14 @@ static void test_family_rows(void **state)
     assert_true(a.rope.theta == 5e5 && a.rope_local.theta == 2e4 && !qep_arch_slides(&a, 0) && qep_arch_slides(&a, 1));
 }
 
+static void test_olmo2(void **state)
+{
+    (void)state;
+    const qep_arch a = arch_of("rms_norm_eps", "{\"model_type\": \"olmo2\", \"architectures\": null}");
+    assert_true(!a.norms[QEP_NORM_ATTN_IN].name && a.norms[QEP_NORM_ATTN_OUT].name && a.eps == 1e-5);
+    assert_true(a.norms[QEP_NORM_Q].size == 64 && a.norms[QEP_NORM_K].size == 32 && !qep_group_adds(&a, 3));
+}
+
 /* What is put into (or taken out of) the base configuration, and a part of the message. */
 static const struct {
     const char *without, *edit, *message;
@@ -329,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_rope),
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_rope_scalings), cmocka_unit_test(test_family_rows),
+        cmocka_unit_test(test_olmo2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
