@@ -15,14 +15,57 @@ static qep_status add(qep_st_layout *l, const tiny_model *m, const char *name, i
     return qep_st_layout_add(l, name, m->dtype, cols > 0 ? 2 : 1, shape);
 }
 
+/* What a family's files look like, written down here once more, by hand: nothing of the program is asked. NULL: none. */
+typedef struct tiny_family {
+    const char *model_type, *architecture;
+    const char *keys; /* of config.json beside the common ones, each with a comma behind it */
+    const char *norms[4];
+    bool qkv_bias, stacked, head_norms, wide_norms;
+} tiny_family;
+
+#define BEFORE {"input_layernorm", "post_attention_layernorm"}
+#define AROUND {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"}
+static const tiny_family families[] = {
+    {"llama", "LlamaForCausalLM", "  \"hidden_act\": \"silu\",\n  \"mlp_bias\": false,\n", BEFORE, false, false, false, false},
+    {"mistral", "MistralForCausalLM", "  \"hidden_act\": \"silu\",\n  \"sliding_window\": 9,\n", BEFORE, false, false, false, false},
+    {"qwen2", "Qwen2ForCausalLM", "  \"use_sliding_window\": true,\n  \"sliding_window\": 9,\n  \"max_window_layers\": 1,\n", BEFORE, true, false,
+     false, false},
+    {"qwen3", "Qwen3ForCausalLM", "  \"hidden_act\": \"silu\",\n", BEFORE, false, false, true, false},
+    {"phi3", "Phi3ForCausalLM",
+     "  \"partial_rotary_factor\": 0.75,\n  \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1, 1, 1.1, 1.2, 1.3, 1.4], "
+     "\"long_factor\": [1, 2, 3, 4, 5, 6]},\n  \"original_max_position_embeddings\": 24,\n",
+     BEFORE, false, true, false, false},
+    {"gemma2", "Gemma2ForCausalLM", "  \"query_pre_attn_scalar\": 24,\n  \"sliding_window\": 9,\n", AROUND, false, false, false, false},
+    {"gemma3_text", "Gemma3ForCausalLM",
+     "  \"query_pre_attn_scalar\": 16,\n  \"sliding_window\": 9,\n  \"sliding_window_pattern\": 2,\n  \"rope_local_base_freq\": 5000.0,\n",
+     AROUND, false, false, true, false},
+    {"olmo2", "Olmo2ForCausalLM", "  \"hidden_act\": \"silu\",\n", {"post_attention_layernorm", "post_feedforward_layernorm"}, false, false, true,
+     true},
+};
+
+static const tiny_family *family_of(const tiny_model *m)
+{
+    for (size_t i = 0; m->family && i < sizeof families / sizeof families[0]; i++)
+        if (strcmp(m->family, families[i].model_type) == 0) return &families[i];
+    return &families[0];
+}
+
+static qep_status add_vector(qep_st_layout *l, const tiny_model *m, int64_t b, const char *what, int64_t n)
+{
+    char name[192];
+    snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)b, what);
+    return add(l, m, name, n, 0);
+}
+
 static qep_status add_linear(qep_st_layout *l, const tiny_model *m, int64_t b, const char *role, int64_t rows, int64_t cols)
 {
     char name[128];
+    const bool attention = strncmp(role, "self_attn", 9) == 0, o = strcmp(role, "self_attn.o_proj") == 0;
     snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)b, role);
     QEP_TRY(add(l, m, name, rows, cols));
-    if (!m->bias || strncmp(role, "self_attn", 9) != 0) return QEP_OK;
-    snprintf(name, sizeof name, "model.layers.%lld.%s.bias", (long long)b, role);
-    return add(l, m, name, rows, 0);
+    if (!attention || !(m->bias || (family_of(m)->qkv_bias && !o))) return QEP_OK;
+    snprintf(name, sizeof name, "%s.bias", role);
+    return add_vector(l, m, b, name, rows);
 }
 
 static int64_t head_dim(const tiny_model *m)
@@ -30,20 +73,39 @@ static int64_t head_dim(const tiny_model *m)
     return m->head_dim > 0 ? m->head_dim : m->hidden / m->heads;
 }
 
+static qep_status add_attention(qep_st_layout *l, const tiny_model *m, int64_t b)
+{
+    const tiny_family *f = family_of(m);
+    int64_t D = head_dim(m), q = m->heads * D, kv = m->kv_heads * D;
+    if (f->head_norms) {
+        QEP_TRY(add_vector(l, m, b, "self_attn.q_norm.weight", f->wide_norms ? q : D));
+        QEP_TRY(add_vector(l, m, b, "self_attn.k_norm.weight", f->wide_norms ? kv : D));
+    }
+    if (f->stacked) {
+        QEP_TRY(add_linear(l, m, b, "self_attn.qkv_proj", q + 2 * kv, m->hidden));
+    } else {
+        QEP_TRY(add_linear(l, m, b, "self_attn.q_proj", q, m->hidden));
+        QEP_TRY(add_linear(l, m, b, "self_attn.k_proj", kv, m->hidden));
+        QEP_TRY(add_linear(l, m, b, "self_attn.v_proj", kv, m->hidden));
+    }
+    return add_linear(l, m, b, "self_attn.o_proj", m->hidden, q);
+}
+
 static qep_status add_block(qep_st_layout *l, const tiny_model *m, int64_t b)
 {
-    int64_t q = m->heads * head_dim(m), kv = m->kv_heads * head_dim(m);
+    const tiny_family *f = family_of(m);
     char name[128];
-    snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (long long)b);
-    QEP_TRY(add(l, m, name, m->hidden, 0));
-    QEP_TRY(add_linear(l, m, b, "self_attn.q_proj", q, m->hidden));
-    QEP_TRY(add_linear(l, m, b, "self_attn.k_proj", kv, m->hidden));
-    QEP_TRY(add_linear(l, m, b, "self_attn.v_proj", kv, m->hidden));
-    QEP_TRY(add_linear(l, m, b, "self_attn.o_proj", m->hidden, q));
-    snprintf(name, sizeof name, "model.layers.%lld.post_attention_layernorm.weight", (long long)b);
-    QEP_TRY(add(l, m, name, m->hidden, 0));
-    QEP_TRY(add_linear(l, m, b, "mlp.gate_proj", m->inter, m->hidden));
-    QEP_TRY(add_linear(l, m, b, "mlp.up_proj", m->inter, m->hidden));
+    for (int n = 0; n < 4 && f->norms[n]; n++) {
+        snprintf(name, sizeof name, "%s.weight", f->norms[n]);
+        QEP_TRY(add_vector(l, m, b, name, m->hidden));
+    }
+    QEP_TRY(add_attention(l, m, b));
+    if (f->stacked) {
+        QEP_TRY(add_linear(l, m, b, "mlp.gate_up_proj", 2 * m->inter, m->hidden));
+    } else {
+        QEP_TRY(add_linear(l, m, b, "mlp.gate_proj", m->inter, m->hidden));
+        QEP_TRY(add_linear(l, m, b, "mlp.up_proj", m->inter, m->hidden));
+    }
     return add_linear(l, m, b, "mlp.down_proj", m->hidden, m->inter);
 }
 
@@ -90,15 +152,16 @@ static const char *dtype_name(qep_dtype t)
 
 static qep_status write_config(const char *dir, const tiny_model *m)
 {
+    const tiny_family *f = family_of(m);
     char *text = qep_strf("test.tiny",
-                          "{\n  \"architectures\": [\"LlamaForCausalLM\"],\n  \"model_type\": \"llama\",\n"
-                          "  \"attention_bias\": %s,\n  \"mlp_bias\": false,\n  \"head_dim\": %lld,\n"
-                          "  \"hidden_act\": \"silu\",\n  \"hidden_size\": %lld,\n  \"intermediate_size\": %lld,\n"
+                          "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n%s"
+                          "  \"attention_bias\": %s,\n  \"head_dim\": %lld,\n"
+                          "  \"hidden_size\": %lld,\n  \"intermediate_size\": %lld,\n"
                           "  \"max_position_embeddings\": 2048,\n  \"num_attention_heads\": %lld,\n"
                           "  \"num_hidden_layers\": %lld,\n  \"num_key_value_heads\": %lld,\n"
                           "  \"rms_norm_eps\": 1e-05,\n  \"rope_theta\": 10000.0,\n"
                           "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\",\n  \"vocab_size\": %lld\n}\n",
-                          m->bias ? "true" : "false", (long long)head_dim(m), (long long)m->hidden,
+                          f->architecture, f->model_type, f->keys, m->bias ? "true" : "false", (long long)head_dim(m), (long long)m->hidden,
                           (long long)m->inter, (long long)m->heads, (long long)m->blocks, (long long)m->kv_heads,
                           m->tied ? "true" : "false", dtype_name(m->dtype), (long long)m->vocab);
     qep_status st = write_text(dir, "config.json", text);

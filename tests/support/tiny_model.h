@@ -1,4 +1,4 @@
-/* A small Llama-shaped model directory for tests: config.json and safetensors with random weights.
+/* A small model directory, Llama-shaped or of another family, for tests: config.json and safetensors with random weights.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TINY_MODEL_H
 #define TINY_MODEL_H
@@ -6,6 +6,7 @@
 #include "qep/tensor.h"
 
 typedef struct tiny_model {
+    const char *family; /* model_type; NULL: llama */
     int64_t hidden, inter, blocks, heads, kv_heads;
     int64_t head_dim; /* 0: hidden / heads */
     int64_t vocab;

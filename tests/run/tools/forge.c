@@ -38,6 +38,7 @@ static bool model_key(tiny_model *m, const char *arg)
     if (strncmp(arg, "tied=", 5) == 0) m->tied = eq[1] == '1';
     else if (strncmp(arg, "bias=", 5) == 0) m->bias = eq[1] == '1';
     else if (strncmp(arg, "seed=", 5) == 0) m->seed = strtoull(eq + 1, NULL, 10);
+    else if (strncmp(arg, "family=", 7) == 0) m->family = eq + 1;
     else if (strncmp(arg, "shards=", 7) == 0) m->shards = (int)strtol(eq + 1, NULL, 10);
     else return false;
     return true;
