@@ -7,7 +7,7 @@
 const char qep_tok_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 static const char llama3_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
                                      "|\\s+(?!\\S)|\\s+";
-static const char qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
+const char qep_tok_qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
                                     "|\\s+(?!\\S)|\\s+";
 
 static const char mark[] = "\xE2\x96\x81";
@@ -36,7 +36,7 @@ qep_tokenizer_family qep_tok_family(const qep_tokenizer *t)
     const bool plain = t->norms.n == 0, nfc = t->norms.n == 1 && t->norms.step[0].kind == QEP_TOK_NFC;
     if (plain && cuts_by(t, qep_tok_gpt2_pattern)) return QEP_TOKENIZER_GPT2;
     if (plain && cuts_by(t, llama3_pattern)) return QEP_TOKENIZER_LLAMA3;
-    if (nfc && cuts_by(t, qwen2_pattern)) return QEP_TOKENIZER_QWEN2;
+    if (nfc && cuts_by(t, qep_tok_qwen2_pattern)) return QEP_TOKENIZER_QWEN2;
     if (!t->bpe.byte_level && t->bpe.byte_fallback && marks_blanks(t)) return QEP_TOKENIZER_SPM;
     return QEP_TOKENIZER_OTHER;
 }

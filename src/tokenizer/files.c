@@ -35,22 +35,36 @@ static qep_status open_json(const char *path, const char *dir, qep_tokenizer **o
     return st;
 }
 
+static qep_status open_legacy(const char *dir, qep_tokenizer **out)
+{
+    qep_tokenizer *t = qep_tok_new();
+    const qep_status st = qep_tok_open_legacy(t, dir);
+    if (st != QEP_OK) qep_tokenizer_close(&t);
+    *out = t;
+    return st;
+}
+
 static qep_status open_dir(const char *dir, qep_tokenizer **out)
 {
-    char *json = qep_path_join(dir, "tokenizer.json"), *model = qep_path_join(dir, "tokenizer.model");
+    char *json = qep_path_join(dir, "tokenizer.json"), *model = qep_path_join(dir, "tokenizer.model"), *vocab = qep_path_join(dir, "vocab.json"),
+         *merges = qep_path_join(dir, "merges.txt");
     qep_status st;
     if (qep_file_exists(json)) {
         st = open_json(json, dir, out);
+    } else if (qep_file_exists(vocab) && qep_file_exists(merges)) {
+        st = open_legacy(dir, out);
     } else if (qep_file_exists(model)) {
         st = qep_fail(QEP_E_INPUT,
                       "%s: only tokenizer.model is there (SentencePiece or tiktoken), and no tokenizer.json; make one with transformers: "
                       "AutoTokenizer.from_pretrained(\"%s\").save_pretrained(\"%s\")",
                       dir, dir, dir);
     } else {
-        st = qep_fail(QEP_E_INPUT, "%s: no tokenizer.json in this directory", dir);
+        st = qep_fail(QEP_E_INPUT, "%s: no tokenizer.json in this directory, and no vocab.json with merges.txt", dir);
     }
     qep_free(json);
     qep_free(model);
+    qep_free(vocab);
+    qep_free(merges);
     return st;
 }
 

@@ -38,7 +38,7 @@ qep_status qep_tok_vocab_open(qep_tok_vocab *v, const qep_json *vocab, const qep
     if (v->count == 0) return qep_tok_bad(at, "an empty vocabulary");
     v->text = qep_alloc("tokenizer.vocab", bytes, 1);
     v->piece = qep_alloc("tokenizer.vocab", v->size, sizeof *v->piece);
-    qep_tok_map_init(&v->ids, v->count);
+    qep_tok_map_init(&v->ids, v->count, v->size);
     const char *key;
     qep_json *value;
     char *to = v->text;
@@ -264,7 +264,7 @@ static void make_whole(qep_tok_bpe *b, const qep_tok_vocab *v)
     for (int64_t id = 0; id < v->size; id++) bytes += v->piece[id] ? (int64_t)strlen(v->piece[id]) : 0;
     b->raw = qep_alloc("tokenizer.vocab", b->byte_level ? bytes : 0, 1);
     qep_tok_map whole = {0};
-    qep_tok_map_init(&whole, v->count);
+    qep_tok_map_init(&whole, v->count, v->size);
     char *to = b->raw;
     for (int32_t id = 0; id < v->size; id++) {
         const char *piece = v->piece[id];

@@ -58,15 +58,7 @@ static qep_status read_steps(qep_tokenizer *t, const qep_json *root, const qep_t
     return QEP_OK;
 }
 
-/* Where the vocabulary and the merges come from: from the JSON itself, or from files of their own. */
-typedef struct model_source {
-    const qep_json *vocab, *merges; /* merges NULL: text */
-    qep_tok_place vocab_at, merges_at;
-    const char *merges_text;
-    int64_t merges_bytes;
-} model_source;
-
-static qep_status build(qep_tokenizer *t, const qep_json *root, const qep_tok_place *at, const model_source *m)
+qep_status qep_tok_build(qep_tokenizer *t, const qep_json *root, const qep_tok_place *at, const qep_tok_source *m)
 {
     const qep_json *model;
     const char *version = "1.0";
@@ -93,7 +85,7 @@ static qep_status build(qep_tokenizer *t, const qep_json *root, const qep_tok_pl
     return QEP_OK;
 }
 
-static qep_tokenizer *new_tokenizer(void)
+qep_tokenizer *qep_tok_new(void)
 {
     qep_tokenizer *t = qep_alloc("tokenizer", 1, sizeof *t);
     t->bpe.unk = t->bos = t->eos = -1;
@@ -104,9 +96,9 @@ qep_status qep_tokenizer_parse(const char *text, int64_t bytes, const char *sour
 {
     qep_json *root = NULL;
     const qep_json *model;
-    qep_tokenizer *t = new_tokenizer();
+    qep_tokenizer *t = qep_tok_new();
     const qep_tok_place at = {.source = source}, model_at = qep_tok_member(&at, "model");
-    model_source m = {.vocab_at = qep_tok_member(&model_at, "vocab"), .merges_at = qep_tok_member(&model_at, "merges")};
+    qep_tok_source m = {.vocab_at = qep_tok_member(&model_at, "vocab"), .merges_at = qep_tok_member(&model_at, "merges")};
     qep_status st = QEP_OK;
     *out = NULL;
     QEP_GO(st, qep_json_parse(text, bytes, source, QEP_E_INPUT, &root));
@@ -115,7 +107,7 @@ qep_status qep_tokenizer_parse(const char *text, int64_t bytes, const char *sour
     QEP_GO(st, check_unsupported(model, &model_at));
     QEP_GO(st, qep_tok_get_object(model, &model_at, "vocab", true, &m.vocab));
     QEP_GO(st, qep_tok_get_array(model, &model_at, "merges", true, &m.merges));
-    QEP_GO(st, build(t, root, &at, &m));
+    QEP_GO(st, qep_tok_build(t, root, &at, &m));
     t->identity = qep_hash64(text, (size_t)bytes, 0);
     *out = t;
     t = NULL;

@@ -11,6 +11,7 @@ enum { MAX_DEPTH = 64 };
 
 struct qep_tok_regex {
     pcre2_code *code;
+    bool jit;     /* compiled to machine code: the direct call is faster */
     char *source; /* owned: as it was written */
 };
 
@@ -347,21 +348,21 @@ static qep_status translate(translator *t)
 
 /* --- compiling ---------------------------------------------------------------------------------------------- */
 
-static qep_status compile(const qep_tok_buf *pattern, const char *whole, const qep_tok_place *at, pcre2_code **out)
+static qep_status compile(const qep_tok_buf *pattern, const char *whole, const qep_tok_place *at, qep_tok_regex *r)
 {
     int error;
     size_t where;
     uint32_t empty = 0;
-    *out = pcre2_compile((PCRE2_SPTR)pattern->p, (size_t)pattern->n, PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NO_AUTO_CAPTURE, &error,
+    r->code = pcre2_compile((PCRE2_SPTR)pattern->p, (size_t)pattern->n, PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_NO_AUTO_CAPTURE, &error,
                          &where, NULL);
-    if (!*out) {
+    if (!r->code) {
         char why[128];
         pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
         return qep_tok_bad(at, "PCRE2 refuses the pattern: %s (\"%.300s\")", why, whole);
     }
-    pcre2_pattern_info(*out, PCRE2_INFO_MATCHEMPTY, &empty);
+    pcre2_pattern_info(r->code, PCRE2_INFO_MATCHEMPTY, &empty);
     if (empty) return qep_tok_bad(at, "the pattern can match the empty text (\"%.300s\")", whole);
-    pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* without JIT matching is slower, no more */
+    r->jit = pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE) == 0;
     return QEP_OK;
 }
 
@@ -378,7 +379,7 @@ qep_status qep_tok_regex_open(const char *pattern, bool is_literal, const qep_to
         t.p += len;
     }
     if (!is_literal) QEP_GO(st, translate(&t));
-    QEP_GO(st, compile(&t.out, pattern, at, &r->code));
+    QEP_GO(st, compile(&t.out, pattern, at, r));
     r->source = qep_strdup("tokenizer.regex", pattern);
     *out = r;
     r = NULL;
@@ -433,7 +434,10 @@ void qep_tok_match_free(qep_tok_match **m)
 qep_status qep_tok_regex_next(const qep_tok_regex *r, qep_tok_text text, int64_t from, qep_tok_work *w, int64_t *begin, int64_t *end)
 {
     const qep_tok_match *m = match_of(w);
-    const int found = pcre2_match(r->code, (PCRE2_SPTR)text.p, (size_t)text.n, (size_t)from, PCRE2_NO_UTF_CHECK, m->data, m->context);
+    const PCRE2_SPTR p = (PCRE2_SPTR)text.p;
+    const size_t n = (size_t)text.n, at = (size_t)from;
+    const int found = r->jit ? pcre2_jit_match(r->code, p, n, at, 0, m->data, m->context)
+                             : pcre2_match(r->code, p, n, at, PCRE2_NO_UTF_CHECK, m->data, m->context);
     *begin = *end = text.n;
     if (found == PCRE2_ERROR_NOMATCH) return QEP_OK;
     if (found < 0) {

@@ -3,7 +3,7 @@
 
 #include "tokenizer_priv.h"
 
-static void append(qep_tok_ids *list, int32_t id)
+void qep_tok_ids_append(qep_tok_ids *list, int32_t id)
 {
     list->id = qep_realloc(list->id, "tokenizer.template", list->n + 1, sizeof *list->id);
     list->id[list->n++] = id;
@@ -24,7 +24,7 @@ static qep_status special_ids(const qep_json *processor, const qep_tok_place *at
         int32_t id;
         QEP_TRY(qep_tok_get_id(qep_json_at(ids, i), &item, &id));
         if (id >= size) return qep_tok_bad(&item, "id %d is no token; ids end at %d", (int)id, (int)size - 1);
-        append(to, id);
+        qep_tok_ids_append(to, id);
     }
     return QEP_OK;
 }

@@ -58,6 +58,7 @@ typedef struct qep_tok_category {
 } qep_tok_category;
 extern const qep_tok_category qep_tok_newer[]; /* characters that came after Unicode 14 */
 extern const int qep_tok_n_newer;
+bool qep_tok_is_newer(uint32_t c);
 bool qep_tok_is_space(uint32_t c); /* White_Space */
 bool qep_tok_is_word(uint32_t c);  /* \w of Rust's regex: Alphabetic, M, Nd, Pc, Join_Control */
 
@@ -70,18 +71,20 @@ bool qep_tok_alphabet_bytes(const char *p, int64_t n, qep_tok_buf *out);
 /* --- text to number ----------------------------------------------------------------------------- */
 
 typedef struct qep_tok_slot {
-    const char *key; /* borrowed; NULL: empty */
-    int32_t n, value;
-    uint64_t hash;
+    uint64_t head; /* of the key: map.c */
+    int32_t n;     /* bytes of the key; 0: empty */
+    int32_t value;
 } qep_tok_slot;
 typedef struct qep_tok_map {
     qep_tok_slot *slots; /* owned */
-    int64_t cap, used;   /* cap: a power of two */
+    const char **keys;   /* owned [n_keys]: by value; keys borrowed */
+    int64_t cap, n_keys; /* cap: a power of two */
 } qep_tok_map;
-void qep_tok_map_init(qep_tok_map *m, int64_t expected);
+void qep_tok_map_init(qep_tok_map *m, int64_t count, int64_t values); /* at most `count` keys, values in [0, values) */
 void qep_tok_map_free(qep_tok_map *m);
-int32_t qep_tok_map_get(const qep_tok_map *m, const char *key, int64_t n);               /* -1: absent */
-bool qep_tok_map_add(qep_tok_map *m, const char *key, int64_t n, int32_t value /* >= 0 */); /* false: was there; [keep] key */
+int32_t qep_tok_map_get(const qep_tok_map *m, const char *key, int64_t n); /* -1: absent */
+/* false: the key was there, or is empty. A value belongs to one key. */
+bool qep_tok_map_add(qep_tok_map *m, const char *key /* [keep] */, int64_t n, int32_t value);
 
 /* --- BPE ------------------------------------------------------------------------------------------ */
 
@@ -292,12 +295,26 @@ struct qep_tokenizer {
     uint64_t identity;
 };
 
-extern const char qep_tok_gpt2_pattern[];
+extern const char qep_tok_gpt2_pattern[], qep_tok_qwen2_pattern[];
 qep_tokenizer_family qep_tok_family(const qep_tokenizer *t);
 /* Parts of a tokenizer.json, each with the place of its own member. */
 QEP_MUST_CHECK qep_status qep_tok_added_open(qep_tokenizer *t, const qep_json *root, const qep_tok_place *at);
 QEP_MUST_CHECK qep_status qep_tok_template_open(qep_tokenizer *t, const qep_json *root, const qep_tok_place *at);
 /* tokenizer_config.json: BOS and EOS, and whether they are added. */
 QEP_MUST_CHECK qep_status qep_tok_config_read(qep_tokenizer *t, const qep_json *config, const qep_tok_place *at);
+
+qep_tokenizer *qep_tok_new(void);
+void qep_tok_ids_append(qep_tok_ids *list, int32_t id);
+/* Where the vocabulary and the merges come from: the JSON itself, or files of their own. */
+typedef struct qep_tok_source {
+    const qep_json *vocab, *merges; /* merges NULL: text */
+    qep_tok_place vocab_at, merges_at;
+    const char *merges_text;
+    int64_t merges_bytes;
+} qep_tok_source;
+/* Fills t from the root of a tokenizer.json. On failure t is to be closed. */
+QEP_MUST_CHECK qep_status qep_tok_build(qep_tokenizer *t, const qep_json *root, const qep_tok_place *at, const qep_tok_source *m);
+/* From vocab.json and merges.txt in the directory. On failure t is to be closed. */
+QEP_MUST_CHECK qep_status qep_tok_open_legacy(qep_tokenizer *t, const char *dir);
 
 #endif

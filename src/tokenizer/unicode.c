@@ -4,7 +4,7 @@
 
 #include "tokenizer_priv.h"
 
-/* The library's regular expressions (Oniguruma 6.9.10) know Unicode 16, PCRE2 10.42 knows Unicode 14. Characters that came between, with their categories,
+/* The library's regular expressions (Oniguruma 6.9.10) know Unicode 16, PCRE2 10.42 knows Unicode 14. Characters that came between, with their categories, in order,
  * as tests/tokenizer/make_categories.py reads them out of the library. A newer PCRE2 knows them itself; naming them twice does no harm. */
 const qep_tok_category qep_tok_newer[] = {
     {0x897, 0x897, "Mn"}, {0xCF3, 0xCF3, "Mc"}, {0xECE, 0xECE, "Mn"}, {0x1B4E, 0x1B4F, "Po"}, {0x1B7F, 0x1B7F, "Po"},
@@ -47,13 +47,31 @@ bool qep_tok_is_space(uint32_t c)
            c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
+/* The row of a character, NULL: in none. */
+static const qep_tok_category *newer_row(uint32_t c)
+{
+    int low = 0, high = qep_tok_n_newer;
+    while (low < high) {
+        const int mid = low + (high - low) / 2;
+        if (qep_tok_newer[mid].last < c) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low < qep_tok_n_newer && c >= qep_tok_newer[low].first ? &qep_tok_newer[low] : NULL;
+}
+
+bool qep_tok_is_newer(uint32_t c)
+{
+    return newer_row(c) != NULL;
+}
+
 /* The category as two letters. */
 static const char *category(uint32_t c)
 {
-    for (int i = 0; i < qep_tok_n_newer; i++) {
-        if (c >= qep_tok_newer[i].first && c <= qep_tok_newer[i].last) return qep_tok_newer[i].name;
-    }
-    return utf8proc_category_string((utf8proc_int32_t)c);
+    const qep_tok_category *row = newer_row(c);
+    return row ? row->name : utf8proc_category_string((utf8proc_int32_t)c);
 }
 
 bool qep_tok_is_word(uint32_t c)
