@@ -44,10 +44,10 @@ USES_data        := base par tensor config store
 USES_packed      := base tensor safetensors quant
 USES_model       := base par tensor config safetensors linalg nn quant packed
 USES_solve       := base par tensor linalg dmat
-USES_export      := base par tensor config safetensors quant packed
-USES_layer       := base par tensor config linalg safetensors quant dmat packed model solve export
+USES_export      := base par tensor config safetensors tokenizer quant packed
+USES_layer       := base par tensor config linalg safetensors tokenizer quant dmat packed model solve export
 USES_eval        := base par tensor config linalg nn quant data packed model
-USES_run         := base par tensor config report store safetensors linalg nn quant dmat data packed model solve export layer eval
+USES_run         := base par tensor config report store safetensors tokenizer linalg nn quant dmat data packed model solve export layer eval
 
 SRC      = $(sort $(wildcard src/$(1)/*.c))
 OBJ      = $(patsubst src/%.c,$(O)/%.o,$(filter-out src/run/main.c,$(call SRC,$(1))))
@@ -167,6 +167,10 @@ asan-programs: $(UNIT_BIN) $(MPI_BIN) $(O)/tests/asan/leak
 $(O)/tests/asan/leak: tests/asan/leak.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,test $@) $(MPICC) $(CFLAGS_ALL) $(PKG_CFLAGS) -o $@ $< $(LDFLAGS)
+
+.PHONY: check-clients
+check-clients: all   ## opens our outputs with transformers, GPTQModel, compressed-tensors and gguf from PyPI (minutes, 3 GB of packages)
+	@O=$(O) sh tests/clients/check_clients.sh
 
 include tests/bench/bench.mk
 

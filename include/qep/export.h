@@ -1,5 +1,5 @@
 /* export: from quantized linears (codes, scales, zeros, g_idx: the single truth) to the files of an output directory. Formats: gptq (v1), gptq_v2,
- * compressed-tensors, awq and dense; each is a pure re-layout. Names, shapes and offsets are fixed before the run; ranks write their rows in place into
+ * compressed-tensors, awq, gguf and dense; each is a pure re-layout. Names, shapes and offsets are fixed before the run; ranks write their rows in place into
  * NAME.partial files; publishing is a rename. formats.md 1.4, 3, 9. SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_EXPORT_H
 #define QEP_EXPORT_H
@@ -21,7 +21,7 @@ typedef struct qep_export_linear {
 } qep_export_linear;
 
 typedef struct qep_export_request {
-    const char *format;           /* "gptq" | "gptq_v2" | "compressed-tensors" | "awq" | "dense" */
+    const char *format;           /* "gptq" | "gptq_v2" | "compressed-tensors" | "awq" | "gguf" | "dense" */
     const char *source_dir;       /* model directory */
     const char *config_text;      /* its config.json */
     const qep_st_set *files;      /* [keep] */

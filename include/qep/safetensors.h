@@ -59,10 +59,14 @@ QEP_MUST_CHECK qep_status qep_st_layout_add(qep_st_layout *l, const char *name, 
  * each file by falling element size, fixes headers (metadata "format":"pt") and offsets. Names: model.safetensors,
  * or model-00001-of-0000N.safetensors. QEP_E_CONFIG when shard_bytes <= 0 or a header passes the readers' limit. */
 QEP_MUST_CHECK qep_status qep_st_layout_finish(qep_st_layout *l, int64_t shard_bytes);
+/* Instead of finish: one file of another container, whose header (with the mark of a stamp in it) and whose offsets of tensors from the end of the header
+ * the caller has made; offsets [count]. */
+void qep_st_layout_finish_as(qep_st_layout *l, const char *file, char *header /* [take] */, int64_t header_bytes, const int64_t *offsets, int64_t data_bytes);
 /* A stamp in every header's metadata ("qep_mpi"): says which run a file belongs to. Exactly QEP_ST_STAMP characters (hex), so that no
  * offset changes; zeros until it is set. After finish. */
 enum { QEP_ST_STAMP = 16 };
 #define QEP_ST_STAMP_KEY "qep_mpi"
+#define QEP_ST_STAMP_MARK "\"" QEP_ST_STAMP_KEY "\":\"" /* stands in front of the stamp in a header */
 void qep_st_layout_set_stamp(qep_st_layout *l, const char *stamp);
 const char *qep_st_layout_stamp(const qep_st_layout *l);
 int qep_st_layout_n_files(const qep_st_layout *l);
@@ -77,7 +81,8 @@ char *qep_st_layout_index_text(const qep_st_layout *l);
 /* Creates DIR/<file>SUFFIX of every file: full size (posix_fallocate: a full disk is found here, QEP_E_RESOURCE),
  * header written, fsynced. One process calls this (rank 0). */
 QEP_MUST_CHECK qep_status qep_st_layout_create_files(const qep_st_layout *l, const char *dir, const char *suffix);
-/* True when all files exist with the right size and header (a restart). */
+/* True when file i, or every file, exists with the right size and header (a restart). */
+bool qep_st_layout_file_matches(const qep_st_layout *l, int i, const char *dir, const char *suffix);
 bool qep_st_layout_files_match(const qep_st_layout *l, const char *dir, const char *suffix);
 
 typedef struct qep_st_writer qep_st_writer; /* open files of a layout, for one process */

@@ -10,7 +10,7 @@ static const char *const rescomp_modes[] = {"auto", "allw", "org", NULL};
 static const char *const foem_variants[] = {"paper", "next", NULL};
 static const char *const compats[] = {"none", "paper", NULL};
 static const char *const corrections[] = {"none", "qep", NULL};
-static const char *const formats[] = {"gptq", "gptq_v2", "compressed-tensors", "awq", "dense", NULL};
+static const char *const formats[] = {"gptq", "gptq_v2", "compressed-tensors", "awq", "gguf", "dense", NULL};
 static const char *const selections[] = {"random", "sequential", NULL};
 static const char *const computes[] = {"bf16", "f32", NULL};
 static const char *const activation_plans[] = {"auto", "keep", "recompute", NULL};
@@ -34,7 +34,8 @@ const qep_key qep_keys[] = {
     {"output", "format", QEP_KEY_CHOICE, AT(format), .identity = true, .def = "gptq",
      .choices = formats,
      .help = "gptq, gptq_v2, compressed-tensors, awq: packed codes, scales and zeros; README has the "
-             "table of the programs that read them. dense: weights of the original type."},
+             "table of the programs that read them. gguf: one file for llama.cpp. dense: weights of the "
+             "original type."},
     {"output", "shard_size", QEP_KEY_SIZE, AT(shard_size), .identity = true, .def = "5G",
      RANGE(1, 9e18), .help = "Largest size of one safetensors file; K M G T are powers of 1000."},
     {"output", "overwrite", QEP_KEY_BOOL, AT(overwrite), .def = "no",

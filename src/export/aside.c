@@ -23,7 +23,7 @@ static bool steps_aside(const qep_export *e, const qep_side *side, const char *n
     for (int i = 0; i < qep_st_layout_n_files(e->layout); i++)
         if (strcmp(name, qep_st_layout_file(e->layout, i)) == 0)
             return true;
-    return qep_ends_with(name, ".safetensors");
+    return qep_ends_with(name, ".safetensors") || qep_ends_with(name, ".gguf");
 }
 
 /* Names in the output directory: the .old ones, or those that step aside; qep_side_free. */

@@ -1,5 +1,5 @@
 /* Tensors that are not quantized, copied as bytes. SPDX-License-Identifier: Apache-2.0 */
-#include "export_priv.h"
+#include "gguf_priv.h"
 
 /* Bytes [begin, begin + n) of one tensor. */
 static qep_status copy_bytes(qep_export *e, const qep_copied *t, int64_t begin, int64_t n,
@@ -14,30 +14,52 @@ static qep_status copy_bytes(qep_export *e, const qep_copied *t, int64_t begin, 
     return QEP_OK;
 }
 
-/* The bias of a packed linear becomes F16; a few KiB, so one rank does the whole of it. */
-static qep_status convert_bias(qep_export *e, const qep_copied *t)
+/* Where row r of a tensor goes. */
+static int64_t row_place(const qep_copied *t, int64_t r)
 {
-    int64_t n = t->dst->bytes / 2;
+    return t->heads > 0 ? qep_gguf_row_place(r, t->src->shape[0], t->heads) : r;
+}
+
+/* In another type or another order of rows. Norms, biases and the like, so one rank does the whole of a tensor: a vector at once, rows of a matrix or in another
+ * order one by one. */
+static qep_status convert_rows(qep_export *e, const qep_copied *t)
+{
+    int64_t rows = t->src->shape[0], step = t->heads == 0 && t->src->rank == 1 ? rows : 1;
+    int64_t n = t->dst->bytes / qep_dtype_size(t->dtype) / qep_max_i64(rows, 1) * step, bad;
+    int64_t bytes = n * qep_dtype_size(t->dtype);
     float *values = qep_alloc("export.copy", n, sizeof *values);
-    uint16_t *half = qep_alloc("export.copy", n, sizeof *half);
+    float *back = qep_alloc("export.copy", n, sizeof *back);
+    void *raw = qep_alloc("export.copy", bytes, 1);
     qep_status st = QEP_OK;
 
-    QEP_GO(st, qep_st_read_rows_f32(e->files, t->src, 0, n, values));
-    for (int64_t i = 0; i < n; i++) {
-        half[i] = qep_f32_to_f16(values[i]);
-        if ((half[i] & 0x7c00) == 0x7c00) {
-            st = qep_fail(QEP_E_INPUT, "tensor \"%s\": element %lld = %g is too large for F16, in "
+    for (int64_t r = 0; r < rows; r += step) {
+        QEP_GO(st, qep_st_read_rows_f32(e->files, t->src, r, step, values));
+        qep_from_f32(raw, t->dtype, values, n);
+        qep_to_f32(back, raw, t->dtype, n);
+        bad = qep_find_nonfinite_f32(back, n);
+        if (bad >= 0) {
+            st = qep_fail(QEP_E_INPUT, "tensor \"%s\": element %lld = %g is too large for %s, in "
                           "which the %s format stores it; write [output] format = dense",
-                          t->src->name, (long long)i, (double)values[i], e->format->name);
+                          t->src->name, (long long)(r / step * n + bad), (double)values[bad],
+                          qep_dtype_name(t->dtype), e->format->name);
             goto done;
         }
+        QEP_GO(st, qep_st_write(e->writer, t->dst, row_place(t, r) * bytes, bytes, raw));
     }
-    st = qep_st_write(e->writer, t->dst, 0, n * 2, half);
 
 done:
-    qep_free(half);
+    qep_free(raw);
+    qep_free(back);
     qep_free(values);
     return st;
+}
+
+/* The tensor that has no source. */
+static qep_status write_extra(qep_export *e)
+{
+    const qep_st_tensor *t = qep_st_layout_at(e->layout, 0);
+
+    return qep_st_write(e->writer, t, 0, t->bytes, e->extra);
 }
 
 /* My part of the bytes of all tensors laid end to end: an even split whatever their sizes. */
@@ -57,10 +79,10 @@ static qep_status copy_mine(qep_export *e, int rank, int size, void *buf)
         at += bytes;
         if (n <= 0)
             continue;
-        if (!t->to_f16)
+        if (t->dtype == t->src->dtype && t->heads == 0)
             QEP_TRY(copy_bytes(e, t, begin, n, buf));
         else if (begin == 0) /* its first byte is mine */
-            QEP_TRY(convert_bias(e, t));
+            QEP_TRY(convert_rows(e, t));
     }
     return QEP_OK;
 }
@@ -71,7 +93,9 @@ qep_status qep_export_copy_all(qep_comm *c, qep_export *e)
     qep_status st;
 
     QEP_REQUIRE(e->writer);
-    st = copy_mine(e, qep_rank(c), qep_size(c), buf);
+    st = e->extra && qep_rank(c) == 0 ? write_extra(e) : QEP_OK;
+    if (st == QEP_OK)
+        st = copy_mine(e, qep_rank(c), qep_size(c), buf);
     qep_free(buf);
     return qep_agree_all(c, st);
 }

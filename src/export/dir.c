@@ -33,7 +33,7 @@ static bool is_foreign(const qep_export *e, const char *name, bool cut)
         return true;
     if (is_index(name))
         return !cut;
-    if (!qep_ends_with(name, ".safetensors"))
+    if (!qep_ends_with(name, ".safetensors") && !qep_ends_with(name, ".gguf"))
         return false;
     for (int i = 0; cut && i < qep_st_layout_n_files(e->layout); i++)
         if (strcmp(name, qep_st_layout_file(e->layout, i)) == 0)
@@ -172,7 +172,8 @@ qep_status qep_export_sync(qep_export *e)
 /* model*.safetensors.partial of any plan: another shard_size gives other names. */
 static bool is_our_partial(const char *name)
 {
-    return strncmp(name, "model", 5) == 0 && qep_ends_with(name, ".safetensors" QEP_PARTIAL);
+    return strncmp(name, "model", 5) == 0 && (qep_ends_with(name, ".safetensors" QEP_PARTIAL) ||
+                                              qep_ends_with(name, ".gguf" QEP_PARTIAL));
 }
 
 static qep_status remove_partial(const qep_export *e, const char *name)

@@ -38,6 +38,7 @@ static const engine_row table[] = {
     {"compressed-tensors", "SGLang", B(4) | B(8), SYM, false, FAST_GROUP, 64, 128, "loader's source"},
     {"awq", "transformers + GPTQModel", B(4), BOTH, false, ANY_GROUP, 32, 32, "loader's source"},
     {"awq", "vLLM", B(4), BOTH, false, FAST_GROUP, 64, 32, "loader's source"},
+    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY_GROUP, 1, 32, "loader's source"},
     {"awq", "SGLang", B(4), BOTH, false, FAST_GROUP, 64, 128, "loader's source"},
 };
 enum { N_ROWS = sizeof table / sizeof *table };

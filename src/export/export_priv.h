@@ -39,6 +39,13 @@ typedef struct qep_rows {
     const int32_t *g_idx;  /* [cols] */
 } qep_rows;
 
+typedef struct qep_copied {
+    const qep_st_tensor *src, *dst;
+    int64_t at;      /* number of dst in the layout */
+    qep_dtype dtype; /* of dst; another one than of src: converted */
+    int64_t heads;   /* > 0: rows in llama.cpp's order within each of so many heads */
+} qep_copied;
+
 /* One output format: a file format_*.c and a row of the table in formats.c. */
 typedef struct qep_format {
     const char *name;
@@ -55,12 +62,14 @@ typedef struct qep_format {
     qep_json *(*config)(const qep_export_request *rq);
     bool config_alone; /* the same object goes to quantize_config.json too, for older loaders */
     bool has_meta;     /* and its readers let us add an object "meta" */
+    /* A container of its own; all NULL: safetensors under the source's names. */
+    qep_status (*begin)(qep_export *e, const qep_json *config); /* before the tensors are planned */
+    qep_status (*copied)(qep_export *e, const qep_st_tensor *src, char **name, qep_copied *c);
+    char *(*name_of)(const char *name);                         /* of a part; qep_free */
+    qep_status (*finish)(qep_export *e, const qep_export_request *rq, const qep_json *config);
+    /* values [n, cols] become what the file holds of them. */
+    void (*values)(const qep_export_linear *l, int64_t n, float *values);
 } qep_format;
-
-typedef struct qep_copied {
-    const qep_st_tensor *src, *dst;
-    bool to_f16; /* the bias of a packed linear; all others are copied as bytes */
-} qep_copied;
 
 struct qep_export {
     const qep_format *format;
@@ -69,6 +78,9 @@ struct qep_export {
     const qep_export_linear *linears;
     int64_t n_linears, n_heads, n_kv_heads;
     bool tied, head_untied, head_quantized;
+    bool permutes;  /* rows of q and k in llama.cpp's order */
+    float *extra;   /* data of the layout's first tensor, which has no source; NULL: none */
+    double worst;   /* largest difference of a value that is not held exactly */
     qep_dtype dense_dtype;
     qep_st_layout *layout;
     qep_place *places; /* [n_linears] */
@@ -101,7 +113,7 @@ void qep_modules_free(qep_modules *m);
 /* --- formats.c, format_*.c ------------------------------------------------------------------ */
 
 extern const qep_format qep_format_gptq, qep_format_gptq_v2, qep_format_ct, qep_format_awq,
-    qep_format_dense;
+    qep_format_dense, qep_format_gguf;
 /* The format of that name. QEP_E_CONFIG lists those that there are. */
 qep_status qep_format_find(const char *name, const qep_format **out);
 
@@ -158,9 +170,15 @@ qep_status qep_export_make_config(const qep_export_request *rq, qep_export *e);
 
 /* Reads what is written and makes sums_text. No writer is open on any rank. Collective. */
 qep_status qep_sums_make_all(qep_comm *c, qep_export *e);
-/* Compares the tensors of a finished output with its qep_mpi.json. QEP_E_INPUT names the tensor that differs. *found false: there is no such
- * file. Collective. */
-qep_status qep_sums_check_all(qep_comm *c, const char *dir, qep_st_set *files, bool *found);
+/* Where bytes come from: [begin, begin + n) of t. */
+typedef qep_status (*qep_sums_read)(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
+                                    void *dst);
+/* Compares the tensors [n] of a finished output with its qep_mpi.json. QEP_E_INPUT names the tensor that differs; file: where they are. *found false: there is
+ * no such list. Collective. */
+qep_status qep_sums_check_all(qep_comm *c, const char *dir, const char *file,
+                              const qep_st_tensor *tensors, int64_t n, qep_sums_read read,
+                              void *from, bool *found);
+qep_status qep_sums_check_set_all(qep_comm *c, const char *dir, qep_st_set *files, bool *found);
 
 /* --- shards.c: files under their planned and their final names ------------------------------ */
 

@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const qep_format *const formats[] = {
-    &qep_format_gptq, &qep_format_gptq_v2, &qep_format_ct, &qep_format_awq, &qep_format_dense,
+    &qep_format_gptq, &qep_format_gptq_v2, &qep_format_ct, &qep_format_awq,
+    &qep_format_gguf, &qep_format_dense,
 };
 
 qep_status qep_format_find(const char *name, const qep_format **out)

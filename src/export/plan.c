@@ -4,6 +4,18 @@
 
 #include <string.h>
 
+/* Name of a part in the file; NULL: the format has none for it. qep_free. */
+static char *part_name(const qep_export *e, const qep_export_linear *l, const qep_part *p)
+{
+    char *name = qep_strf("export.name", "%s%s", l->module, p->suffix), *theirs;
+
+    if (!e->format->name_of)
+        return name;
+    theirs = e->format->name_of(name);
+    qep_free(name);
+    return theirs;
+}
+
 /* Tensors that take the place of P.weight [N, K]. */
 static qep_status add_linear(qep_export *e, const qep_export_linear *l)
 {
@@ -11,9 +23,11 @@ static qep_status add_linear(qep_export *e, const qep_export_linear *l)
     int n = e->format->parts(e, l, parts);
 
     for (int k = 0; k < n; k++) {
-        char *name = qep_strf("export.name", "%s%s", l->module, parts[k].suffix);
+        char *name = part_name(e, l, &parts[k]);
         qep_status st =
-            qep_st_layout_add(e->layout, name, parts[k].dtype, parts[k].rank, parts[k].shape);
+            name ? qep_st_layout_add(e->layout, name, parts[k].dtype, parts[k].rank, parts[k].shape)
+                 : qep_fail(QEP_E_CONFIG, "output.format = %s: its name of %s is not known; choose "
+                            "another format", e->format->name, l->module);
 
         qep_free(name);
         if (st != QEP_OK)
@@ -40,6 +54,25 @@ static int64_t owner_of(const qep_export *e, const qep_st_tensor *t, bool *is_bi
     return -1;
 }
 
+/* A tensor that is not quantized. */
+static qep_status add_copy(qep_export *e, const qep_st_tensor *t, bool bias)
+{
+    qep_copied *c = &e->copies[e->n_copies];
+    char *name = NULL;
+    qep_status st = QEP_OK;
+
+    *c = (qep_copied){.src = t, .at = qep_st_layout_count(e->layout), .dtype = t->dtype};
+    if (bias && e->format->f16_bias)
+        c->dtype = QEP_F16;
+    if (e->format->copied)
+        st = e->format->copied(e, t, &name, c);
+    if (st == QEP_OK)
+        st = qep_st_layout_add(e->layout, name ? name : t->name, c->dtype, t->rank, t->shape);
+    e->n_copies += st == QEP_OK;
+    qep_free(name);
+    return st;
+}
+
 static qep_status add_tensors(qep_export *e)
 {
     bool *added = qep_alloc("export.plan", e->n_linears, sizeof *added);
@@ -51,7 +84,6 @@ static qep_status add_tensors(qep_export *e)
         const qep_st_tensor *t = qep_st_at(e->files, k);
         bool bias = false;
         int64_t i = owner_of(e, t, &bias);
-        bool to_f16 = bias && e->format->f16_bias;
 
         if (i >= 0 && !bias) {
             if (!added[i])
@@ -59,9 +91,7 @@ static qep_status add_tensors(qep_export *e)
             added[i] = true;
             continue;
         }
-        QEP_GO(st, qep_st_layout_add(e->layout, t->name, to_f16 ? QEP_F16 : t->dtype, t->rank,
-                                     t->shape));
-        e->copies[e->n_copies++] = (qep_copied){t, NULL, to_f16 && t->dtype != QEP_F16};
+        QEP_GO(st, add_copy(e, t, bias));
     }
     for (int64_t i = 0; i < e->n_linears; i++) /* a tied head has no weight of its own */
         if (e->linears[i].quantized && !added[i])
@@ -76,16 +106,41 @@ done:
 static void find_tensors(qep_export *e)
 {
     for (int64_t k = 0; k < e->n_copies; k++)
-        e->copies[k].dst = qep_st_layout_find(e->layout, e->copies[k].src->name);
-    e->places = qep_alloc("export.plan", e->n_linears, sizeof *e->places);
+        e->copies[k].dst = qep_st_layout_at(e->layout, e->copies[k].at);
     for (int64_t i = 0; i < e->n_linears; i++) {
         const qep_export_linear *l = &e->linears[i];
         qep_part parts[QEP_MAX_PARTS];
         int n = l->quantized ? e->format->parts(e, l, parts) : 0;
 
-        for (int k = 0; k < n; k++)
-            e->places[i].part[k] = qep_planned_part(e->layout, l->module, parts[k].suffix);
+        for (int k = 0; k < n; k++) {
+            char *name = part_name(e, l, &parts[k]);
+
+            e->places[i].part[k] = qep_st_layout_find(e->layout, name);
+            qep_free(name);
+        }
     }
+}
+
+/* Tensors, files, offsets. */
+static qep_status lay_out(qep_export *e, const qep_export_request *rq)
+{
+    qep_json *config = NULL;
+    qep_status st = QEP_OK;
+
+    QEP_GO(st, qep_json_parse(rq->config_text, (int64_t)strlen(rq->config_text), QEP_CONFIG_NAME,
+                              QEP_E_INPUT, &config));
+    if (e->format->begin)
+        QEP_GO(st, e->format->begin(e, config));
+    QEP_GO(st, add_tensors(e));
+    if (!e->format->finish)
+        QEP_GO(st, qep_st_layout_finish(e->layout, rq->shard_bytes));
+    find_tensors(e);
+    if (e->format->finish)
+        st = e->format->finish(e, rq, config);
+
+done:
+    qep_json_free(&config);
+    return st;
 }
 
 qep_status qep_export_plan(const qep_export_request *rq, qep_export **out)
@@ -111,11 +166,10 @@ qep_status qep_export_plan(const qep_export_request *rq, qep_export **out)
     e->head_untied = rq->tied && e->head_quantized;
     e->dense_dtype = rq->dense_dtype;
     e->layout = qep_st_layout_create();
+    e->places = qep_alloc("export.plan", e->n_linears, sizeof *e->places);
     QEP_REQUIRE(format->packed || qep_dtype_is_float(e->dense_dtype));
     QEP_GO(st, qep_export_make_config(rq, e));
-    QEP_GO(st, add_tensors(e));
-    QEP_GO(st, qep_st_layout_finish(e->layout, rq->shard_bytes));
-    find_tensors(e);
+    QEP_GO(st, lay_out(e, rq));
     e->index_text = qep_st_layout_index_text(e->layout);
     *out = e;
 
@@ -140,6 +194,7 @@ void qep_export_destroy(qep_export **e)
     qep_free((*e)->quantize_text);
     qep_free((*e)->index_text);
     qep_free((*e)->sums_text);
+    qep_free((*e)->extra);
     qep_free(*e);
     *e = NULL;
 }

@@ -1,6 +1,6 @@
 /* Publishing: all files complete under .partial names; the former output steps aside; then the new
  * files are renamed, config.json last, so that a directory with its config.json is a finished model. SPDX-License-Identifier: Apache-2.0 */
-#include "export_priv.h"
+#include "gguf_priv.h"
 
 #include <string.h>
 
@@ -97,5 +97,6 @@ qep_status qep_export_publish_all(qep_comm *c, qep_export *e)
     QEP_REQUIRE(e->writer);
     QEP_TRY(qep_agree_all(c, qep_st_writer_close(&e->writer)));
     QEP_TRY(qep_sums_make_all(c, e));
+    qep_gguf_tell_rounding_all(c, e);
     return qep_agree_all(c, qep_rank(c) == 0 ? publish(e) : QEP_OK);
 }

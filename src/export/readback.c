@@ -1,6 +1,6 @@
 /* --check: reads a finished output back, every byte of it, split over the ranks.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "export_priv.h"
+#include "gguf_priv.h"
 
 #include "qep/packed.h"
 
@@ -209,9 +209,11 @@ qep_status qep_export_check_all(qep_comm *c, const char *dir, uint64_t digest[2]
 
     digest[0] = digest[1] = 0;
     *n_linears = 0;
+    if (qep_any_all(c, qep_rank(c) == 0 && qep_gguf_is_there(dir)))
+        return qep_gguf_check_all(c, dir);
     QEP_GO(st, open_all(c, dir, &b));
     QEP_GO(st, qep_agree_all(c, check_mine(&b)));
-    QEP_GO(st, qep_sums_check_all(c, dir, b.files, &sums));
+    QEP_GO(st, qep_sums_check_set_all(c, dir, b.files, &sums));
     if (!sums)
         qep_info("%s has no %s: checksums of its tensors are not known", dir, QEP_SUMS_NAME);
     qep_sum_u64_all(c, b.digest, 2);

@@ -29,6 +29,8 @@ void qep_export_values(const qep_export *e, int64_t i, int64_t n, const uint8_t 
                     values);
     for (int64_t r = 0; r < n && !e->format->packed; r++)
         round_to(e->dense_dtype, values + r * l->cols, l->cols);
+    if (e->format->values)
+        e->format->values(l, n, values);
 }
 
 qep_status qep_export_put_rows(qep_export *e, int64_t i, int64_t row0, int64_t n,

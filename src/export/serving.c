@@ -1,7 +1,7 @@
 /* Over how many ranks a serving engine can split an output (tensor parallelism): q k v, gate and up are
  * cut by rows, o and down by columns, where a group must stay whole (formats.md 3.7, T9).
  * SPDX-License-Identifier: Apache-2.0 */
-#include "export_priv.h"
+#include "gguf_priv.h"
 
 enum { MOST_RANKS = 64, UNIT = 32 /* rows, columns: the words of every packed format are whole */ };
 
@@ -89,7 +89,10 @@ void qep_serving_describe(const qep_export *e)
 void qep_export_describe(const qep_export *e)
 {
     qep_engines_describe(e);
-    qep_serving_describe(e);
+    if (e->format == &qep_format_gguf)
+        qep_gguf_describe(e);
+    else
+        qep_serving_describe(e);
     if (e->head_untied)
         qep_warn("lm_head was tied to the embedding and is quantized: it is written on its own "
                  "(tie_word_embeddings = false); some engines do not load a quantized lm_head");

@@ -8,12 +8,8 @@
 
 static const int64_t chunk_bytes = INT64_C(1) << 20;
 
-/* Where the bytes come from. */
-typedef qep_status (*read_fn)(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
-                              void *dst);
-
 /* Chunks of t that begin in [begin, end), counted in bytes from its start. */
-static qep_status add_chunks(void *from, read_fn read, const qep_st_tensor *t, int64_t begin,
+static qep_status add_chunks(void *from, qep_sums_read read, const qep_st_tensor *t, int64_t begin,
                              int64_t end, void *buf, uint64_t sum[2])
 {
     int64_t at = qep_round_up(qep_max_i64(begin, 0), chunk_bytes);
@@ -32,19 +28,19 @@ static qep_status add_chunks(void *from, read_fn read, const qep_st_tensor *t, i
 }
 
 /* sums [n][2] of tensors [n], split over the ranks by bytes. Collective. */
-static qep_status make_all(qep_comm *c, void *from, read_fn read, const qep_st_tensor *const *tensors,
-                           int64_t n, uint64_t *sums)
+static qep_status make_all(qep_comm *c, void *from, qep_sums_read read,
+                           const qep_st_tensor *tensors, int64_t n, uint64_t *sums)
 {
     int64_t total = 0, first, mine, at = 0;
     void *buf = qep_alloc("export.copy", chunk_bytes, 1);
     qep_status st = QEP_OK;
 
     for (int64_t i = 0; i < n; i++)
-        total += tensors[i]->bytes;
+        total += tensors[i].bytes;
     qep_partition(total, qep_size(c), qep_rank(c), &first, &mine);
     for (int64_t i = 0; i < n && st == QEP_OK; i++) {
-        st = add_chunks(from, read, tensors[i], first - at, first + mine - at, buf, sums + 2 * i);
-        at += tensors[i]->bytes;
+        st = add_chunks(from, read, &tensors[i], first - at, first + mine - at, buf, sums + 2 * i);
+        at += tensors[i].bytes;
     }
     qep_free(buf);
     st = qep_agree_all(c, st);
@@ -86,26 +82,44 @@ static char *make_text(const qep_export *e, const uint64_t *sums)
 qep_status qep_sums_make_all(qep_comm *c, qep_export *e)
 {
     int64_t n = qep_st_layout_count(e->layout);
-    const qep_st_tensor **tensors = qep_alloc("export.sums", n, sizeof *tensors);
     uint64_t *sums = qep_alloc("export.sums", 2 * n, sizeof *sums);
     qep_st_writer *w = NULL;
     qep_status st;
 
-    for (int64_t i = 0; i < n; i++)
-        tensors[i] = qep_st_layout_at(e->layout, i);
     QEP_GO(st, qep_agree_all(c, qep_st_writer_open(e->layout, e->output_dir, QEP_PARTIAL, &w)));
-    QEP_GO(st, make_all(c, w, read_written, tensors, n, sums));
+    if (n > 0)
+        QEP_GO(st, make_all(c, w, read_written, qep_st_layout_at(e->layout, 0), n, sums));
     qep_free(e->sums_text);
     e->sums_text = make_text(e, sums);
 
 done:
     (void)!qep_st_writer_close(&w);
     qep_free(sums);
-    qep_free(tensors);
     return st;
 }
 
 /* --- of a finished output ---------------------------------------------------------------------- */
+
+static qep_status compare(const char *file, const qep_st_tensor *tensors, int64_t n,
+                          const qep_json *want, const char *path, const uint64_t *sums)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const char *name = tensors[i].name, *text = qep_json_string(qep_json_get(want, name));
+        char hex[40];
+
+        sum_text(sums + 2 * i, hex, sizeof hex);
+        if (!text)
+            return qep_fail(QEP_E_INPUT, "%s: knows no tensor \"%s\", which %s has", path, name,
+                            file);
+        if (strcmp(text, hex) != 0)
+            return qep_fail(QEP_E_INPUT, "%s: tensor \"%s\" was changed or damaged: its checksum "
+                            "is %s, %s says %s", file, name, hex, path, text);
+    }
+    if (qep_json_size(want) != n)
+        return qep_fail(QEP_E_INPUT, "%s: lists %lld tensors, the files have %lld", path,
+                        (long long)qep_json_size(want), (long long)n);
+    return QEP_OK;
+}
 
 static qep_status read_stored(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
                               void *dst)
@@ -113,50 +127,22 @@ static qep_status read_stored(void *from, const qep_st_tensor *t, int64_t begin,
     return qep_st_read(from, t, begin, n, dst);
 }
 
-static qep_status compare(const qep_st_set *files, const qep_json *want, const char *path,
-                          const uint64_t *sums)
-{
-    for (int64_t i = 0; i < qep_st_count(files); i++) {
-        const qep_st_tensor *t = qep_st_at(files, i);
-        const char *text = qep_json_string(qep_json_get(want, t->name));
-        char hex[40];
-
-        sum_text(sums + 2 * i, hex, sizeof hex);
-        if (!text)
-            return qep_fail(QEP_E_INPUT, "%s: knows no tensor \"%s\", which %s has", path, t->name,
-                            qep_st_file(files, t->shard));
-        if (strcmp(text, hex) != 0)
-            return qep_fail(QEP_E_INPUT, "%s: tensor \"%s\" was changed or damaged: its checksum "
-                            "is %s, %s says %s", qep_st_file(files, t->shard), t->name, hex, path,
-                            text);
-    }
-    if (qep_json_size(want) != qep_st_count(files))
-        return qep_fail(QEP_E_INPUT, "%s: lists %lld tensors, the files have %lld", path,
-                        (long long)qep_json_size(want), (long long)qep_st_count(files));
-    return QEP_OK;
-}
-
-static qep_status check_sums_all(qep_comm *c, qep_st_set *files, const qep_json *want,
-                                 const char *path)
+qep_status qep_sums_check_set_all(qep_comm *c, const char *dir, qep_st_set *files, bool *found)
 {
     int64_t n = qep_st_count(files);
-    const qep_st_tensor **tensors = qep_alloc("export.sums", n, sizeof *tensors);
-    uint64_t *sums = qep_alloc("export.sums", 2 * n, sizeof *sums);
-    qep_status st;
 
-    for (int64_t i = 0; i < n; i++)
-        tensors[i] = qep_st_at(files, i);
-    st = make_all(c, files, read_stored, tensors, n, sums);
-    if (st == QEP_OK)
-        st = compare(files, want, path, sums); /* the same on all ranks */
-    qep_free(sums);
-    qep_free(tensors);
-    return st;
+    *found = false;
+    return n == 0 ? QEP_OK
+                  : qep_sums_check_all(c, dir, dir, qep_st_at(files, 0), n, read_stored, files,
+                                       found);
 }
 
-qep_status qep_sums_check_all(qep_comm *c, const char *dir, qep_st_set *files, bool *found)
+qep_status qep_sums_check_all(qep_comm *c, const char *dir, const char *file,
+                              const qep_st_tensor *tensors, int64_t n, qep_sums_read read,
+                              void *from, bool *found)
 {
     char *path = qep_path_join(dir, QEP_SUMS_NAME), *text = NULL;
+    uint64_t *sums = qep_alloc("export.sums", 2 * n, sizeof *sums);
     qep_json *root = NULL;
     int64_t bytes = 0;
     qep_status st = QEP_OK;
@@ -169,10 +155,12 @@ qep_status qep_sums_check_all(qep_comm *c, const char *dir, qep_st_set *files, b
     QEP_GO(st, qep_agree_all(c, st));
     qep_bcast_text_all(c, 0, &text, &bytes);
     QEP_GO(st, qep_json_parse(text, bytes, path, QEP_E_INPUT, &root));
-    st = check_sums_all(c, files, qep_json_get(root, "tensors"), path);
+    QEP_GO(st, make_all(c, from, read, tensors, n, sums));
+    st = compare(file, tensors, n, qep_json_get(root, "tensors"), path, sums); /* the same on all ranks */
 
 done:
     qep_json_free(&root);
+    qep_free(sums);
     qep_free(text);
     qep_free(path);
     return st;

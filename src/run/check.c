@@ -85,7 +85,10 @@ static bool can_evaluate(const qep_args *a, const char *dir)
     int64_t bytes = 0;
     qep_config *cfg = NULL;
     bool can = false;
-    if (!qep_file_exists(a->config))
+    char *gguf = qep_path_join(dir, "model.gguf");
+    if (qep_file_exists(gguf))
+        qep_info("%s: the perplexity of a GGUF file is not evaluated here", dir);
+    else if (!qep_file_exists(a->config))
         qep_info("%s has no qep_mpi.ini: perplexity is not evaluated", dir);
     else if (qep_file_read(a->config, 16 << 20, QEP_E_CONFIG, &text, &bytes) != QEP_OK ||
              qep_config_parse(text, a->config, a->sets, a->n_sets, &cfg) != QEP_OK)
@@ -94,6 +97,7 @@ static bool can_evaluate(const qep_args *a, const char *dir)
         can = data_is_there(cfg, dir);
     qep_error_clear();
     qep_config_destroy(&cfg);
+    qep_free(gguf);
     qep_free(text);
     return can;
 }

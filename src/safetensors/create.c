@@ -118,15 +118,20 @@ static bool file_matches(const char *path, const qep_st_planned *f)
     return same;
 }
 
+bool qep_st_layout_file_matches(const qep_st_layout *l, int i, const char *dir, const char *suffix)
+{
+    char *path = qep_st_layout_path(l, i, dir, suffix);
+    bool same = file_matches(path, &l->files[i]);
+
+    qep_free(path);
+    return same;
+}
+
 bool qep_st_layout_files_match(const qep_st_layout *l, const char *dir, const char *suffix)
 {
     bool same = l->n_files > 0;
 
-    for (int i = 0; i < l->n_files && same; i++) {
-        char *path = qep_st_layout_path(l, i, dir, suffix);
-
-        same = file_matches(path, &l->files[i]);
-        qep_free(path);
-    }
+    for (int i = 0; i < l->n_files && same; i++)
+        same = qep_st_layout_file_matches(l, i, dir, suffix);
     return same;
 }

@@ -165,7 +165,7 @@ static qep_status plan_file(qep_st_layout *l, int shard, qep_st_tensor *const *o
 /* Where the stamp stands in a header: the metadata comes first in the text. */
 static char *stamp_in(const qep_st_planned *f)
 {
-    static const char mark[] = "\"" QEP_ST_STAMP_KEY "\":\"";
+    static const char mark[] = QEP_ST_STAMP_MARK;
     char *at = f->header + 8;
 
     while (strncmp(at, mark, sizeof mark - 1) != 0)
@@ -213,6 +213,20 @@ qep_status qep_st_layout_finish(qep_st_layout *l, int64_t shard_bytes)
     }
     qep_free(order);
     return st;
+}
+
+void qep_st_layout_finish_as(qep_st_layout *l, const char *file, char *header,
+                             int64_t header_bytes, const int64_t *offsets, int64_t data_bytes)
+{
+    QEP_REQUIRE(l->n_files == 0);
+    l->n_files = 1;
+    l->files = qep_alloc("safetensors.layout", 1, sizeof *l->files);
+    l->files[0] = (qep_st_planned){.name = qep_strdup("safetensors.layout", file),
+                                   .header = header,
+                                   .header_bytes = header_bytes,
+                                   .data_bytes = data_bytes};
+    for (int64_t i = 0; i < l->n; i++)
+        l->tensors[i].offset = header_bytes + offsets[i];
 }
 
 static const qep_st_planned *planned(const qep_st_layout *l, int i)
