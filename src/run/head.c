@@ -93,6 +93,8 @@ static void evaluate_all(head_ctx *c, float *logits)
         int64_t at = r->seq_offset[i] * d;
         qep_eval_sequence(c->head, &r->model->arch, r->corpus->ids[i], r->seq_tokens[i], r->x_fp + at, r->x_q ? r->x_q + at : NULL,
                           r->work, logits, &mine[i]);
+        qep_debug("evaluation sequence %lld of this rank: negative log-likelihood %.9g (original), %.9g (quantized) over %lld predictions",
+                  (long long)(i - r->n_grouped), mine[i].nll_fp, mine[i].nll_q, (long long)mine[i].predicted);
     }
     for (int s = 0; s < r->corpus->n_sets; s++)
         r->figures[s] = (qep_eval_figures){total_all(r, mine, offsetof(qep_eval_figures, predicted), s),

@@ -1,0 +1,128 @@
+#!/bin/sh
+# make check-clients: opens our outputs with the programs that people use, from PyPI, in an environment outside the tree, and compares what they
+# compute with our own evaluation of the same files, window by window. The models: the bundled one, and wiki5m when it is in $QEP_SHARED/models.
+# What a program does not support is listed with its message. vLLM's loader cannot run here: its rules are checked by vllm_rules.py.
+# Minutes of work and about 3 GB of packages. QEP_VENVS: where the environment lies. SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+LIMIT=${QEP_RUN_TIMEOUT:-300}
+here=$PWD/tests/clients
+python=$(sh tests/support/venv.sh clients torch==2.13.0 transformers==5.23.0 compressed-tensors==0.20.0 optimum==2.3.0 gguf==0.19.0 accelerate numpy \
+    safetensors threadpoolctl dill multiprocess xxhash pillow datasets '--no-deps logbar==0.4.15' '--no-deps device-smi==0.5.7' '--no-deps defuser==0.0.28' \
+    '--no-deps tokenicer==0.0.14' '--no-deps pypcre==0.6.4' '--no-deps torchao==0.18.0' '--no-deps gptqmodel==7.7.0') || exit $?
+data=$PWD/tests/data
+shared=${QEP_SHARED:-$PWD/../shared}
+cd "$work" || exit 1
+: >cases
+: >ggufs
+
+# quantize MODEL TOKENS NAME SETTING...: a gptq output, and the settings to evaluate it again in f32, window by window
+quantize() {
+    m=$1 t=$2 name=$3
+    shift 3
+    printf '[model]\npath = %s\n[output]\npath = %s\n[calibration]\ndata = %s\nsamples = 8\nlength = 64\nvalidation = 0\n' "$m" "$name" "$t" >"$name.ini"
+    settings=
+    for s in "$@"; do settings="$settings --set $s"; done
+    # shellcheck disable=SC2086 # a list
+    run 1 "$name.ini" $settings
+    [ "$code" = 0 ] || bail_out "$name: quantizing ended with $code"
+}
+
+# figures NAME TOKENS: what our own evaluation makes of the files, in f32
+figures() {
+    printf '[model]\npath = %s\n[output]\npath = %s.eval\n[quantization]\nmethod = none\n[correction]\nmethod = none\n[evaluation]\ndata = v:%s\nlength = 32\ntokens = 1024\n[run]\ncompute = f32\nlog_level = debug\n' \
+        "$1" "$1" "$2" >eval.ini
+    run 1 eval.ini
+    [ "$code" = 0 ] || bail_out "$1: evaluating ended with $code"
+    sed -n 's/.*evaluation sequence \([0-9]*\) of this rank: negative log-likelihood \([^ ]*\) .*/\1 \2/p' log >"$1.nll"
+    [ -s "$1.nll" ] || bail_out "$1: no figures of windows"
+}
+
+# convert NAME FORMAT
+convert() {
+    run 1 --convert "$1" --format "$2" --output "$1-$2"
+    [ "$code" = 0 ] || bail_out "$1: converting to $2 ended with $code"
+    cp "$1.nll" "$1-$2.nll"
+    echo "$1-$2 $tokens" >>cases
+}
+
+# one NAME MODEL TOKENS EVALUATION BITS SYM GROUP ORDER
+one() {
+    name=$1 tokens=$4 order=
+    [ "$8" = none ] || order="quantization.act_order=yes"
+    [ "$8" != static ] || order="$order quantization.static_groups=yes"
+    # shellcheck disable=SC2086 # a list
+    quantize "$2" "$3" "$name" "quantization.bits=$5" "quantization.symmetric=$6" "quantization.group_size=$7" $order
+    figures "$name" "$tokens"
+    echo "$name $tokens" >>cases
+    convert "$name" gptq_v2
+    [ "$8" = dynamic ] || convert "$name" compressed-tensors
+    run 1 --convert "$name" --format gguf --output "$name-gguf"
+    check "$name: a GGUF file" [ "$code" = 0 ]
+    echo "$name $name-gguf" >>ggufs
+    if [ "$5" = 4 ] && [ "$8" != dynamic ]; then convert "$name" awq; fi
+}
+
+sweep() { # sweep PREFIX MODEL TOKENS EVALUATION GROUP
+    for bits in 2 3 4 8; do
+        for sym in yes no; do
+            for group in "$5" -1; do one "$1-b$bits-$sym-g$group" "$2" "$3" "$4" $bits $sym "$group" none; done
+        done
+        one "$1-b$bits-no-g$5-act" "$2" "$3" "$4" $bits no "$5" dynamic
+    done
+    one "$1-b4-no-g$5-static" "$2" "$3" "$4" 4 no "$5" static
+}
+
+sweep quickstart "$data/quickstart" "$data/quickstart_tokens/calibration.npy" "$data/quickstart_tokens/validation.npy" 32
+if [ -d "$shared/models/wiki5m" ]; then
+    t=$shared/models/wiki5m_tokens
+    one wiki5m-b4-yes-g128 "$shared/models/wiki5m" "$t/calibration.npy" "$t/wikitext2_valid.npy" 4 yes 128 none
+    one wiki5m-b3-no-g64 "$shared/models/wiki5m" "$t/calibration.npy" "$t/wikitext2_valid.npy" 3 no 64 none
+    one wiki5m-b8-no-g128-act "$shared/models/wiki5m" "$t/calibration.npy" "$t/wikitext2_valid.npy" 8 no 128 dynamic
+else
+    skip 'wiki5m' "it is not in $shared/models"
+fi
+"$python" -u "$here/open.py" cases >opened 2>opened.err || { tail -n 20 opened.err; not_ok 'the clients ran to their end'; }
+while read -r verdict text; do
+    case $verdict in
+        ok) ok "$text" ;;
+        unsupported) skip "${text%%|*}" "${text#*|}" ;;
+        *) not_ok "$text" ;;
+    esac
+done <opened
+check 'every case was opened' [ "$(wc -l <opened)" = "$(wc -l <cases)" ]
+"$python" -u "$here/read_gguf.py" ggufs >gguf.out 2>gguf.err || { tail -n 20 gguf.err; not_ok 'the gguf reader ran to its end'; }
+while read -r verdict text; do
+    if [ "$verdict" = ok ]; then ok "$text"; else not_ok "$text"; fi
+done <gguf.out
+check 'every GGUF file was read' [ "$(wc -l <gguf.out)" = "$(wc -l <ggufs)" ]
+while read -r name tokens; do
+    check "vLLM's rules: $name" "$python" "$here/vllm_rules.py" "$name"
+done <cases
+
+# the rules find what is broken: EXPRESSION changes q = quantization_config, c = config.json
+broken() { # broken DIR EXPRESSION
+    rm -rf broken
+    cp -r "$1" broken
+    python3 -c "import json
+c = json.load(open('broken/config.json')); q = c['quantization_config']
+$2
+json.dump(c, open('broken/config.json', 'w'))"
+    check "vLLM's rules, broken: $2" sh -c "! '$python' '$here/vllm_rules.py' broken >/dev/null"
+}
+base=quickstart-b4-yes-g32
+broken $base "del q['desc_act']"
+broken $base "q['bits'] = 8"
+broken $base "q['group_size'] = 64"
+broken $base "q['dynamic'] = {'-:.*q_proj\$': {}}"
+broken $base "q['lm_head'] = True; c['tie_word_embeddings'] = True; q['dynamic'] = {'+:.*down_proj\$': {'bits': 2}}"
+broken $base-compressed-tensors "q['ignore'] = [q['config_groups']['group_0']['targets'][0]]"
+broken $base-compressed-tensors "q['config_groups']['group_0']['weights']['scale_dtype'] = None"
+broken $base-compressed-tensors "q['config_groups']['group_0']['weights']['symmetric'] = False"
+broken $base-compressed-tensors "q['config_groups']['group_0']['weights']['strategy'] = 'channel'"
+broken $base-awq "q['modules_to_not_convert'] = ['q_proj']"
+broken $base-awq "del q['zero_point']"
+rm -rf broken
+cp -r $base broken
+printf x >>broken/model.safetensors
+check "vLLM's rules, broken: a byte too many" sh -c "! '$python' '$here/vllm_rules.py' broken >/dev/null"
+finish

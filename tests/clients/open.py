@@ -1,0 +1,75 @@
+"""open.py CASES: opens each directory of CASES (lines: directory, token file) with transformers and what it uses for the format, and compares the
+negative log-likelihood of every window with our own in DIRECTORY.nll (lines: window, sum). One line per case: "ok TEXT", "unsupported TEXT|MESSAGE" or
+"not_ok TEXT". SPDX-License-Identifier: Apache-2.0"""
+import json
+import os
+import sys
+import warnings
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+warnings.filterwarnings("ignore")
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, CompressedTensorsConfig
+
+WINDOW = 32
+# A packed kernel that computes in bf16 or f16: noise of one window's mean log-likelihood, nats. In f32 only the order of sums differs.
+TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+
+
+def windows(path, n):
+    ids = np.load(path).reshape(-1).astype(np.int64)
+    return torch.tensor(ids[: n * WINDOW].reshape(n, WINDOW))
+
+
+def nll(model, ids):
+    out = []
+    with torch.no_grad():
+        for row in ids.split(8):
+            logits = model(row).logits.double()[:, :-1]
+            p = torch.log_softmax(logits, -1).gather(-1, row[:, 1:, None]).squeeze(-1)
+            out.append(-p.sum(-1))
+    return torch.cat(out)
+
+
+def load(directory, dtype, **more):
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, device_map="cpu", **more).eval()
+
+
+def ways(q):
+    """How the format is opened. compressed-tensors 0.20 lets transformers load zero points only when the model is decompressed at once: it
+    expects the packed zero points of the layers it prepares in their unpacked shape, those of its own files too."""
+    yield "", {}
+    if q.get("quant_method") == "compressed-tensors":
+        yield " (run_compressed=False)", {"quantization_config": CompressedTensorsConfig(run_compressed=False)}
+
+
+def one(directory, tokens):
+    ours = np.loadtxt(directory + ".nll", ndmin=2)[:, 1]
+    ids = windows(tokens, len(ours))
+    q = json.load(open(os.path.join(directory, "config.json"))).get("quantization_config", {})
+    last = None
+    for dtype, (how, more) in [(d, w) for d in (torch.float32, torch.bfloat16) for w in ways(q)]:
+        try:
+            model = load(directory, dtype, **more)
+            theirs = nll(model, ids).numpy()
+        except Exception as e:  # what the client says is the result
+            last = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"
+            continue
+        worst = float(np.abs(theirs - ours).max()) / (WINDOW - 1)
+        rms = float(np.sqrt(np.mean((theirs - ours) ** 2))) / (WINDOW - 1)
+        kernels = sorted({type(m).__name__ for m in model.modules() if hasattr(m, "qweight") or hasattr(m, "weight_packed") or hasattr(m, "quantization_scheme")})
+        kind = q.get("checkpoint_format") or q.get("quant_method", "dense")
+        text = f"{os.path.basename(directory)}: {kind} by {','.join(kernels) or 'plain layers'} in {str(dtype)[6:]}{how}: largest difference {worst:.1e}, rms {rms:.1e} nats per prediction"
+        return ("ok" if worst <= TOLERANCE[dtype] else "not_ok") + " " + text
+    return f"unsupported {os.path.basename(directory)}|{last}"
+
+
+def main():
+    for line in open(sys.argv[1]):
+        directory, tokens = line.split()
+        print(one(directory, tokens), flush=True)
+
+
+if __name__ == "__main__":
+    main()

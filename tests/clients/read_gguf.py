@@ -1,0 +1,66 @@
+"""read_gguf.py LIST: reads each GGUF file of LIST (lines: gptq directory, gguf directory) with the gguf package, dequantizes every tensor and compares with the values of the gptq
+directory's words, unpacked here with numpy; the tokens with tokenizer.json. One line per file: "ok TEXT" or "not_ok TEXT". SPDX-License-Identifier: Apache-2.0"""
+import json
+import os
+import re
+import sys
+
+import numpy as np
+from gguf import GGUFReader, dequantize
+from safetensors import safe_open
+
+NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+         "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+
+
+def unpack(words, bits, n):
+    """Fields of a little-endian bit stream down the first axis."""
+    stream = np.unpackbits(words.view(np.uint8).reshape(words.shape[0], words.shape[1], 4).transpose(1, 0, 2).reshape(words.shape[1], -1), axis=1, bitorder="little")
+    fields = stream[:, : n * bits].reshape(words.shape[1], n, bits)
+    return (fields * (1 << np.arange(bits))).sum(-1)  # [columns of words, n]
+
+
+def weight(f, module, q):
+    bits = q["bits"]
+    g_idx = f.get_tensor(module + ".g_idx")
+    scales = f.get_tensor(module + ".scales").astype(np.float64)
+    codes = unpack(f.get_tensor(module + ".qweight"), bits, len(g_idx))
+    zeros = unpack(np.ascontiguousarray(f.get_tensor(module + ".qzeros").T), bits, scales.shape[1]) + 1
+    return scales.T[:, g_idx] * (codes - zeros.T[:, g_idx])
+
+
+def permuted(w, heads):
+    return w.reshape(heads, 2, w.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(w.shape)
+
+
+def one(source, directory):
+    config = json.load(open(os.path.join(source, "config.json")))
+    q = config["quantization_config"]
+    reader = GGUFReader(os.path.join(directory, "model.gguf"))
+    tensors = {t.name: t for t in reader.tensors}
+    exact, worst, steps, types = True, 0.0, 0.0, set()
+    with safe_open(os.path.join(source, "model.safetensors"), "np") as f:
+        modules = [k[:-8] for k in f.keys() if k.endswith(".qweight")]
+        for m in modules:
+            block, name = re.match(r"model\.layers\.(\d+)\.(.*)", m).groups()
+            t = tensors.pop(f"blk.{block}.{NAMES[name]}.weight")
+            have = dequantize(t.data, t.tensor_type).astype(np.float64).reshape(tuple(int(d) for d in reversed(t.shape)))
+            want = weight(f, m, q)
+            heads = {"self_attn.q_proj": config["num_attention_heads"], "self_attn.k_proj": config["num_key_value_heads"]}.get(name)
+            want = permuted(want, heads) if heads else want
+            types.add(t.tensor_type.name)
+            worst = max(worst, float(np.abs(have - want).max()))
+            steps = max(steps, float(np.abs(want).max()) / 127)
+    claimed = q["bits"] != 8 and not q["desc_act"] or q["bits"] == 8 and q["sym"] and not q["desc_act"]
+    exact = worst == 0 if claimed else worst <= 0.51 * steps
+    vocab = json.load(open(os.path.join(source, "tokenizer.json")))["model"]["vocab"]
+    field = reader.fields["tokenizer.ggml.tokens"]
+    tokens = [bytes(field.parts[i]).decode() for i in field.data]
+    same = all(tokens[i] == token for token, i in vocab.items()) and len(tokens) == config["vocab_size"]
+    left = [n for n in tensors if not re.search(r"norm\.weight$|^token_embd|^output|bias$", n)]
+    text = f"{os.path.basename(directory)}: {'/'.join(sorted(types))}, {len(modules)} linears, largest difference {worst:.1e}{' (claimed exact)' if claimed else ''}"
+    return ("ok " if exact and same and not left else "not_ok ") + text
+
+
+for line in open(sys.argv[1]):
+    print(one(*line.split()), flush=True)
