@@ -13,6 +13,8 @@ typedef struct qep_linear_config {
     int64_t group_size;       /* -1 or >= 1 */
     bool symmetric, act_order, static_groups;
     const char *clip;         /* none | mse | hessian */
+    int64_t clip_steps;       /* of clip = mse */
+    const char *grid;         /* zero | free | signed */
     double damping;           /* relative to mean diag H */
     int64_t block_size;
     qep_method_options options; /* keys of single methods */

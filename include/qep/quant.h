@@ -51,6 +51,7 @@ typedef struct qep_method {
     unsigned clips;      /* bit per qep_clip */
     bool symmetric, asymmetric; /* grids */
     bool groups;         /* several scales in a row */
+    bool damps_again;    /* its published code adds the damping to the shared H once more for each member of a group (without act_order) */
     /* Of methods that go through qep_gptq_*: */
     void (*column)(qep_column *c);  /* rounds a column and says what goes on to later ones; NULL: as GPTQ */
     double (*fading)(const qep_method_options *o); /* f; NULL: 1 */
@@ -82,6 +83,8 @@ typedef struct qep_qspec {
     int64_t block_size;   /* columns per lazy block, >= 1 */
     int zero_min;         /* smallest zero point that the output format can hold: 1 for gptq v1, else 0 */
     bool free_range;      /* asymmetric: the weights' own range, with or without 0 in it (A-asym, the grid of AWQ's code) */
+    bool signed_grid;     /* symmetric: scale max|w| / (2^(bits-1) - 1) (Q-sym, methods.md 2.0): the outermost code on the largest weight */
+    int64_t clip_steps;   /* clip = mse: shrink 1 - i/clip_steps down to 0.2; 0: 100 */
     bool unit_grid;       /* the target is in code units already: scale 1, zero 0 */
     bool exact_scales;    /* scales stay f32 as in the published codes (compat = paper), no rounding to f16 */
     bool paper;           /* compat = paper: what the published codes do where it is not what their papers say */

@@ -56,6 +56,8 @@ static conflict find_conflict(const qep_linear_config *l)
         say(&f, "bits", "method = %s has no codes of %d bits", m->name, (int)l->bits);
     if (!(l->symmetric ? m->symmetric : m->asymmetric))
         say(&f, "symmetric", "method = %s has only %ssymmetric grids", m->name, l->symmetric ? "a" : "");
+    if (qep_same(l->grid, "signed") && !l->symmetric)
+        say(&f, "grid", "grid = signed is a symmetric grid; set symmetric = yes");
     if (!m->groups && l->group_size != -1)
         say(&f, "group_size", "method = %s has no groups; set group_size = -1", m->name);
     for (unsigned i = 0; i < sizeof clips / sizeof clips[0]; i++) {

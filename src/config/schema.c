@@ -6,6 +6,7 @@
 
 static const char *const bit_widths[] = {"2", "3", "4", "8", NULL};
 static const char *const clips[] = {"none", "mse", "hessian", NULL};
+static const char *const grids[] = {"zero", "free", "signed", NULL};
 static const char *const rescomp_modes[] = {"auto", "allw", "org", NULL};
 static const char *const foem_variants[] = {"paper", "next", NULL};
 static const char *const compats[] = {"none", "paper", NULL};
@@ -83,6 +84,11 @@ const qep_key qep_keys[] = {
      .in_override = "clip",
      .help = "Search for a narrower range. none: min and max. mse: least squared error. hessian: "
              "error weighted by the Hessian."},
+    {"quantization", "clip_steps", QEP_KEY_INT, LIN(clip_steps), .def = "100", RANGE(5, 10000), .in_override = "clip_steps",
+     .help = "clip = mse: how finely the search goes from the whole range down to a fifth of it."},
+    {"quantization", "grid", QEP_KEY_CHOICE, LIN(grid), .def = "zero", .choices = grids, .in_override = "grid",
+     .help = "zero: the range of the weights and 0. free: their own range, with or without 0 in it. signed (symmetric): the largest "
+             "weight on the outermost positive code."},
     {"quantization", "damping", QEP_KEY_REAL, LIN(damping), .def = "0.01", RANGE(0, 1000),
      .in_override = "damping", .help = "Added to the diagonal of H, relative to its mean."},
     {"quantization", "block_size", QEP_KEY_INT, LIN(block_size), .def = "128", RANGE(1, 65536),

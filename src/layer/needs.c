@@ -42,6 +42,9 @@ qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min)
                    .static_groups = s->static_groups,
                    .block_size = s->block_size,
                    .zero_min = s->symmetric ? 0 : zero_min,
+                   .clip_steps = s->clip_steps,
+                   .free_range = strcmp(s->grid, "free") == 0,
+                   .signed_grid = strcmp(s->grid, "signed") == 0,
                    .options = s->options};
     for (int i = 0; i < 3; i++)
         if (strcmp(s->clip, clips[i]) == 0) q.clip = (qep_clip)i;

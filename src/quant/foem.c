@@ -58,7 +58,7 @@ static int foem_moves(const qep_method_options *o, bool paper)
 const qep_method qep_method_foem = {
     .name = "foem",
     .help = "GPTQ whose later weights are drawn back to the original ones (FOEM, 2025)",
-    .reads = "bits group_size symmetric clip act_order static_groups damping block_size foem_variant foem_beta foem_alpha",
+    .reads = "bits group_size symmetric grid clip clip_steps act_order static_groups damping block_size foem_variant foem_beta foem_alpha",
     .needs = QEP_NEEDS_H,
     .drive = QEP_DRIVE_FACTOR,
     .bits = QEP_BITS_PACKED,

@@ -26,7 +26,7 @@ static int gptaq_moves(const qep_method_options *o, bool paper)
 const qep_method qep_method_gptaq = {
     .name = "gptaq",
     .help = "GPTQ that corrects for the error of the layers before (Li et al. 2025)",
-    .reads = "bits group_size symmetric clip act_order static_groups damping block_size gptaq_alpha",
+    .reads = "bits group_size symmetric grid clip clip_steps act_order static_groups damping block_size gptaq_alpha",
     .needs = QEP_NEEDS_H | QEP_NEEDS_C,
     .drive = QEP_DRIVE_FACTOR,
     .bits = QEP_BITS_PACKED,
@@ -34,6 +34,7 @@ const qep_method qep_method_gptaq = {
     .symmetric = true,
     .asymmetric = true,
     .groups = true,
+    .damps_again = true,
     .column = gptaq_column,
     .moves = gptaq_moves,
 };

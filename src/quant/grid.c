@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    N_SHRINK = 80,    /* candidates p = 1 - i/100 */
+    STEPS = 100,      /* candidates p = 1 - i/100, i < 80, unless clip_steps says otherwise */
     LANES = 16,       /* partial sums of an error: independent of the machine's vector length */
     CHECK_EVERY = 32  /* weights between two looks whether a candidate has already lost */
 };
@@ -51,7 +51,7 @@ static range find_range(const qep_qspec *s, const float *w, int64_t n)
         r.hi = w[k] > r.hi ? w[k] : r.hi;
     }
     if (r.lo >= 0.0f && r.hi <= 0.0f) return (range){-1.0f, 1.0f};
-    if (!s->symmetric) return r;
+    if (!s->symmetric || (s->paper && !s->signed_grid && r.lo >= 0.0f)) return r; /* published G-sym: half the range, clipped */
     float a = -r.lo > r.hi ? -r.lo : r.hi;
     return (range){-a, a};
 }
@@ -67,6 +67,7 @@ static void grid_of_range(const qep_qspec *s, range r, float *scale, float *zero
     *scale = stored_scale(s, (r.hi - r.lo) / (float)max_code);
     if (s->symmetric) {
         *zero = (float)(1 << (s->bits - 1));
+        if (s->signed_grid) *scale = stored_scale(s, r.hi / (*zero - 1.0f));
         return;
     }
     float z = rintf(-r.lo / *scale);
@@ -194,8 +195,9 @@ void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int6
     range r = find_range(s, w, n);
     candidate best = new_candidate(s, r);
     float best_error = INFINITY;
-    for (int i = 0; i < N_SHRINK && s->clip != QEP_CLIP_NONE; i++) {
-        float p = (float)(1.0 - i / 100.0);
+    const int64_t steps = s->clip_steps > 0 ? s->clip_steps : STEPS;
+    for (int64_t i = 0; i < 4 * steps / 5 && s->clip != QEP_CLIP_NONE; i++) {
+        float p = (float)(1.0 - (double)i / (double)steps);
         candidate c = new_candidate(s, (range){p * r.lo, p * r.hi});
         float error = s->clip == QEP_CLIP_HESSIAN && weight != NULL
                           ? error_weighted(c, w, weight, n, best_error)

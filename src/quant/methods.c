@@ -77,7 +77,8 @@ bool qep_qspec_same(const qep_qspec *a, const qep_qspec *b)
            a->symmetric == b->symmetric && a->act_order == b->act_order &&
            a->static_groups == b->static_groups && a->clip == b->clip &&
            a->block_size == b->block_size && a->zero_min == b->zero_min &&
-           a->exact_scales == b->exact_scales && a->paper == b->paper && same_options(&a->options, &b->options);
+           a->exact_scales == b->exact_scales && a->free_range == b->free_range && a->unit_grid == b->unit_grid &&
+           a->signed_grid == b->signed_grid && a->clip_steps == b->clip_steps && a->paper == b->paper && same_options(&a->options, &b->options);
 }
 
 bool qep_groups_follow_order(const qep_qspec *s)

@@ -64,7 +64,7 @@ static int rescomp_moves(const qep_method_options *o, bool paper)
 const qep_method qep_method_rescomp = {
     .name = "rescomp",
     .help = "GPTAQ that keeps aiming at the output of the original weights (ResComp, 2026)",
-    .reads = "bits group_size symmetric clip act_order static_groups damping block_size rescomp_alpha1 rescomp_alpha2 rescomp_mode",
+    .reads = "bits group_size symmetric grid clip clip_steps act_order static_groups damping block_size rescomp_alpha1 rescomp_alpha2 rescomp_mode",
     .needs = QEP_NEEDS_H | QEP_NEEDS_C,
     .drive = QEP_DRIVE_FACTOR,
     .bits = QEP_BITS_PACKED,
@@ -72,6 +72,7 @@ const qep_method qep_method_rescomp = {
     .symmetric = true,
     .asymmetric = true,
     .groups = true,
+    .damps_again = true,
     .column = rescomp_column,
     .moves = rescomp_moves,
 };

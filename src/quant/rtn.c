@@ -4,7 +4,7 @@
 const qep_method qep_method_rtn = {
     .name = "rtn",
     .help = "round to nearest",
-    .reads = "bits group_size symmetric clip",
+    .reads = "bits group_size symmetric grid clip clip_steps",
     .drive = QEP_DRIVE_ROWS,
     .bits = QEP_BITS_PACKED,
     .clips = 1u << QEP_CLIP_NONE | 1u << QEP_CLIP_MSE,

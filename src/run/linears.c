@@ -2,11 +2,25 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "run_priv.h"
 
+#include <math.h>
 #include <string.h>
 
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear)
 {
     return block * r->model->arch.n_linears + linear;
+}
+
+/* The codes of GPTAQ and ResComp damp the H that k, v, q (and up, gate) share in place, one after the other: 1, 2.01, 3.03 % of its mean. */
+static double damping_of_member(const char *module, double damping)
+{
+    static const struct {
+        const char *tail;
+        int before; /* members that come first */
+    } members[] = {{".v_proj", 1}, {".q_proj", 2}, {".gate_proj", 1}};
+    const char *tail = strrchr(module, '.');
+    for (size_t i = 0; tail && i < sizeof members / sizeof members[0]; i++)
+        if (strcmp(tail, members[i].tail) == 0) return pow(1 + damping, members[i].before + 1) - 1;
+    return damping;
 }
 
 static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_tensor *weight, const qep_st_tensor *bias,
@@ -22,6 +36,7 @@ static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_t
     l->cols = cols;
     l->spec = qep_layer_spec(cfg, zero_min);
     l->spec.paper = l->spec.exact_scales = strcmp(r->cfg->compat, "paper") == 0;
+    if (l->spec.paper && l->spec.method->damps_again && !l->spec.act_order) cfg->damping = damping_of_member(module, cfg->damping);
     if (l->spec.group_size == cols) l->spec.group_size = -1; /* one group per row */
     l->quantized = l->spec.method->drive != QEP_DRIVE_NONE;
 }

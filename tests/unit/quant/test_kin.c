@@ -11,33 +11,6 @@ typedef struct layer {
     double *R, *P; /* P = ((C L) o SU) L^T */
 } layer;
 
-/* U = R^-1. */
-static double *inverse_upper(const double *R, int64_t d)
-{
-    double *u = test_alloc(d * d, sizeof *u);
-    for (int64_t j = 0; j < d; j++)
-        for (int64_t i = j; i >= 0; i--) {
-            double sum = i == j;
-            for (int64_t k = i + 1; k <= j; k++) sum -= R[i * d + k] * u[k * d + j];
-            u[i * d + j] = sum / R[i * d + i];
-        }
-    return u;
-}
-
-/* ((m U^T) o SU) U, triple loops. */
-static double *masked(const double *m, const double *U, int64_t d)
-{
-    double *x = test_alloc(d * d, sizeof *x), *p = test_alloc(d * d, sizeof *p);
-    for (int64_t i = 0; i < d; i++)
-        for (int64_t j = i + 1; j < d; j++)
-            for (int64_t k = j; k < d; k++) x[i * d + j] += m[i * d + k] * U[j * d + k];
-    for (int64_t i = 0; i < d; i++)
-        for (int64_t j = i + 1; j < d; j++)
-            for (int64_t k = i + 1; k <= j; k++) p[i * d + j] += x[i * d + k] * U[k * d + j];
-    qep_free(x);
-    return p;
-}
-
 static layer new_layer(uint64_t seed, int64_t cols)
 {
     qep_rng rng;
