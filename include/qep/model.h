@@ -7,6 +7,7 @@
  *   2 gate_up  reads norm(x)          produces act = activation(gate) * up
  *   3 down     reads act              adds norm(down) to x
  * Each of the four norms is an RMSNorm or absent: before the sublayers only (Llama), after them only (OLMo-2), both (Gemma).
+ * A block of a mixture of experts has, in place of the mlp, a router and groups 2 and 3 once per expert, each with the tokens routed to it.
  * Streams: full precision (fp) and quantized (q); the block holds both sets of weights. SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_MODEL_H
 #define QEP_MODEL_H
@@ -65,7 +66,13 @@ typedef struct qep_arch {
     bool tied;                      /* lm_head is the embedding */
     qep_dtype dtype;                /* of the checkpoint by config.json; tensors may differ. QEP_DTYPE_COUNT when it does not say: opening a model then takes the embedding's */
     qep_norm_shape norms[QEP_N_NORMS];
-    int n_linears;                  /* of a block */
+    int64_t n_experts, top_k, expert_inter; /* mixture of experts: their number, those of a token, columns of an expert's down; 0: none */
+    bool renormalize;               /* the weights of a token's experts are divided by their sum */
+    uint8_t sparse[QEP_MAX_BLOCKS / 8]; /* see qep_arch_sparse */
+    int64_t n_sparse;               /* blocks with experts */
+    const char *moe;                /* inside the block: "mlp", "block_sparse_moe" */
+    const char *expert_parts[3];    /* names of an expert's gate, up, down */
+    int n_linears;                  /* of a block without experts */
     qep_linear_shape linears[QEP_N_ROLES]; /* in the order in which they are numbered: that of the roles */
     qep_role_rows parts[QEP_N_ROLES];    /* by role */
     int group_first[QEP_N_GROUPS], group_count[QEP_N_GROUPS]; /* linears of a group are consecutive */
@@ -80,6 +87,13 @@ bool qep_arch_slides(const qep_arch *a, int64_t block);
 /* The output of group 1 or 3 is added to the residual stream as it is (no norm between): only then is R - R^ of the residual streams an error that the
  * group's own rows can make up for. */
 bool qep_group_adds(const qep_arch *a, int g);
+/* Block `block` has experts. */
+bool qep_arch_sparse(const qep_arch *a, int64_t block);
+/* Linears are numbered block by block. In a block with experts those of attention come first, then expert by expert gate, up, down (part 0, 1, 2). */
+int qep_arch_n_linears(const qep_arch *a, int64_t block);
+int64_t qep_arch_linears_before(const qep_arch *a, int64_t block); /* in blocks 0 .. block - 1 */
+int qep_arch_expert_linear(const qep_arch *a, int64_t expert, int part);
+qep_linear_shape qep_arch_linear(const qep_arch *a, int64_t block, int linear); /* name NULL for an expert's */
 
 typedef struct qep_model {
     qep_arch arch;
@@ -136,6 +150,15 @@ int64_t qep_group_act_cols(const qep_arch *a, int g); /* 0 for groups 1 and 3 */
 /* Input of group g (0 and 2) for one sequence: out[T, hidden] = RMSNorm of x, or x itself in families without that norm. (Groups 1 and 3 read act itself.) Norms are the same in both streams. Local. */
 void qep_block_norm(const qep_block *b, int g, const float *x, int64_t T, float *out);
 
+/* --- experts: of a loaded block with experts ------------------------------------------------------------ */
+
+/* Experts of each token by in[T, hidden], the normed stream: expert, weight [T, top_k]. The router's product is f32 in both streams. Local. */
+void qep_block_route(const qep_block *b, const float *in, int64_t T, int32_t *expert, float *weight, qep_work *w);
+/* act[n, expert_inter] = activation(gate) * up of n tokens in[n, hidden] in one expert. Local. */
+void qep_block_expert_act(const qep_block *b, qep_stream s, int64_t expert, const float *in, int64_t n, float *act, qep_work *w);
+/* x[T, hidden] += the experts' outputs for in[T, hidden] by the stream's own routing, expert by expert. Local. */
+void qep_block_experts(const qep_block *b, qep_stream s, const float *in, int64_t T, float *x, qep_work *w);
+
 /* Sums of one linear over a sequence for the error figures: f64. Bias not included. */
 typedef struct qep_out_error { double diff, ref; } qep_out_error; /* sum |W x - Q xq|^2, sum |W x|^2 */
 
@@ -145,6 +168,9 @@ typedef struct qep_out_error { double diff, ref; } qep_out_error; /* sum |W x - 
  * Uses rope positions 0..T-1; T is the length that dynamic and longrope look at. Local. */
 void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp, const float *in_q,
                        float *x_fp, float *x_q, float *act_fp, float *act_q, qep_out_error *err, qep_work *w);
+
+/* Error sums of an expert's linears in group 2 (err[2]: gate, up) or 3 (err[1]: down) over n tokens, as qep_block_advance's. Local. */
+void qep_block_expert_errors(const qep_block *b, int64_t expert, int g, int64_t n, const float *in_fp, const float *in_q, qep_out_error *err, qep_work *w);
 
 /* --- the head ---------------------------------------------------------------------------------------- */
 

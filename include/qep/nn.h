@@ -62,6 +62,9 @@ void qep_glu_ref(qep_act act, float *out, const float *gate, const float *up, in
 /* x = cap * tanh(x / cap), cap > 0 (Gemma-2). Absolute error below 3e-7 * cap. */
 void qep_softcap(float *x, int64_t n, float cap);
 void qep_softcap_ref(float *x, int64_t n, float cap);
+/* Routing of a mixture of experts: expert[T, k] the k largest of each token's E logits, largest first (lowest number first among equals), weight[T, k]
+ * their probabilities under the softmax over all E; renormalize: divided by their sum. */
+void qep_route(int32_t *expert, float *weight, const float *logits, int64_t T, int64_t E, int64_t k, bool renormalize);
 void qep_add_bias(float *y, const float *bias, int64_t T, int64_t C);
 void qep_add(float *x, const float *y, int64_t n); /* x += y */
 

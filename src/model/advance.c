@@ -51,8 +51,8 @@ static void token_sums(const float *a, const float *b, int64_t n, double *sums)
 }
 
 /* Tokens in parallel, their sums one after the other: the same bits for any number of threads. */
-static void add_error(const float *fp, const float *q, int64_t n, int64_t rows, double *scratch,
-                      qep_out_error *err)
+void qep_add_error(const float *fp, const float *q, int64_t n, int64_t rows, double *scratch,
+                   qep_out_error *err)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < n; t++) token_sums(fp + t * rows, q + t * rows, rows, scratch + 2 * t);
@@ -132,7 +132,7 @@ void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp,
             if (in[s]) run_linears(b, g, s, in[s] + t * cols, n, w->y + s * tile * rows, y[s], w);
         }
         for (int i = 0; compare && i < n_roles[g]; i++)
-            add_error(y[0][i], y[1][i], n, parts[i].rows, w->token_sums,
+            qep_add_error(y[0][i], y[1][i], n, parts[i].rows, w->token_sums,
                       &sum[parts[i].linear - a->group_first[g]]);
         for (int s = 0; s < 2; s++) {
             if (!in[s]) continue;

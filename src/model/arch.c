@@ -190,6 +190,7 @@ qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *
     QEP_TRY(parse_dtype(&k, &out->dtype));
     QEP_TRY(parse_shape(&k, f, out));
     QEP_TRY(parse_scores(&k, f, out));
+    QEP_TRY(qep_arch_parse_experts(&k, f, out));
     QEP_TRY(qep_arch_parse_window(&k, f, out));
     QEP_TRY(qep_arch_parse_rope(&k, f, out));
     QEP_TRY(parse_linears(&k, f, out));

@@ -12,22 +12,48 @@ static int64_t vector_bytes(int64_t n)
     return qep_round_up(n * (int64_t)sizeof(float), 64);
 }
 
+/* Some block has the linears of groups 2 and 3 once, without experts. */
+static bool has_linear(const qep_arch *a, int linear)
+{
+    return a->linears[linear].group < 2 || a->n_sparse < a->n_blocks;
+}
+
 void qep_block_bytes(const qep_arch *a, qep_compute compute, int64_t *fp, int64_t *q)
 {
-    *q = 0;
-    *fp = 0;
+    *q = a->n_experts * (2 * qep_weight_bytes(a->expert_inter, a->hidden, compute) + qep_weight_bytes(a->hidden, a->expert_inter, compute));
+    *fp = vector_bytes(a->n_experts * a->hidden);
     for (int n = 0; n < QEP_N_NORMS; n++) {
         if (a->norms[n].name) *fp += vector_bytes(a->norms[n].size);
     }
     for (int i = 0; i < a->n_linears; i++) {
         const qep_linear_shape *l = &a->linears[i];
-        *q += qep_weight_bytes(l->rows, l->cols, compute);
+        if (has_linear(a, i)) *q += qep_weight_bytes(l->rows, l->cols, compute);
         if (l->bias) *fp += vector_bytes(l->rows);
     }
     *fp += *q;
 }
 
-/* The linears at the start of each window, at the same offsets in both; then, in the first, norms
+/* The next weight of both windows; the end of what is laid out so far moves on. */
+static void place(qep_block *b, qep_weight *fp, qep_weight *q, int64_t rows, int64_t cols, int64_t *at)
+{
+    *fp = (qep_weight){.window = b->window[QEP_STREAM_FP], .offset = *at, .rows = rows, .cols = cols, .type = qep_compute_dtype(b->compute)};
+    *q = *fp;
+    q->window = b->window[QEP_STREAM_Q];
+    *at += qep_weight_bytes(rows, cols, b->compute);
+}
+
+static void place_experts(qep_block *b, int64_t *at)
+{
+    const qep_arch *a = &b->model->arch;
+    if (a->n_experts == 0) return;
+    for (int s = 0; s < 2; s++) b->experts[s] = qep_alloc("model.block", 3 * a->n_experts, sizeof *b->experts[s]);
+    for (int64_t i = 0; i < 3 * a->n_experts; i++) {
+        const bool down = i % 3 == 2;
+        place(b, &b->experts[0][i], &b->experts[1][i], down ? a->hidden : a->expert_inter, down ? a->expert_inter : a->hidden, at);
+    }
+}
+
+/* The linears at the start of each window, at the same offsets in both; then, in the first, router, norms
  * and biases. */
 static void lay_out(qep_block *b)
 {
@@ -35,15 +61,12 @@ static void lay_out(qep_block *b)
     int64_t at = 0;
     for (int i = 0; i < a->n_linears; i++) {
         const qep_linear_shape *l = &a->linears[i];
-        for (int s = 0; s < 2; s++)
-            b->linears[s][i] = (qep_weight){.window = b->window[s],
-                                            .offset = at,
-                                            .rows = l->rows,
-                                            .cols = l->cols,
-                                            .type = qep_compute_dtype(b->compute)};
-        at += qep_weight_bytes(l->rows, l->cols, b->compute);
+        if (has_linear(a, i)) place(b, &b->linears[0][i], &b->linears[1][i], l->rows, l->cols, &at);
     }
+    place_experts(b, &at);
     char *data = qep_window_data(b->window[QEP_STREAM_FP]);
+    if (a->n_experts > 0) b->router = (float *)(void *)(data + at);
+    at += vector_bytes(a->n_experts * a->hidden);
     for (int n = 0; n < QEP_N_NORMS; n++) {
         if (!a->norms[n].name) continue;
         b->norms[n] = (float *)(void *)(data + at);
@@ -54,6 +77,14 @@ static void lay_out(qep_block *b)
         b->biases[i] = (float *)(void *)(data + at);
         at += vector_bytes(a->linears[i].rows);
     }
+}
+
+/* Linear number `linear` of the loaded block. */
+static const qep_weight *weight_of(const qep_block *b, qep_stream s, int64_t block, int linear)
+{
+    const qep_arch *a = &b->model->arch;
+    const bool expert = linear >= a->group_first[2] && qep_arch_sparse(a, block);
+    return expert ? &b->experts[s][linear - a->group_first[2]] : &b->linears[s][linear];
 }
 
 qep_block *qep_block_create_all(qep_comm *c, const qep_model *m, qep_compute compute, bool with_q)
@@ -72,7 +103,10 @@ void qep_block_destroy_all(qep_block **block)
 {
     qep_block *b = *block;
     if (!b) return;
-    for (int s = 0; s < 2; s++) qep_window_destroy_all(&b->window[s]);
+    for (int s = 0; s < 2; s++) {
+        qep_window_destroy_all(&b->window[s]);
+        qep_free(b->experts[s]);
+    }
     qep_free(b);
     *block = NULL;
 }
@@ -91,13 +125,14 @@ static void sync_all(qep_block *b)
 static qep_status load_linears(qep_block *b, int64_t index)
 {
     const qep_comm *c = b->comm;
-    for (int i = 0; i < b->model->arch.n_linears; i++) {
+    for (int i = 0; i < qep_arch_n_linears(&b->model->arch, index); i++) {
+        const qep_weight *fp = weight_of(b, QEP_STREAM_FP, index, i);
         char module[QEP_NAME_CAP];
         int64_t row0, n;
         qep_model_linear_name(b->model, index, i, module, sizeof module);
-        qep_partition(b->linears[0][i].rows, qep_node_size(c), qep_node_rank(c), &row0, &n);
-        QEP_TRY(qep_weight_load(b->model, module, &b->linears[QEP_STREAM_FP][i],
-                                b->with_q ? &b->linears[QEP_STREAM_Q][i] : NULL, row0, n));
+        qep_partition(fp->rows, qep_node_size(c), qep_node_rank(c), &row0, &n);
+        QEP_TRY(qep_weight_load(b->model, module, fp, b->with_q ? weight_of(b, QEP_STREAM_Q, index, i) : NULL,
+                                row0, n));
     }
     return QEP_OK;
 }
@@ -111,6 +146,11 @@ static qep_status load_vectors(qep_block *b, int64_t index)
         if (!b->norms[n]) continue;
         const qep_st_tensor *t = qep_model_norm_tensor(m, index, n);
         QEP_TRY(qep_model_read_norm(m, t, m->arch.norms[n].size, b->norms[n]));
+    }
+    if (qep_arch_sparse(&m->arch, index)) {
+        char name[QEP_NAME_CAP];
+        const qep_st_tensor *t = qep_st_find(m->files, qep_model_router_name(m, index, name, sizeof name));
+        QEP_TRY(qep_st_read_rows_f32(m->files, t, 0, m->arch.n_experts, b->router));
     }
     for (int i = 0; i < m->arch.n_linears; i++) {
         if (!b->biases[i]) continue;
@@ -136,13 +176,13 @@ qep_status qep_block_load_all(qep_block *b, int64_t index)
 void qep_block_put_rows(qep_block *b, int linear, int64_t row0, int64_t n, const float *values)
 {
     QEP_REQUIRE(b->with_q);
-    qep_weight_put(&b->linears[QEP_STREAM_Q][linear], row0, n, values);
+    qep_weight_put(weight_of(b, QEP_STREAM_Q, b->index, linear), row0, n, values);
 }
 
 void qep_block_share_all(qep_block *b, int linear, const int64_t *begin, const int64_t *count)
 {
     QEP_REQUIRE(b->with_q);
-    qep_weight_share_all(b->comm, &b->linears[QEP_STREAM_Q][linear], begin, count);
+    qep_weight_share_all(b->comm, weight_of(b, QEP_STREAM_Q, b->index, linear), begin, count);
 }
 
 void qep_block_norm(const qep_block *b, int g, const float *x, int64_t T, float *out)

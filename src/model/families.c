@@ -44,6 +44,16 @@ const qep_family qep_families[] = {
     {.model_type = "olmo2", .architecture = "Olmo2ForCausalLM",
      .eps = 1e-5, .theta = 1e4, .max_position = 2048, .norms = norms_after, .qk_norm = QEP_QK_NORM_ALL, .attention_bias = true,
      .act_key = "hidden_act"},
+    {.model_type = "mixtral", .architecture = "MixtralForCausalLM",
+     .eps = 1e-5, .theta = 1e6, .max_position = 131072, .kv_heads = 8, .norms = norms_before,
+     .act_key = "hidden_act", .window_rule = QEP_WINDOW_ALL,
+     .moe = "block_sparse_moe", .expert_parts = {"w1", "w3", "w2"}, .count_key = "num_local_experts", .size_key = "intermediate_size",
+     .n_experts = 8, .top_k = 2, .always_renormalize = true},
+    {.model_type = "qwen3_moe", .architecture = "Qwen3MoeForCausalLM",
+     .eps = 1e-6, .theta = 1e4, .max_position = 32768, .kv_heads = 4, .norms = norms_before, .qk_norm = QEP_QK_NORM_HEAD,
+     .attention_bias = true, .act_key = "hidden_act", .window_rule = QEP_WINDOW_IF_USED, .window = 4096,
+     .moe = "mlp", .expert_parts = {"gate_proj", "up_proj", "down_proj"}, .count_key = "num_experts", .size_key = "moe_intermediate_size",
+     .n_experts = 128, .top_k = 8},
 };
 const int qep_n_families = sizeof qep_families / sizeof qep_families[0];
 

@@ -66,6 +66,11 @@ typedef struct qep_family {
     double query_scalar;     /* default of query_pre_attn_scalar; 0: scores are scaled by head_dim */
     double theta_local;      /* sliding blocks have a rotary embedding of their own; 0: no */
     bool partial_rope;       /* partial_rotary_factor counts */
+    /* mixture of experts; moe NULL: none */
+    const char *moe, *expert_parts[3]; /* see qep_arch */
+    const char *count_key, *size_key;  /* of the number of experts and of their intermediate size */
+    int64_t n_experts, top_k;          /* defaults */
+    bool always_renormalize;           /* else by norm_topk_prob */
 } qep_family;
 
 extern const qep_family qep_families[];
@@ -75,6 +80,8 @@ qep_status qep_family_find(const qep_keys *k, const qep_family **out);
 
 /* a->rope, a->two_ropes, a->rope_local; head_dim and max_position of a are set. */
 qep_status qep_arch_parse_rope(const qep_keys *top, const qep_family *f, qep_arch *a);
+/* a->n_experts and what belongs to it; n_blocks is set. */
+qep_status qep_arch_parse_experts(const qep_keys *k, const qep_family *f, qep_arch *a);
 /* a->window and a->sliding; n_blocks is set. */
 qep_status qep_arch_parse_window(const qep_keys *k, const qep_family *f, qep_arch *a);
 
@@ -83,6 +90,8 @@ qep_status qep_arch_parse_window(const qep_keys *k, const qep_family *f, qep_arc
 extern const char qep_module_embed[], qep_module_final_norm[], qep_module_lm_head[];
 /* "<module>.weight" -> tensor; NULL when absent. */
 const qep_st_tensor *qep_model_weight_tensor(const qep_model *m, const char *module);
+/* "model.layers.<block>.<moe>.gate.weight" of a block with experts. */
+const char *qep_model_router_name(const qep_model *m, int64_t block, char *buf, size_t cap);
 /* "model.layers.<block>.<norm>.weight" of a place that has a norm. */
 const char *qep_model_norm_name(const qep_model *m, int64_t block, int place, char *buf, size_t cap);
 /* Found in the files; opening has checked that it is there. */
@@ -125,6 +134,8 @@ struct qep_block {
     int64_t index;         /* -1: nothing loaded */
     qep_window *window[2]; /* by stream */
     qep_weight linears[2][QEP_N_ROLES];
+    qep_weight *experts[2]; /* [3 n_experts]: gate, up, down of each; NULL without */
+    float *router;          /* [n_experts, hidden], in the window of the fp stream */
     float *norms[QEP_N_NORMS];  /* by place, NULL without; in the window of the fp stream, like the biases */
     float *biases[QEP_N_ROLES]; /* [rows]; NULL without */
 };
@@ -143,6 +154,10 @@ struct qep_work {
     uint16_t *rounded;          /* bf16: the input of a group for one tile */
     float *attention;           /* scratch of qep_attention */
     qep_rotary rotary[2];       /* of full and of sliding blocks; the second only where it differs */
+    float *logits;              /* of the router, [max_tokens, n_experts] */
+    float *rows_in, *rows_out, *rows_act; /* tokens of one expert: [max_tokens, hidden] twice, [max_tokens, expert_inter] */
+    int32_t *expert;            /* [max_tokens, top_k], like weight */
+    float *weight;
     double *token_sums;         /* [max_tokens, 2]: sums of each token for qep_out_error */
 };
 
@@ -152,6 +167,8 @@ struct qep_work {
 int64_t qep_work_tile(int g, int64_t T);
 /* The tables for a sequence of T tokens in a full (sliding 0) or sliding block. */
 const qep_rotary *qep_work_rotary(qep_work *w, bool sliding, int64_t T);
+/* Sums of (fp - q)^2 and fp^2 over n tokens of `rows` outputs, added to err in an order fixed by n and rows. scratch[2 n]. */
+void qep_add_error(const float *fp, const float *q, int64_t n, int64_t rows, double *scratch, qep_out_error *err);
 /* x[n] as a product's input: itself, or rounded to bf16 in w. */
 const void *qep_work_input(qep_work *w, const float *x, int64_t n);
 

@@ -19,8 +19,19 @@ const qep_st_tensor *qep_model_weight_tensor(const qep_model *m, const char *mod
 const char *qep_model_linear_name(const qep_model *m, int64_t block, int linear, char *buf,
                                   size_t cap)
 {
-    const int n =
-        snprintf(buf, cap, "model.layers.%" PRId64 ".%s", block, m->arch.linears[linear].name);
+    const qep_arch *a = &m->arch;
+    const char *name = qep_arch_linear(a, block, linear).name;
+    const int i = linear - a->group_first[2];
+    const int n = name ? snprintf(buf, cap, "model.layers.%" PRId64 ".%s", block, name)
+                       : snprintf(buf, cap, "model.layers.%" PRId64 ".%s.experts.%d.%s", block, a->moe,
+                                  i / 3, a->expert_parts[i % 3]);
+    QEP_REQUIRE(n > 0 && (size_t)n < cap);
+    return buf;
+}
+
+const char *qep_model_router_name(const qep_model *m, int64_t block, char *buf, size_t cap)
+{
+    const int n = snprintf(buf, cap, "model.layers.%" PRId64 ".%s.gate.weight", block, m->arch.moe);
     QEP_REQUIRE(n > 0 && (size_t)n < cap);
     return buf;
 }

@@ -90,12 +90,15 @@ static qep_status find_block(const qep_model *m, int64_t block, tensor_list *fou
         qep_model_norm_name(m, block, n, name, sizeof name);
         QEP_TRY(find_tensor(m, name, m->arch.norms[n].size, 0, found, NULL));
     }
-    for (int i = 0; i < m->arch.n_linears; i++) {
-        const qep_linear_shape *l = &m->arch.linears[i];
+    if (qep_arch_sparse(&m->arch, block))
+        QEP_TRY(find_tensor(m, qep_model_router_name(m, block, name, sizeof name), m->arch.n_experts,
+                            m->arch.hidden, found, NULL));
+    for (int i = 0; i < qep_arch_n_linears(&m->arch, block); i++) {
+        const qep_linear_shape l = qep_arch_linear(&m->arch, block, i);
         qep_model_linear_name(m, block, i, module, sizeof module);
-        QEP_TRY(find_weight(m, module, l->rows, l->cols, found, NULL));
+        QEP_TRY(find_weight(m, module, l.rows, l.cols, found, NULL));
         snprintf(name, sizeof name, "%s.bias", module);
-        if (l->bias) QEP_TRY(find_tensor(m, name, l->rows, 0, found, NULL));
+        if (l.bias) QEP_TRY(find_tensor(m, name, l.rows, 0, found, NULL));
     }
     return QEP_OK;
 }
@@ -166,7 +169,7 @@ static void round_scale(qep_arch *a)
 qep_status qep_model_check_tensors(qep_model *m)
 {
     qep_status st;
-    const int64_t per_block = QEP_N_NORMS + (PACKED_PARTS + 1) * QEP_N_ROLES;
+    const int64_t per_block = QEP_N_NORMS + 1 + (PACKED_PARTS + 1) * (QEP_N_ROLES + 3 * m->arch.n_experts);
     tensor_list found = {.n = 0};
     found.at = qep_alloc("model.tensors", TENSORS_BESIDE_BLOCKS + m->arch.n_blocks * per_block,
                          sizeof found.at[0]);

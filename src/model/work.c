@@ -7,6 +7,7 @@ enum { TILE_TOKENS = 512 };
 
 typedef struct work_sizes {
     int64_t y, rounded, attention, rope, token_sums; /* elements */
+    int64_t logits, rows, rows_act, routes;
 } work_sizes;
 
 int64_t qep_work_tile(int g, int64_t T)
@@ -28,13 +29,20 @@ static work_sizes sizes_of(const qep_arch *a, qep_compute compute, int64_t max_t
         if (compute == QEP_COMPUTE_BF16)
             n.rounded = qep_max_i64(n.rounded, tokens * qep_group_cols(a, g));
     }
+    if (a->n_experts == 0) return n;
+    n.logits = max_tokens * a->n_experts;
+    n.rows = max_tokens * a->hidden;
+    n.rows_act = max_tokens * a->expert_inter;
+    n.routes = max_tokens * a->top_k;
+    n.y = qep_max_i64(n.y, 2 * max_tokens * qep_max_i64(2 * a->expert_inter, a->hidden));
+    if (compute == QEP_COMPUTE_BF16) n.rounded = qep_max_i64(n.rounded, max_tokens * qep_max_i64(a->expert_inter, a->hidden));
     return n;
 }
 
 int64_t qep_work_bytes(const qep_arch *a, qep_compute compute, int64_t max_tokens)
 {
     const work_sizes n = sizes_of(a, compute, max_tokens);
-    return (n.y + n.attention + 2 * n.rope) * (int64_t)sizeof(float) +
+    return (n.y + n.attention + 2 * n.rope + n.logits + 2 * n.rows + n.rows_act + 2 * n.routes) * (int64_t)sizeof(float) +
            n.rounded * (int64_t)sizeof(uint16_t) + n.token_sums * (int64_t)sizeof(double);
 }
 
@@ -48,6 +56,12 @@ qep_work *qep_work_create(const qep_arch *a, qep_compute compute, int64_t max_to
     w->y = qep_alloc(name, n.y, sizeof *w->y);
     w->rounded = qep_alloc(name, n.rounded, sizeof *w->rounded);
     w->attention = qep_alloc(name, n.attention, sizeof *w->attention);
+    w->logits = qep_alloc(name, n.logits, sizeof *w->logits);
+    w->rows_in = qep_alloc(name, n.rows, sizeof *w->rows_in);
+    w->rows_out = qep_alloc(name, n.rows, sizeof *w->rows_out);
+    w->rows_act = qep_alloc(name, n.rows_act, sizeof *w->rows_act);
+    w->expert = qep_alloc(name, n.routes, sizeof *w->expert);
+    w->weight = qep_alloc(name, n.routes, sizeof *w->weight);
     w->token_sums = qep_alloc(name, n.token_sums, sizeof *w->token_sums);
     for (int k = 0; k < 1 + a->two_ropes; k++) {
         qep_rotary *r = &w->rotary[k];
@@ -66,6 +80,12 @@ void qep_work_destroy(qep_work **work)
     qep_free(w->y);
     qep_free(w->rounded);
     qep_free(w->attention);
+    qep_free(w->logits);
+    qep_free(w->rows_in);
+    qep_free(w->rows_out);
+    qep_free(w->rows_act);
+    qep_free(w->expert);
+    qep_free(w->weight);
     qep_free(w->token_sums);
     for (int k = 0; k < 2; k++) {
         qep_free(w->rotary[k].cos_);

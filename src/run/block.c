@@ -130,10 +130,15 @@ static qep_status run_group_all(qep_run *r, int64_t b, int g)
 /* A whole block on my evaluation sequences. */
 static void advance_evaluation(qep_run *r)
 {
+    const bool sparse = qep_arch_sparse(&r->model->arch, qep_block_index(r->block));
     for (int64_t i = r->n_grouped; i < r->n_mine; i++) {
         float *x_fp = stream_at(r, r->x_fp, i), *x_q = stream_at(r, r->x_q, i);
         int64_t T = r->seq_tokens[i];
         for (int g = 0; g < QEP_N_GROUPS; g += 2) {
+            if (g == 2 && sparse) {
+                qep_run_experts_sequence(r, i);
+                continue;
+            }
             qep_block_norm(r->block, g, x_fp, T, r->in_fp);
             if (x_q) qep_block_norm(r->block, g, x_q, T, r->in_q);
             qep_block_advance(r->block, g, T, r->in_fp, r->in_q, NULL, NULL, r->one_fp, r->one_q, NULL, r->work);
@@ -160,18 +165,27 @@ static void measure_growth_all(qep_run *r, int64_t b)
     qep_free(diff);
 }
 
+qep_status qep_run_obey_all(qep_run *r, int64_t b)
+{
+    if (qep_stop_poll_all(r->comm, &r->stop, false) != QEP_STOP_NOW) return QEP_OK;
+    return qep_fail(QEP_E_STOPPED, "stopped in block %lld/%lld (%s); what was done since the last checkpoint will be done again", (long long)b + 1,
+                    (long long)r->model->arch.n_blocks, qep_stop_reason());
+}
+
 qep_status qep_run_block_all(qep_run *r, int64_t b)
 {
     double t0 = qep_now_s();
     QEP_TRY(qep_block_load_all(r->block, b));
     r->seconds[QEP_PHASE_LOAD] += qep_now_s() - t0;
-    for (int g = 0; g < QEP_N_GROUPS; g++) {
-        qep_status st = run_group_all(r, b, g);
-        if (st != QEP_OK) return qep_context(st, "block %lld", (long long)b + 1);
-        if (qep_stop_poll_all(r->comm, &r->stop, false) == QEP_STOP_NOW)
-            return qep_fail(QEP_E_STOPPED, "stopped in block %lld/%lld (%s); what was done since the last checkpoint will be done again",
-                            (long long)b + 1, (long long)r->model->arch.n_blocks, qep_stop_reason());
+    bool sparse = qep_arch_sparse(&r->model->arch, b);
+    qep_status st = QEP_OK;
+    for (int g = 0; g < (sparse ? 2 : QEP_N_GROUPS) && st == QEP_OK; g++) {
+        st = run_group_all(r, b, g);
+        if (st == QEP_OK) QEP_TRY(qep_run_obey_all(r, b));
     }
+    if (sparse && st == QEP_OK) st = qep_run_experts_all(r, b);
+    if (st == QEP_E_STOPPED) return st;
+    if (st != QEP_OK) return qep_context(st, "block %lld", (long long)b + 1);
     t0 = qep_now_s();
     advance_evaluation(r);
     if (r->quantizes) measure_growth_all(r, b);

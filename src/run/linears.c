@@ -7,7 +7,7 @@
 
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear)
 {
-    return block * r->model->arch.n_linears + linear;
+    return qep_arch_linears_before(&r->model->arch, block) + linear;
 }
 
 /* The codes of GPTAQ and ResComp damp the H that k, v, q (and up, gate) share in place, one after the other: 1, 2.01, 3.03 % of its mean. */
@@ -61,17 +61,17 @@ static void list_linears(qep_run *r)
 {
     const qep_model *m = r->model;
     int zero_min = qep_export_zero_min(r->cfg->format);
-    r->n_linears = m->arch.n_blocks * m->arch.n_linears + (r->cfg->lm_head ? 1 : 0);
+    r->n_linears = qep_arch_linears_before(&m->arch, m->arch.n_blocks) + (r->cfg->lm_head ? 1 : 0);
     r->linears = qep_alloc("run.linears", r->n_linears, sizeof *r->linears);
     r->linear_cfg = qep_alloc("run.linears", r->n_linears, sizeof *r->linear_cfg);
     r->records = qep_alloc("run.linears", r->n_linears, sizeof *r->records);
     for (int64_t b = 0; b < m->arch.n_blocks; b++)
-        for (int k = 0; k < m->arch.n_linears; k++) {
+        for (int k = 0; k < qep_arch_n_linears(&m->arch, b); k++) {
             char name[256];
-            const qep_linear_shape *s = &m->arch.linears[k];
+            const qep_linear_shape s = qep_arch_linear(&m->arch, b, k);
             qep_model_linear_name(m, b, k, name, sizeof name);
             set_linear(r, qep_run_linear_index(r, b, k), name, qep_model_linear_tensor(m, b, k, "weight"),
-                       s->bias ? qep_model_linear_tensor(m, b, k, "bias") : NULL, s->rows, s->cols, zero_min);
+                       s.bias ? qep_model_linear_tensor(m, b, k, "bias") : NULL, s.rows, s.cols, zero_min);
             if (!qep_ranges_hold(r->cfg->blocks, b)) leave_alone(r, qep_run_linear_index(r, b, k));
         }
     if (r->cfg->lm_head)

@@ -38,7 +38,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     const qep_arch *a = &r->model->arch;
     int64_t grouped = tokens_of(r, QEP_SEQ_CALIBRATION, rank) + tokens_of(r, QEP_SEQ_VALIDATION, rank), f = (int64_t)sizeof(float);
     int64_t tokens = grouped + tokens_of(r, QEP_SEQ_EVALUATION, rank);
-    int64_t act0 = qep_group_act_cols(a, 0), widest = qep_max_i64(act0, qep_group_act_cols(a, 2));
+    int64_t widest = qep_run_widest_act(a);
     int64_t streams = r->quantizes ? 2 : 1, longest = r->corpus->max_length, fp, q, window = 64;
     add(t, "streams.fp", tokens * a->hidden * f, QEP_STAGE_ALL, false);
     add(t, "run.sequence", streams * longest * (a->hidden + widest) * f, QEP_STAGE_ALL, false);
@@ -47,7 +47,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     if (r->quantizes) {
         add(t, "export.copy", QEP_EXPORT_COPY_BYTES, QEP_STAGE_COPY, false);
         add(t, "streams.q", tokens * a->hidden * f, QEP_STAGE_ALL, false);
-        add(t, "streams.act", 2 * grouped * (keep_act ? widest : act0) * f, QEP_STAGE_ALL, false);
+        add(t, "streams.act", 2 * grouped * qep_run_kept_act(a, keep_act) * f, QEP_STAGE_ALL, false);
     }
     if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1)) { /* first of its node */
         qep_block_bytes(a, r->compute, &fp, &q);
@@ -141,8 +141,8 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
         for (int g = 0; g < QEP_N_GROUPS; g++) {
             int64_t members[QEP_MAX_MEMBERS];
             tally t = lasting;
-            for (int i = 0; i < a->group_count[g]; i++) members[i] = qep_run_linear_index(r, b, a->group_first[g] + i);
-            add_group(&t, r, members, a->group_count[g], rank, keep_act);
+            int n = qep_run_plan_members(r, b, g, members);
+            add_group(&t, r, members, n, rank, keep_act);
             out->peak = qep_max_i64(out->peak, peak_of(&t));
         }
     bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;

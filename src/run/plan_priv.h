@@ -24,6 +24,9 @@ typedef struct qep_memory_plan {
 /* Of rank `rank`, with or without FFN activations kept. Local. */
 void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan *out);
 
+/* Linears of group g of a block, as numbers; of the first expert in groups 2 and 3 of a block with experts. Returns how many. */
+int qep_run_plan_members(const qep_run *r, int64_t block, int g, int64_t *members);
+
 /* --- work ---------------------------------------------------------------------------- */
 
 typedef struct qep_work_plan {

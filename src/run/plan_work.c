@@ -29,6 +29,16 @@ static double measured_rate(qep_compute compute)
     return rate;
 }
 
+int qep_run_plan_members(const qep_run *r, int64_t block, int g, int64_t *members)
+{
+    const qep_arch *a = &r->model->arch;
+    const bool experts = g >= 2 && qep_arch_sparse(a, block);
+    const int first = experts ? qep_arch_expert_linear(a, 0, g == 2 ? 0 : 2) : a->group_first[g];
+    const int n = !experts ? a->group_count[g] : g == 2 ? 2 : 1;
+    for (int i = 0; i < n; i++) members[i] = qep_run_linear_index(r, block, first + i);
+    return n;
+}
+
 static void add_group_work(const qep_run *r, const int64_t *members, int n, double tokens, qep_work_plan *p)
 {
     double d = (double)r->linears[members[0]].cols, rows = 0;
@@ -60,8 +70,10 @@ static void add_group_work(const qep_run *r, const int64_t *members, int n, doub
 /* Forward of one stream over `tokens` tokens in sequences of T. */
 static double forward_flops(const qep_arch *a, double tokens, double T)
 {
-    double weights = 0;
-    for (int i = 0; i < a->n_linears; i++) weights += (double)a->linears[i].rows * (double)a->linears[i].cols;
+    double weights = 0, n = (double)a->n_blocks, dense = (n - (double)a->n_sparse) / n;
+    for (int i = 0; i < a->n_linears; i++)
+        weights += (double)a->linears[i].rows * (double)a->linears[i].cols * (a->linears[i].group < 2 ? 1.0 : dense);
+    weights += (1 - dense) * (double)a->hidden * (double)(3 * a->top_k * a->expert_inter + a->n_experts);
     return (double)a->n_blocks * tokens * (2 * weights + 2 * T * (double)(a->n_heads * a->head_dim));
 }
 
@@ -78,8 +90,10 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *p)
     for (int64_t b = 0; b < a->n_blocks && r->quantizes; b++)
         for (int g = 0; g < QEP_N_GROUPS; g++) {
             int64_t members[QEP_MAX_MEMBERS];
-            for (int i = 0; i < a->group_count[g]; i++) members[i] = qep_run_linear_index(r, b, a->group_first[g] + i);
-            add_group_work(r, members, a->group_count[g], tokens, p);
+            int n_members = qep_run_plan_members(r, b, g, members);
+            bool experts = g >= 2 && qep_arch_sparse(a, b); /* all are as large as the first, with an even share of the tokens */
+            double share = experts ? tokens * (double)a->top_k / (double)a->n_experts : tokens;
+            for (int64_t e = 0; e < (experts ? a->n_experts : 1); e++) add_group_work(r, members, n_members, share, p);
         }
     double fast = measured_rate(r->compute), f32 = r->compute == QEP_COMPUTE_F32 ? fast : measured_rate(QEP_COMPUTE_F32);
     double rates[2] = {fast, f32};

@@ -13,11 +13,11 @@ static void set_errors(qep_run *r, int64_t i, double diff, double ref)
 {
     qep_record *rec = &r->records[i];
     const qep_export_linear *l = &r->linears[i];
-    double tokens = (double)r->corpus->kind_tokens[QEP_SEQ_CALIBRATION];
+    double tokens = (double)rec->tokens;
     bool plain = l->spec.method == &qep_method_rtn && l->spec.clip == QEP_CLIP_NONE && !qep_layer_corrects(&r->linear_cfg[i]);
     rec->error_after = ref > 0 ? diff / ref : unknown;
     rec->error_before = plain ? rec->error_after : unknown;
-    if (!isnan(rec->layer.before_minus_after) && ref > 0)
+    if (!isnan(rec->layer.before_minus_after) && ref > 0 && !(rec->borrowed > 0)) /* a borrowed H says nothing of these tokens */
         rec->error_before = (diff + rec->layer.before_minus_after * tokens) / ref;
     rec->done = true;
 }
@@ -35,6 +35,9 @@ static void log_record(const qep_run *r, int64_t i)
     if (rec->layer.fallback)
         qep_warn("%s: a factor failed; damping raised to %g after %d attempts", l->module,
                  isnan(rec->layer.damping) ? rec->layer.correction_damping : rec->layer.damping, rec->layer.attempts);
+    if (rec->borrowed > 0)
+        qep_info("  %s: %lld calibration tokens for %lld columns; %.0f %% of its H is that of all the layer's tokens", l->module,
+                 (long long)rec->tokens, (long long)l->cols, 100 * rec->borrowed);
     if (rec->layer.n_dead > 0)
         qep_debug("%s: %lld input channels carry no signal; their weights are set to 0", l->module, (long long)rec->layer.n_dead);
 }
@@ -62,7 +65,7 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     const qep_linear_config *c = &r->linear_cfg[i];
     bool q = qep_layer_corrects(c);
     fprintf(f, "%s,%s%s,%d,%lld,%lld,%lld,%lld", l->module, q ? "qep+" : "", c->method, l->spec.bits, (long long)l->spec.group_size,
-            (long long)l->rows, (long long)l->cols, (long long)r->corpus->kind_tokens[QEP_SEQ_CALIBRATION]);
+            (long long)l->rows, (long long)l->cols, (long long)rec->tokens);
     put_number(f, 6, rec->layer.alpha);
     put_number(f, 6, rec->layer.correction_damping);
     put_number(f, 6, rec->layer.damping);
@@ -71,7 +74,7 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     put_number(f, 9, rec->error_after);
     put_number(f, 9, rec->layer.max_scale);
     put_number(f, 4, rec->layer.seconds);
-    fprintf(f, ",%d\n", rec->layer.fallback);
+    fprintf(f, ",%d\n", rec->layer.fallback || rec->borrowed > 0);
 }
 
 /* The whole table anew: small, and never half a line on disk. Until the result is published, an earlier one keeps its table. */

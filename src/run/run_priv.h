@@ -51,6 +51,8 @@ typedef struct qep_record { /* one linear */
     bool done;
     qep_layer_record layer;
     double error_before, error_after; /* relative; NAN when not known */
+    int64_t tokens;                   /* that the linear was quantized with */
+    double borrowed;                  /* share of H that is the whole layer's, for an expert with few tokens; else 0 */
 } qep_record;
 
 /* --- the run ----------------------------------------------------------------------------- */
@@ -119,10 +121,25 @@ void qep_run_start_streams_all(qep_run *r);
 QEP_MUST_CHECK qep_status qep_run_embed_all(qep_run *r);
 /* One decoder block, all of it (block.c). QEP_E_STOPPED when asked to stop at once. */
 QEP_MUST_CHECK qep_status qep_run_block_all(qep_run *r, int64_t b);
+/* Columns per token of the activations kept between two groups, and of the widest for one sequence (streams.c). */
+int64_t qep_run_kept_act(const qep_arch *a, bool keep_act);
+int64_t qep_run_widest_act(const qep_arch *a);
+/* Groups 2 and 3 of a block with experts, expert by expert, and both streams through them (experts.c). QEP_E_STOPPED as above. */
+QEP_MUST_CHECK qep_status qep_run_experts_all(qep_run *r, int64_t b);
+/* QEP_E_STOPPED when the job is asked to stop at once (block.c). Collective. */
+QEP_MUST_CHECK qep_status qep_run_obey_all(qep_run *r, int64_t b);
+/* The experts' outputs added to the streams of my sequence i (experts.c). */
+void qep_run_experts_sequence(qep_run *r, int64_t i);
 /* Final norm, lm_head, figures (head.c). */
 QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
 /* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears. */
 QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink);
+/* H and, where asked for, C of the taps' sequences, `tokens` in all. */
+QEP_MUST_CHECK qep_status qep_run_statistics_all(qep_run *r, int64_t d, int64_t tokens, bool want_c, const qep_tap_source *taps, qep_dmat **H, qep_dmat **C);
+/* Which statistics the members need. */
+void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h, bool *want_c);
+/* Correction, quantization and output of members whose statistics are there; H and C may be NULL. Fills their records. */
+QEP_MUST_CHECK qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink, qep_dmat *H, qep_dmat *C);
 /* Columns per panel of the statistics: the sums do not depend on it, but all ranks must use the same. As many as fit into a budget, and no
  * more than a rank's share of the matrix; recomputed activations cost one pass per panel, so panels are wider then. */
 int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act);

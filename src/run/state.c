@@ -34,6 +34,8 @@ static qep_json *record_json(const qep_record *rec)
     qep_json_set(o, "n_dead", qep_json_new_int(l->n_dead));
     qep_json_set(o, "max_scale", qep_json_new_real(l->max_scale));
     qep_json_set(o, "seconds", qep_json_new_real(l->seconds));
+    qep_json_set(o, "tokens", qep_json_new_int(rec->tokens));
+    qep_json_set(o, "borrowed", qep_json_new_real(rec->borrowed));
     qep_json_set(o, "error_before", qep_json_new_real(rec->error_before));
     qep_json_set(o, "error_after", qep_json_new_real(rec->error_after));
     return o;
@@ -70,6 +72,8 @@ static void read_record(const qep_json *o, qep_record *rec)
     *rec = (qep_record){.done = true,
                         .error_before = number(o, "error_before"),
                         .error_after = number(o, "error_after"),
+                        .tokens = qep_json_int(qep_json_get(o, "tokens")),
+                        .borrowed = number(o, "borrowed"),
                         .layer = {.alpha = number(o, "alpha"),
                                   .correction_damping = number(o, "correction_damping"),
                                   .damping = number(o, "damping"),

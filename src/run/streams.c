@@ -4,32 +4,36 @@
 
 #include <string.h>
 
-static int64_t widest_act(const qep_arch *a)
+/* Columns of the mlp's activations between groups 2 and 3: those of experts are never kept. */
+static int64_t mlp_act(const qep_arch *a)
 {
-    return qep_max_i64(qep_group_act_cols(a, 0), qep_group_act_cols(a, 2));
+    return a->n_sparse < a->n_blocks ? qep_group_act_cols(a, 2) : 0;
 }
 
-/* Columns of the activations kept between two groups: attention outputs always, the FFN's when they fit. */
-static int64_t kept_act(const qep_run *r)
+int64_t qep_run_kept_act(const qep_arch *a, bool keep_act)
 {
-    const qep_arch *a = &r->model->arch;
-    return r->keep_act ? widest_act(a) : qep_group_act_cols(a, 0);
+    return keep_act ? qep_max_i64(qep_group_act_cols(a, 0), mlp_act(a)) : qep_group_act_cols(a, 0);
+}
+
+int64_t qep_run_widest_act(const qep_arch *a)
+{
+    return qep_max_i64(qep_run_kept_act(a, true), a->expert_inter);
 }
 
 void qep_run_start_streams_all(qep_run *r)
 {
     const qep_arch *a = &r->model->arch;
     int64_t tokens = r->seq_offset[r->n_mine], longest = r->corpus->max_length;
-    int64_t kept = r->seq_offset[r->n_grouped] * kept_act(r);
+    int64_t kept = r->seq_offset[r->n_grouped] * qep_run_kept_act(a, r->keep_act);
     r->x_fp = qep_alloc("streams.fp", tokens * a->hidden, sizeof *r->x_fp);
     r->in_fp = qep_alloc("run.sequence", longest * a->hidden, sizeof *r->in_fp);
-    r->one_fp = qep_alloc("run.sequence", longest * widest_act(a), sizeof *r->one_fp);
+    r->one_fp = qep_alloc("run.sequence", longest * qep_run_widest_act(a), sizeof *r->one_fp);
     if (r->quantizes) {
         r->x_q = qep_alloc("streams.q", tokens * a->hidden, sizeof *r->x_q);
         r->act_fp = qep_alloc("streams.act", kept, sizeof *r->act_fp);
         r->act_q = qep_alloc("streams.act", kept, sizeof *r->act_q);
         r->in_q = qep_alloc("run.sequence", longest * a->hidden, sizeof *r->in_q);
-        r->one_q = qep_alloc("run.sequence", longest * widest_act(a), sizeof *r->one_q);
+        r->one_q = qep_alloc("run.sequence", longest * qep_run_widest_act(a), sizeof *r->one_q);
     }
     r->work = qep_work_create(a, r->compute, longest);
     r->block = qep_block_create_all(r->comm, r->model, r->compute, r->quantizes);

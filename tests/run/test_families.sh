@@ -56,7 +56,7 @@ one() {
         awk "BEGIN { exit !($corrected > 0 && $corrected < $plain) }"
 }
 
-if [ -n "${QEP_LONG:-}" ]; then set -- mistral qwen2 qwen3 phi3 gemma2 gemma3_text olmo2; else set -- phi3 gemma3_text; fi
+if [ -n "${QEP_LONG:-}" ]; then set -- mistral qwen2 qwen3 phi3 gemma2 gemma3_text olmo2 mixtral qwen3_moe; else set -- phi3 qwen3_moe; fi
 for f; do
     forge model "$f" family="$f" blocks=2 inter=128 dtype=F32 seed=3
     one "$f" "$f"

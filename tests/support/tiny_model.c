@@ -21,27 +21,34 @@ typedef struct tiny_family {
     const char *keys; /* of config.json beside the common ones, each with a comma behind it */
     const char *norms[4];
     bool qkv_bias, stacked, head_norms, wide_norms;
+    const char *moe, *parts[3]; /* mixture of experts: parent of router and experts; an expert's gate, up, down */
 } tiny_family;
 
 #define BEFORE {"input_layernorm", "post_attention_layernorm"}
 #define AROUND {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"}
 static const tiny_family families[] = {
-    {"llama", "LlamaForCausalLM", "  \"hidden_act\": \"silu\",\n  \"mlp_bias\": false,\n", BEFORE, false, false, false, false},
-    {"mistral", "MistralForCausalLM", "  \"hidden_act\": \"silu\",\n  \"sliding_window\": 9,\n", BEFORE, false, false, false, false},
+    {"llama", "LlamaForCausalLM", "  \"hidden_act\": \"silu\",\n  \"mlp_bias\": false,\n", BEFORE, false, false, false, false, NULL, {NULL}},
+    {"mistral", "MistralForCausalLM", "  \"hidden_act\": \"silu\",\n  \"sliding_window\": 9,\n", BEFORE, false, false, false, false, NULL, {NULL}},
     {"qwen2", "Qwen2ForCausalLM", "  \"use_sliding_window\": true,\n  \"sliding_window\": 9,\n  \"max_window_layers\": 1,\n", BEFORE, true, false,
-     false, false},
-    {"qwen3", "Qwen3ForCausalLM", "  \"hidden_act\": \"silu\",\n", BEFORE, false, false, true, false},
+     false, false, NULL, {NULL}},
+    {"qwen3", "Qwen3ForCausalLM", "  \"hidden_act\": \"silu\",\n", BEFORE, false, false, true, false, NULL, {NULL}},
     {"phi3", "Phi3ForCausalLM",
      "  \"partial_rotary_factor\": 0.75,\n  \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1, 1, 1.1, 1.2, 1.3, 1.4], "
      "\"long_factor\": [1, 2, 3, 4, 5, 6]},\n  \"original_max_position_embeddings\": 24,\n",
-     BEFORE, false, true, false, false},
-    {"gemma2", "Gemma2ForCausalLM", "  \"query_pre_attn_scalar\": 24,\n  \"sliding_window\": 9,\n", AROUND, false, false, false, false},
+     BEFORE, false, true, false, false, NULL, {NULL}},
+    {"gemma2", "Gemma2ForCausalLM", "  \"query_pre_attn_scalar\": 24,\n  \"sliding_window\": 9,\n", AROUND, false, false, false, false, NULL, {NULL}},
     {"gemma3_text", "Gemma3ForCausalLM",
      "  \"query_pre_attn_scalar\": 16,\n  \"sliding_window\": 9,\n  \"sliding_window_pattern\": 2,\n  \"rope_local_base_freq\": 5000.0,\n",
-     AROUND, false, false, true, false},
+     AROUND, false, false, true, false, NULL, {NULL}},
     {"olmo2", "Olmo2ForCausalLM", "  \"hidden_act\": \"silu\",\n", {"post_attention_layernorm", "post_feedforward_layernorm"}, false, false, true,
-     true},
+     true, NULL, {NULL}},
+    {"mixtral", "MixtralForCausalLM", "  \"num_local_experts\": 5,\n  \"num_experts_per_tok\": 2,\n", BEFORE, false, false, false, false,
+     "block_sparse_moe", {"w1", "w3", "w2"}},
+    {"qwen3_moe", "Qwen3MoeForCausalLM",
+     "  \"num_experts\": 5,\n  \"num_experts_per_tok\": 2,\n  \"moe_intermediate_size\": 32,\n  \"norm_topk_prob\": true,\n  \"mlp_only_layers\": [0],\n",
+     BEFORE, false, false, true, false, "mlp", {"gate_proj", "up_proj", "down_proj"}},
 };
+enum { EXPERTS = 5, QWEN_INTER = 32 };
 
 static const tiny_family *family_of(const tiny_model *m)
 {
@@ -91,6 +98,21 @@ static qep_status add_attention(qep_st_layout *l, const tiny_model *m, int64_t b
     return add_linear(l, m, b, "self_attn.o_proj", m->hidden, q);
 }
 
+/* inter: of one expert. */
+static qep_status add_experts(qep_st_layout *l, const tiny_model *m, int64_t b, int64_t inter)
+{
+    const tiny_family *f = family_of(m);
+    char name[96];
+    snprintf(name, sizeof name, "%s.gate", f->moe);
+    QEP_TRY(add_linear(l, m, b, name, EXPERTS, m->hidden));
+    for (int e = 0; e < EXPERTS; e++)
+        for (int k = 0; k < 3; k++) {
+            snprintf(name, sizeof name, "%s.experts.%d.%s", f->moe, e, f->parts[k]);
+            QEP_TRY(add_linear(l, m, b, name, k < 2 ? inter : m->hidden, k < 2 ? m->hidden : inter));
+        }
+    return QEP_OK;
+}
+
 static qep_status add_block(qep_st_layout *l, const tiny_model *m, int64_t b)
 {
     const tiny_family *f = family_of(m);
@@ -100,6 +122,8 @@ static qep_status add_block(qep_st_layout *l, const tiny_model *m, int64_t b)
         QEP_TRY(add_vector(l, m, b, name, m->hidden));
     }
     QEP_TRY(add_attention(l, m, b));
+    const bool mixtral = strcmp(f->model_type, "mixtral") == 0;
+    if (f->moe && (mixtral || b > 0)) return add_experts(l, m, b, mixtral ? m->inter : QWEN_INTER);
     if (f->stacked) {
         QEP_TRY(add_linear(l, m, b, "mlp.gate_up_proj", 2 * m->inter, m->hidden));
     } else {

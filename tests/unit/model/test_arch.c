@@ -225,6 +225,25 @@ static void test_olmo2(void **state)
     assert_true(a.norms[QEP_NORM_Q].size == 64 && a.norms[QEP_NORM_K].size == 32 && !qep_group_adds(&a, 3));
 }
 
+static void test_experts(void **state)
+{
+    (void)state;
+    qep_arch a = arch_of(NULL, "{\"model_type\": \"mixtral\", \"architectures\": null, \"num_local_experts\": 5}");
+    assert_true(a.n_experts == 5 && a.top_k == 2 && a.expert_inter == 112 && a.renormalize && a.n_sparse == 3 && a.window == 0);
+    assert_true(qep_arch_n_linears(&a, 0) == 4 + 15 && qep_arch_linears_before(&a, 2) == 38);
+    qep_linear_shape l = qep_arch_linear(&a, 1, qep_arch_expert_linear(&a, 4, 2));
+    assert_true(l.group == 3 && l.rows == 64 && l.cols == 112 && !l.name);
+    assert_string_equal(qep_arch_linear(&a, 1, 3).name, "self_attn.o_proj");
+    a = arch_of(NULL, "{\"model_type\": \"qwen3_moe\", \"architectures\": null, \"num_experts\": 6, \"num_experts_per_tok\": 3, "
+                      "\"moe_intermediate_size\": 48, \"mlp_only_layers\": [2], \"decoder_sparse_step\": 1}");
+    assert_true(a.n_experts == 6 && a.top_k == 3 && a.expert_inter == 48 && !a.renormalize && a.n_sparse == 2);
+    assert_true(qep_arch_sparse(&a, 1) && !qep_arch_sparse(&a, 2) && qep_arch_n_linears(&a, 2) == 7);
+    assert_true(qep_arch_linears_before(&a, 3) == 22 + 22 + 7);
+    a = arch_of(NULL, "{\"model_type\": \"qwen3_moe\", \"architectures\": null, \"num_local_experts\": 6, \"num_experts_per_tok\": 3, "
+                      "\"moe_intermediate_size\": 48, \"decoder_sparse_step\": 2}");
+    assert_true(a.n_experts == 6 && !qep_arch_sparse(&a, 0) && qep_arch_sparse(&a, 1) && a.n_sparse == 1);
+}
+
 /* What is put into (or taken out of) the base configuration, and a part of the message. */
 static const struct {
     const char *without, *edit, *message;
@@ -238,6 +257,9 @@ static const struct {
     {"model_type", "{\"architectures\": []}", "not supported"},
     {NULL, "{\"model_type\": 3}", "\"model_type\" must be a string"},
     {NULL, "{\"text_config\": {}}", "multimodal"},
+    {NULL, "{\"model_type\": \"mixtral\", \"architectures\": null, \"num_experts_per_tok\": 9}", "must lie in 1..8"},
+    {NULL, "{\"model_type\": \"qwen3_moe\", \"architectures\": null}", "\"moe_intermediate_size\" is missing"},
+    {NULL, "{\"model_type\": \"qwen3_moe\", \"architectures\": null, \"moe_intermediate_size\": 8, \"mlp_only_layers\": [3]}", "entry 0"},
     {NULL, "{\"hidden_act\": \"gelu\"}", "supported are silu and gelu_pytorch_tanh"},
     {NULL, "{\"sliding_window\": 4096}", "sliding_window"},
     {NULL, "{\"layer_types\": [\"full_attention\", \"sliding_attention\", \"full_attention\"]}", "entry 1"},
@@ -337,7 +359,7 @@ int main(void)
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_rope),
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_rope_scalings), cmocka_unit_test(test_family_rows),
-        cmocka_unit_test(test_olmo2),
+        cmocka_unit_test(test_olmo2), cmocka_unit_test(test_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -284,6 +284,25 @@ static void softcap_matches(void **state)
     assert_le_f(fabs((double)small[2] + 50 * tanh(0.001)), 1e-8);
 }
 
+static void routes_by_hand(void **state)
+{
+    (void)state;
+    /* equal logits: the lower number first; the second token's probabilities are e^2, e^1, e^0, e^0 over their sum */
+    const float logits[] = {1, 1, 1, 1, 0, 2, 0, 1};
+    int32_t expert[4];
+    float weight[4];
+    qep_route(expert, weight, logits, 2, 4, 2, true);
+    assert_true(expert[0] == 0 && expert[1] == 1 && expert[2] == 1 && expert[3] == 3);
+    assert_true(weight[0] == 0.5F && weight[1] == 0.5F);
+    const double e = exp(1.0), all = e * e + e + 2;
+    assert_le_f(fabs((double)weight[2] - e / (e + 1)), 1e-7);
+    assert_le_f(fabs((double)weight[3] - 1 / (e + 1)), 1e-7);
+    qep_route(expert, weight, logits, 2, 4, 2, false);
+    assert_true(weight[0] == 0.25F);
+    assert_le_f(fabs((double)weight[2] - e * e / all), 1e-7);
+    assert_le_f(fabs((double)weight[3] - e / all), 1e-7);
+}
+
 static void additions(void **state)
 {
     (void)state;
@@ -406,6 +425,7 @@ int main(void)
         cmocka_unit_test(swiglu_edges),
         cmocka_unit_test(gelu_matches),
         cmocka_unit_test(softcap_matches),
+        cmocka_unit_test(routes_by_hand),
         cmocka_unit_test(additions),
         cmocka_unit_test(losses_match_doubles),
         cmocka_unit_test(top_choice_and_ties),
