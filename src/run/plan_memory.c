@@ -44,7 +44,9 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     add(t, "run.sequence", streams * longest * (a->hidden + widest) * f, QEP_STAGE_ALL, false);
     add(t, "packed.rows", qep_packed_scratch(r->model->packed), QEP_STAGE_ALL, false);
     add(t, "model.work", qep_work_bytes(a, r->compute, longest), QEP_STAGE_ALL, false);
+    if (a->n_experts > 0) add(t, "model.pairs", longest * (int64_t)sizeof(int32_t), QEP_STAGE_ALL, false);
     if (r->quantizes) {
+        if (a->n_experts > 0) add(t, "run.routes", a->top_k * (tokens_of(r, QEP_SEQ_CALIBRATION, rank) + longest) * 4 + a->n_experts * 8, QEP_STAGE_ALL, false);
         add(t, "export.copy", QEP_EXPORT_COPY_BYTES, QEP_STAGE_COPY, false);
         add(t, "streams.q", tokens * a->hidden * f, QEP_STAGE_ALL, false);
         add(t, "streams.act", 2 * grouped * qep_run_kept_act(a, keep_act) * f, QEP_STAGE_ALL, false);
@@ -80,8 +82,19 @@ static bool mixed(const qep_run *r, const int64_t *members, int n)
     return differ && qep_layer_needs_c(&r->linear_cfg[members[n - 1]]);
 }
 
-/* What lives while a group is worked on. */
-static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, int rank, bool keep_act)
+/* Second moments of all the layer's tokens, which experts with few tokens borrow from: of group 2 for as long as the block lasts. */
+static int64_t pooled_bytes(const qep_run *r, int64_t block, int g, int rank)
+{
+    const qep_arch *a = &r->model->arch;
+    const int64_t d[2] = {a->hidden, a->expert_inter}, rows = r->cfg->solver_block;
+    int64_t bytes = 0;
+    for (int k = 0; k < g - 1 && qep_arch_sparse(a, block); k++)
+        bytes += qep_dmat_local_bytes(d[k], rows, qep_dmat_owners_rule(d[k], rows, qep_size(r->comm), r->cfg->grid), rank);
+    return bytes;
+}
+
+/* What lives while a group is worked on; pooled: bytes of further matrices like H. */
+static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, int64_t pooled, int rank, bool keep_act)
 {
     bool want_h = false, want_c = false;
     const qep_qspec *spec = NULL;
@@ -107,7 +120,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     int64_t matrix = qep_dmat_local_bytes(d, block, owners, rank);
     qep_stats_plan sp = {.d = d, .compute = r->compute, .total_tokens = qep_max_i64(1, r->corpus->kind_tokens[QEP_SEQ_CALIBRATION]),
                          .want_c = want_c, .panel = qep_run_panel(r, d, want_c, keep_act), .block = block, .n_owners = owners};
-    add(t, "solve.h", matrix, QEP_STAGE_STATISTICS | solving, false);
+    add(t, "solve.h", matrix + pooled, QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "solve.p", b.matrices * matrix, QEP_STAGE_QUANTIZE, false);
     add(t, "dmat.exchange", 4 * block * d * (int64_t)sizeof(double), QEP_STAGE_QUANTIZE, false);
@@ -142,7 +155,7 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
             int64_t members[QEP_MAX_MEMBERS];
             tally t = lasting;
             int n = qep_run_plan_members(r, b, g, members);
-            add_group(&t, r, members, n, rank, keep_act);
+            add_group(&t, r, members, n, pooled_bytes(r, b, g, rank), rank, keep_act);
             out->peak = qep_max_i64(out->peak, peak_of(&t));
         }
     bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
@@ -154,6 +167,6 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
         add(&t, "model.head", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
         if (head) add(&t, "model.head.q", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
     }
-    if (head) add_group(&t, r, &last, 1, rank, keep_act);
+    if (head) add_group(&t, r, &last, 1, 0, rank, keep_act);
     out->peak = qep_max_i64(out->peak, peak_of(&t));
 }
