@@ -2,12 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # --- tools and flags -----------------------------------------------------------------
-MPICC   ?= mpicc
 BUILD   ?= release
 VERSION := 0.1.0
+# MPI=mpich: Debian's other MPI, with its own builds of ScaLAPACK and HDF5, in a build folder of its own. (Debian's scalapack-mpich.pc asks
+# for whatever MPI is the system's default, so the library is named here.)
+MPI     ?= openmpi
+ifeq ($(MPI),mpich)
+MPICC   ?= mpicc.mpich
+O       := build/$(BUILD)-mpich
+MPI_PKGS  := hdf5-mpich
+BLAS_LIBS ?= -lscalapack-mpich -lopenblas
+export QEP_MPIRUN ?= mpirun.mpich -bind-to none
+else
+MPICC   ?= mpicc
 O       := build/$(BUILD)
-PKGS    ?= scalapack-openmpi hdf5-openmpi jansson libpcre2-8 libutf8proc
+MPI_PKGS  := scalapack-openmpi hdf5-openmpi
 BLAS_LIBS ?= -lopenblas
+endif
+PKGS    ?= $(MPI_PKGS) jansson libpcre2-8 libutf8proc
 DNNL_LIBS ?= -ldnnl
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
@@ -129,7 +141,7 @@ AGAIN      = $(MAKE) --no-print-directory $(FLAG_J)
 
 .PHONY: deps check checked programs check-unit check-mpi check-run quickstart
 deps:   ## install the Debian packages that are missing (asks apt-get; quiet when all are there)
-	@MPICC='$(MPICC)' CFLAGS='$(CFLAGS)' PKGS='$(PKGS)' BLAS_LIBS='$(BLAS_LIBS)' DNNL_LIBS='$(DNNL_LIBS)' tests/support/deps.sh
+	@MPI='$(MPI)' MPICC='$(MPICC)' CFLAGS='$(CFLAGS)' PKGS='$(PKGS)' BLAS_LIBS='$(BLAS_LIBS)' DNNL_LIBS='$(DNNL_LIBS)' tests/support/deps.sh
 
 programs: all $(UNIT_BIN) $(MPI_BIN)
 
@@ -190,6 +202,6 @@ clean:   ## remove build/
 
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile tests/bench/bench.mk
-	@echo 'Variables (command line or config.mk): V BUILD MPICC CFLAGS LDFLAGS ARCH PKGS BLAS_LIBS DNNL_LIBS PREFIX DESTDIR NPS JOBS'
+	@echo 'Variables (command line or config.mk): V BUILD MPI MPICC CFLAGS LDFLAGS ARCH PKGS BLAS_LIBS DNNL_LIBS PREFIX DESTDIR NPS JOBS'
 
 -include $(wildcard $(O)/*/*.d $(O)/tests/*/*.d $(O)/tests/*/*/*.d)

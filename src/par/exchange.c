@@ -26,7 +26,7 @@ static void exchange_pair(const qep_comm *c, int to, const char *send, int64_t n
         int64_t in = qep_min_i64(c->chunk, n_recv - i), out = qep_min_i64(c->chunk, n_send - i);
         if (in > 0) start_receive(c, from, recv + i, in, &req[0]);
         if (out > 0) start_send(c, to, send + i, out, &req[1]);
-        MPI_Waitall(2, req, MPI_STATUSES_IGNORE);
+        for (int k = 0; k < 2; k++) MPI_Wait(&req[k], MPI_STATUS_IGNORE);
     }
 }
 

@@ -1,12 +1,16 @@
 #!/bin/sh
 # What the build and the tests need, from Debian packages: quiet when all are there, else installed by apt-get.
 # A system without these packages (a module stack, another distribution) passes when a small program that uses
-# every library compiles and links. MPICC CFLAGS PKGS BLAS_LIBS DNNL_LIBS come from the Makefile.
+# every library compiles and links. MPI MPICC CFLAGS PKGS BLAS_LIBS DNNL_LIBS come from the Makefile.
 # SPDX-License-Identifier: Apache-2.0
 set -u
 
-needed='gcc libc6-dev make pkg-config libopenmpi-dev openmpi-bin libscalapack-openmpi-dev libhdf5-openmpi-dev
-  libopenblas-openmp-dev libdnnl-dev libjansson-dev libpcre2-dev libutf8proc-dev libcmocka-dev shellcheck'
+case ${MPI:-openmpi} in
+    mpich) mpi='libmpich-dev mpich libscalapack-mpich-dev libhdf5-mpich-dev' ;;
+    *) mpi='libopenmpi-dev openmpi-bin libscalapack-openmpi-dev libhdf5-openmpi-dev' ;;
+esac
+needed="gcc libc6-dev make pkg-config $mpi libopenblas-openmp-dev libdnnl-dev libjansson-dev
+  libpcre2-dev libutf8proc-dev libcmocka-dev shellcheck"
 
 say() { echo "make deps: $*"; }
 
