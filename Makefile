@@ -116,11 +116,15 @@ MPI_BIN  := $(patsubst tests/%.c,$(O)/tests/%,$(MPI_SRC))
 TEST_CFLAGS := -Wno-missing-prototypes -Wno-conversion -Wno-sign-conversion -Wno-double-promotion
 module_of = $(word 2,$(subst /, ,$(1)))
 
+# Compiled apart from the link: a change in a library links the tests again, no more.
+SUPPORT_OBJ := $(patsubst tests/%.c,$(O)/tests/%.o,$(wildcard tests/support/*.c))
+$(O)/tests/%.o: tests/%.c $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,cc   $<) $(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+
 define TEST_RULE
-$(O)/tests/$(1): tests/$(1).c $(wildcard tests/support/*.c tests/support/*.h) $(call LIBS_OF,$(call module_of,$(1))) $(sort $(call LIB,safetensors) $(call LIB,tensor) $(call LIB,base))
-	@mkdir -p $$(@D)
-	$$(call say,test $$@) $(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -o $$@ $$< $$(wildcard tests/support/*.c) \
-	  -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka $(LIBS) $(LDFLAGS)
+$(O)/tests/$(1): $(O)/tests/$(1).o $(SUPPORT_OBJ) $(call LIBS_OF,$(call module_of,$(1))) $(sort $(call LIB,safetensors) $(call LIB,tensor) $(call LIB,base))
+	$$(call say,link $$@) $(MPICC) $(CFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka $(LIBS) $(LDFLAGS)
 endef
 $(foreach t,$(patsubst tests/%.c,%,$(UNIT_SRC) $(MPI_SRC)),$(eval $(call TEST_RULE,$(t))))
 
