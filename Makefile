@@ -161,7 +161,7 @@ check-mpi: $(MPI_BIN)   ## tests of several ranks, each on 1, 2, 3 and 4 (NPS="1
 check-run: all   ## the whole program on small models
 	@$(RUN_ALL) run $(RUN_TESTS)
 
-quickstart: deps   ## RTN, GPTQ and QEP+GPTQ at 3 bits on the bundled model, and a table of what they cost
+quickstart: deps   ## RTN, GPTQ, QEP+GPTQ and the defaults at 3 bits on the bundled model, and a table of what they cost
 	@$(AGAIN) all
 	@O=$(O) tests/quickstart/quickstart.sh
 

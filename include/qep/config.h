@@ -6,21 +6,25 @@
 
 #include "qep/quant.h"
 
+enum { QEP_ALPHA_AUTO = -1 };
+
 /* Settings of a linear: [quantization] and [correction], overridable per module by [override NAME]. Text values are static names. */
 typedef struct qep_linear_config {
     const char *method;       /* name of a method in the table of quant.h */
     int64_t bits;             /* 2, 3, 4, 8 */
     int64_t group_size;       /* -1 or >= 1 */
     bool symmetric, act_order, static_groups;
-    const char *clip;         /* none | mse | hessian */
+    const char *clip;         /* auto | none | mse | hessian */
     int64_t clip_steps;       /* of clip = mse */
     const char *grid;         /* zero | free | signed */
+    int64_t refit, sweeps;    /* rounds of scale refit; sweeps over the codes in a round */
     double damping;           /* relative to mean diag H */
     int64_t block_size;
     qep_method_options options; /* keys of single methods */
     const char *correction;   /* qep | none */
-    double alpha;             /* [0, 2] */
+    double alpha;             /* [0, 2], or QEP_ALPHA_AUTO: fitted */
     double correction_damping; /* lambda relative to mean diag H */
+    double residual;          /* beta; of linears that add to the residual stream */
     char *exclude;            /* comma list of names of linears that are not corrected, e.g. "down_proj"; globs on the module name's tail */
 } qep_linear_config;
 

@@ -15,6 +15,8 @@ bool qep_layer_needs_h(const qep_linear_config *s);
 bool qep_layer_needs_c(const qep_linear_config *s);
 /* Nothing in the settings makes a difference: two such linears of a group are handled together. */
 bool qep_layer_same(const qep_linear_config *a, const qep_qspec *x, const qep_linear_config *b, const qep_qspec *y);
+bool qep_layer_needs_gamma(const qep_linear_config *s);
+bool qep_layer_fits(const qep_linear_config *s); /* alpha = auto */
 /* Translation of the configuration into the quantizer's settings; zero_min from qep_export_zero_min. */
 qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min);
 
@@ -29,11 +31,12 @@ typedef struct qep_layer_member {
 
 /* What is recorded of a member (one line of modules.csv). Equal on all ranks. */
 typedef struct qep_layer_record {
-    double alpha, correction_damping, damping; /* used; NAN where there is none */
+    double alpha, residual, correction_damping, damping; /* used; NAN where there is none */
     int attempts;                /* of the factor that needed most */
     bool fallback;               /* a ladder had to raise its damping */
     int64_t n_dead;              /* input channels without signal */
-    double before_minus_after;   /* per token: J(round(W)) - J(Q), J(V) = |W X - V Xq|^2; NAN without C */
+    /* per token, on the calibration and on the held-out sequences: J(round(W)) - J(Q) and J(W*) - J(Q), J(V) = |W X - V Xq|^2; NAN without C */
+    struct qep_layer_gap { double before, corrected; } gap, held_gap;
     double max_scale;
     double seconds;
 } qep_layer_record;
@@ -53,6 +56,8 @@ typedef struct qep_layer_job {
     qep_layer_sink sink;
     const qep_tap_source *taps;  /* the group's inputs, for methods that need them */
     qep_dmat *H, *C;             /* NULL when no member needs them. H: dead channels are given their diagonal; C may be overwritten */
+    const double *gamma;         /* my rows of Gamma (qep_stats) when the members, then one only, need it */
+    const qep_stats *held;       /* the same sums over the held-out sequences; H NULL when there are none or no member needs C */
     bool repair;                 /* run.on_failure = repair */
     uint64_t *digest;            /* [2], this rank's sums are added to */
     double *seconds_correct, *seconds_quantize, *seconds_write; /* added to */
@@ -68,11 +73,13 @@ typedef struct qep_layer_bytes {
     int64_t rows;          /* "layer.rows": weights, target, codes, scales, zeros */
     int64_t wc;            /* "layer.figures", with C: W C, kept from the correction to the figures */
     int64_t figures;       /* "layer.figures", with C: while the figures are made */
+    int64_t fit;           /* "layer.fit": while alpha = auto is fitted */
     int64_t writing;       /* "export.rows": at most, while rows are written */
     int64_t strips;        /* "quantize.strips": the state of the column-by-column methods while they run */
     int64_t packed;        /* "quantize.packed": the block at hand, for all strips */
     int matrices;          /* "solve.p": d x d matrices besides H, C and the factor */
+    int64_t polish;        /* "quantize.polish": at most, while codes and scales are polished */
 } qep_layer_bytes;
-qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c);
+qep_layer_bytes qep_layer_plan(const qep_linear_config *cfg, const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c, int threads);
 
 #endif

@@ -100,8 +100,9 @@ bool qep_groups_follow_order(const qep_qspec *s);
 
 /* Scale and zero of n weights w (stride 1). Asymmetric: G-asym with 0 always in the range (methods.md 2.0); scale is
  * rounded to f16 (qep_f16_scale) before anything is derived from it. weight: NULL or n non-negative importances (clip
- * = hessian). clip = mse: shrink p = 1 - i/100, i = 0..79, error sum |q - w|^2.4, strict best, p = 1 first; clip = hessian: same
- * candidates, error sum weight * (q - w)^2 (weight NULL: as mse). All-zero weights: scale of [-1, 1]. */
+ * = hessian). clip = mse: shrink p = 1 - i/100, i = 0..79, error sum |q - w|^2.4, strict best, p = 1 first; clip = hessian: p = 1, 0.96 .. 0.40,
+ * asymmetric grids with the zero points z(p), z(p) - 1 and z(p) + 1 that exist, error sum weight * (q - w)^2 (weight NULL: as mse). All-zero
+ * weights: scale of [-1, 1]. */
 void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int64_t n, float *scale, int *zero);
 /* clamp(rint(w / scale) + zero, 0, 2^bits - 1), half to even; the one rounding used everywhere. */
 int qep_grid_code(int bits, float w, float scale, int zero);
@@ -196,6 +197,42 @@ void qep_quip_rescale(const double *diag, const double *colsq, int64_t cols, dou
 /* Weight -> code units, and back: clamp((w/s + 1) / 2 * maxq, 0, maxq); s (2 c / maxq - 1). s = 2.4 rms + 1e-16. n values in place. */
 void qep_quip_to_codes(float *w, int64_t n, double s, int bits);
 float qep_quip_value(int code, double s, int bits);
+
+/* --- polish: codes and scales on one objective -----------------------------------------------
+ * J(Q) = tr((Q - W*) A (Q - W*)^T), A = H + mu I, columns in original order, q_rj = s_rg (c_rj - z_rg) with g = g_idx[j]. Rows are independent. Both
+ * steps work on G = (Q - W*) A, half the gradient of J by Q, which the caller forms by a product (qep_polish_miss times A) and which
+ * the sweep keeps up to date. A arrives in blocks of rows.
+ *
+ * f32 is enough for G: with A >= mu I an entry's rounding error is below 2^-24 sqrt(d) sqrt(A_ii A_jj) |Q - W*|, and A_ii / A_jj <= d / mu (relative
+ * mu), so a move decided wrongly has a step within 1e-3 of a tie, where both codes are equally good. Sums over a row (J, M, its
+ * solution) are f64. */
+
+enum { QEP_POLISH_COLS = 64 }; /* columns of A's rows that one step takes at most */
+/* One strip. All borrowed; codes and scales are changed in place, zeros stay. */
+typedef struct qep_polish {
+    const qep_qspec *spec;
+    int64_t cols, groups;
+    const int32_t *g_idx;  /* [cols] */
+    qep_qstrip q;
+    float *grad;           /* [QEP_STRIP, cols]: G */
+} qep_polish;
+
+/* miss[QEP_STRIP, cols] = Q - W*. */
+void qep_polish_miss(const qep_polish *p, const float *target, float *miss);
+/* J of each row [QEP_STRIP] = G (Q - W*)^T, for a G that is up to date. */
+void qep_polish_objective(const qep_polish *p, const float *target, double *objective);
+/* Columns c0 .. c0+n-1 of a coordinate-descent sweep (methods.md 3.6 step 5), one after the other:
+ *   c_j <- clamp(rint(c_j - G_j / (A_jj s_g)), 0, 2^bits - 1), the minimiser of J over the codes of entry j alone,  G <- G + (change of q_j) A_j.
+ * J never grows. a: rows c0 .. of A [n, lda], all columns; n <= QEP_POLISH_COLS. Returns how many codes moved. */
+int64_t qep_polish_sweep(const qep_polish *p, int64_t c0, int64_t n, const float *a, int64_t lda);
+/* Least squares for the scales of fixed codes (methods.md 3.6 step 6): with k_g = codes less zero, 0 outside group g, q = sum_g s_g k_g and
+ * J is least where M (s' - s) = -v,  M_gh = k_g A k_h^T,  v_g = G k_g^T.
+ * normal [QEP_STRIP, groups, groups] f64, zeros at first: M's lower triangle is collected while A's rows pass by (columns that share a group should be
+ * neighbours: each run of one group is one product). scratch: [QEP_STRIP, cols]. */
+void qep_polish_collect(const qep_polish *p, int64_t c0, int64_t n, const float *a, int64_t lda, float *scratch, double *normal);
+/* Solves for the scales of every row, rounds them as they are stored, leaves those outside [0.2, 5] of the old one, and takes the row's new scales only
+ * if its J falls. G is out of date for rows that changed; returns their number. */
+int64_t qep_polish_scales(const qep_polish *p, const double *normal);
 
 /* --- packing (formats.md 3.2): little-endian bit stream ---------------------------------------- */
 

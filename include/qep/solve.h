@@ -1,11 +1,14 @@
 /* solve: statistics of a linear group, damping, factor, correction. All distributed; nothing of size d x d on one rank.
- * d = input channels of the group. H = Xq Xq^T, C = (X - Xq) Xq^T (X: full-precision stream, Xq: quantized stream), both per token.
+ * d = input channels of the group. H = Xq Xq^T, C = (X - Xq) Xq^T (X: full-precision stream, Xq: quantized stream), Gamma = (R - Rq) Xq^T (R, Rq: the
+ * residual streams that the group's output is added to), all per token.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_SOLVE_H
 #define QEP_SOLVE_H
 
 #include "qep/dmat.h"
 #include "qep/linalg.h"
+
+enum { QEP_SOLVE_STRIP = 64 };     /* rows of a strip: the unit in which rows of weights, and of Gamma, are dealt to ranks */
 
 /* --- statistics ------------------------------------------------------------------------------ */
 
@@ -19,6 +22,9 @@ typedef struct qep_tap_source {
     /* Fills xq[T, d] with the quantized stream's input and, unless delta is NULL, delta[T, d] = X - Xq formed in f32. Called several times
      * per sequence (once per pass and panel). */
     void (*get)(void *ctx, int64_t i, float *xq, float *delta);
+    /* Fills rho[T, gamma_rows] = R - Rq, the difference in f32 of the residual streams that the group's output is added to, before it is
+     * added. NULL when no Gamma is asked for. Called as often as get. */
+    void (*residual)(void *ctx, int64_t i, float *rho);
 } qep_tap_source;
 
 typedef struct qep_stats_plan {
@@ -26,18 +32,31 @@ typedef struct qep_stats_plan {
     qep_compute compute;           /* f32 products, or bf16 with f32 accumulation (inputs rounded to bf16) */
     int64_t total_tokens;          /* of all ranks' calibration sequences, >= 1 */
     bool want_c;
-    int64_t panel;                 /* columns per panel, multiple of QEP_STATS_TILE (memory: 8 bytes x d x panel, twice with C) */
+    int64_t gamma_rows;            /* rows of Gamma; 0: no Gamma */
+    bool held;                     /* sums over held-out sequences: named "held.h", "held.c", "held.gamma" in the memory table, not "solve.h", "solve.c", "stats.gamma" */
+    int64_t panel;                 /* columns per panel, multiple of QEP_STATS_TILE (memory: 8 bytes x d x panel, twice with C; x gamma_rows with Gamma) */
     int64_t block, n_owners;       /* of the matrices */
 } qep_stats_plan;
 enum { QEP_STATS_TILE = 512 };     /* rows and columns of one product's tile; the shapes of all products depend on d and T only */
-int64_t qep_stats_panel_bytes(const qep_stats_plan *p); /* scratch per rank, by the plan's formula: "stats.panel" */
+int64_t qep_stats_panel_bytes(const qep_stats_plan *p, int ranks); /* scratch per rank, by the plan's formula: "stats.panel" */
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t max_tokens, int threads); /* "stats.tap" */
+
+/* The sums of a group. Owned by the caller: qep_stats_free_all. */
+typedef struct qep_stats {
+    qep_dmat *H, *C;               /* C NULL unless wanted */
+    /* Gamma = (R - Rq) Xq^T per token, "stats.gamma": [my strips * 64, d], the rows of my part of the strips of QEP_SOLVE_STRIP rows (qep_partition
+     * of the strips over the ranks), padding rows 0; NULL unless wanted. */
+    double *gamma;
+} qep_stats;
 
 /* Collective. Two passes over the sequences: exact largest magnitude of each channel (over all ranks), which fixes the power-of-two scale
  * e_i of channel i; then panels of columns: the f32 product of each sequence (the leaf) is added as int64 in units of 2^(e_i + e_j - s), s = 62 - ceil(log2(total tokens)),
  * summed exactly over sequences and ranks and sent to the owners of the rows. Same bits for any split of the sequences.
- * Result: *H (full symmetric) and *C (NULL unless want_c), divided by total_tokens. QEP_E_NUMERIC when an input is not finite. */
-QEP_MUST_CHECK qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_dmat **H, qep_dmat **C);
+ * Gamma the same way, its rows summed to the owners of the strips; no rank holds more than a panel of its columns beside its own rows.
+ * Result: H (full symmetric), C, Gamma, divided by total_tokens. QEP_E_NUMERIC when an input is not finite. */
+QEP_MUST_CHECK qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_stats *out);
+void qep_stats_free_all(qep_stats *s);
+int64_t qep_stats_gamma_bytes(const qep_stats_plan *p, int ranks, int rank); /* "stats.gamma" */
 
 /* --- sums of columns, exact: the same bits for any split of the rows -------------------------------- */
 
@@ -70,7 +89,6 @@ QEP_MUST_CHECK qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *per
 
 /* --- rows: every rank works on its own strips of QEP_SOLVE_STRIP rows, the matrix streams by in blocks of rows -------- */
 
-enum { QEP_SOLVE_STRIP = 64 };
 int64_t qep_stream_bytes(int64_t d);  /* size of the streaming window: "solve.stream" */
 
 /* y[n_strips * 64, d] += a[n_strips * 64, d] * M, f64 or f32 (ldd = d). Fixed shapes: bits do not depend on who owns which strip. n_strips may be 0.
@@ -87,11 +105,20 @@ void qep_dmat_solve_all(qep_dmat *M, const qep_dmat *L, qep_window *w);
  * qep_factor_r_all. Same bits for any number of ranks. Collective. */
 qep_dmat *qep_form_p_all(const qep_dmat *C, const int32_t *perm, const qep_dmat *Lr, const char *name, qep_window *w);
 
-/* QEP's correction (arXiv 2504.09629, Prop. 5.1 and Eq. 6): out = W + alpha * W C (H + lambda I)^-1 for my strips.
- * w_rows, out: [n_strips * 64, d] f32 (may be the same array). total_rows: rows of all linears of the group over all ranks: chooses between
- * forming M = C (H + lambda I)^-1 once (total_rows > d; C is overwritten by M) and solving for the rows. alpha[i]: factor of strip i (0: the strip is left alone).
- * Scratch "solve.rows". Collective. */
+/* Every block of rows of M passes by, first to last: visit(ctx, row0, n, block, ld) on every rank, block[n, ld] f32 with columns [0, d) of rows
+ * [row0, row0 + n), n <= 128. w: at least qep_stream_bytes(d). Collective. */
+typedef void qep_rows_visit(void *ctx, int64_t row0, int64_t n, const float *block, int64_t ld);
+void qep_rows_stream_all(const qep_dmat *M, qep_rows_visit *visit, void *ctx, qep_window *w);
+
+/* The correction: out = W + (alpha W C + beta Gamma) (H + lambda I)^-1 for my strips: QEP (arXiv 2504.09629, Prop. 5.1 and Eq. 6) and, with gamma, the
+ * term of the residual stream (arXiv 2512.01546 on LoaQ). L: factor of H + lambda I.
+ * w_rows, out: [n_strips * 64, d] f32 (may be the same array); gamma: the same shape in f64 or NULL. total_rows: rows of all linears of the group over all ranks:
+ * chooses between forming M = C (H + lambda I)^-1 once (total_rows > d and no gamma; C is overwritten by M) and solving for the rows. alpha[i]: factor of
+ * strip i (0 without gamma: the strip is left alone). Scratch "solve.rows". Collective. */
 void qep_correct_rows_all(qep_dmat *C, const qep_dmat *L, int64_t total_rows, int64_t n_strips, const double *alpha,
-                          const float *w_rows, float *out, qep_window *w);
+                          const float *w_rows, const double *gamma, double beta, float *out, qep_window *w);
+/* The correction at alpha = 1 alone: y[n_strips * 64, d] = (W C + beta Gamma) (H + lambda I)^-1. C stays. gamma may be NULL. Collective. */
+void qep_correction_rows_all(qep_dmat *C, const qep_dmat *L, int64_t n_strips, const float *w_rows, const double *gamma,
+                             double beta, double *y, qep_window *w);
 
 #endif

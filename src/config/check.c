@@ -26,7 +26,7 @@ static qep_status need(const qep_origin *o, const char *section, const char *key
 
 static bool corrects(const qep_linear_config *l)
 {
-    return !qep_same(l->method, "none") && qep_same(l->correction, "qep") && l->alpha > 0;
+    return !qep_same(l->method, "none") && qep_same(l->correction, "qep") && (l->alpha != 0 || l->residual > 0);
 }
 
 /* --- what a method cannot do ------------------------------------------------------------- */
@@ -147,6 +147,19 @@ static qep_status check_compat(const qep_config *c, const qep_origin *o)
                           "[output] format = dense, or compat = none");
 }
 
+/* alpha = auto is fitted on held-out sequences. */
+static qep_status check_fit(const qep_config *c, const qep_origin *o)
+{
+    bool fits = c->linear.alpha == QEP_ALPHA_AUTO;
+    for (int64_t i = 0; i < c->n_overrides; i++) {
+        qep_linear_config l = under(c, &c->overrides[i]);
+        fits = fits || l.alpha == QEP_ALPHA_AUTO;
+    }
+    if (!fits || c->validation > 0) return QEP_OK;
+    qep_place p = place_of(o, "calibration", "validation", -1);
+    return qep_place_fail(&p, "alpha = auto is fitted on held-out sequences: set [calibration] validation above 0, or alpha to a number");
+}
+
 qep_status qep_config_check(const qep_config *c, const qep_origin *o)
 {
     QEP_TRY(need(o, "model", "path", c->model_path != NULL, "missing: the directory of the model"));
@@ -161,6 +174,7 @@ qep_status qep_config_check(const qep_config *c, const qep_origin *o)
     QEP_TRY(check_compat(c, o));
     QEP_TRY(check_linear(c, o, -1));
     for (int64_t i = 0; i < c->n_overrides; i++) QEP_TRY(check_override(c, o, i));
+    QEP_TRY(check_fit(c, o));
     return check_calibration(c, o);
 }
 

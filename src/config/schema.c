@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const char *const bit_widths[] = {"2", "3", "4", "8", NULL};
-static const char *const clips[] = {"none", "mse", "hessian", NULL};
+static const char *const clips[] = {"auto", "none", "mse", "hessian", NULL};
 static const char *const grids[] = {"zero", "free", "signed", NULL};
 static const char *const rescomp_modes[] = {"auto", "allw", "org", NULL};
 static const char *const foem_variants[] = {"paper", "next", NULL};
@@ -80,16 +80,21 @@ const qep_key qep_keys[] = {
      .in_override = "static_groups",
      .help = "With act_order: groups are neighbours in the original order, their grids are found "
              "before the first channel is quantized."},
-    {"quantization", "clip", QEP_KEY_CHOICE, LIN(clip), .def = "mse", .choices = clips,
+    {"quantization", "clip", QEP_KEY_CHOICE, LIN(clip), .def = "auto", .choices = clips,
      .in_override = "clip",
      .help = "Search for a narrower range. none: min and max. mse: least squared error. hessian: "
-             "error weighted by the Hessian."},
+             "error weighted by the Hessian, zero points too. auto: the last of these that the method has."},
+    {"quantization", "refit", QEP_KEY_INT, LIN(refit), .def = "2", RANGE(0, 1000), .in_override = "refit",
+     .help = "Rounds of {least squares for the scales; sweeps over the codes} after the rounding, closed by the scales once more. "
+             "0: the scales stay."},
+    {"quantization", "sweeps", QEP_KEY_INT, LIN(sweeps), .def = "4", RANGE(0, 1000), .in_override = "sweeps",
+     .help = "At most so many sweeps of coordinate descent over the codes in a round; they end when no code moves."},
     {"quantization", "clip_steps", QEP_KEY_INT, LIN(clip_steps), .def = "100", RANGE(5, 10000), .in_override = "clip_steps",
      .help = "clip = mse: how finely the search goes from the whole range down to a fifth of it."},
     {"quantization", "grid", QEP_KEY_CHOICE, LIN(grid), .def = "zero", .choices = grids, .in_override = "grid",
      .help = "zero: the range of the weights and 0. free: their own range, with or without 0 in it. signed (symmetric): the largest "
              "weight on the outermost positive code."},
-    {"quantization", "damping", QEP_KEY_REAL, LIN(damping), .def = "0.01", RANGE(0, 1000),
+    {"quantization", "damping", QEP_KEY_REAL, LIN(damping), .def = "0.3", RANGE(0, 1000),
      .in_override = "damping", .help = "Added to the diagonal of H, relative to its mean."},
     {"quantization", "block_size", QEP_KEY_INT, LIN(block_size), .def = "128", RANGE(1, 65536),
      .in_override = "block_size",
@@ -126,11 +131,16 @@ const qep_key qep_keys[] = {
      .in_override = "correction",
      .help = "qep: correct the weights for the error of the layers before (Arai and Ichikawa "
              "2025). none: plain rtn or gptq."},
-    {"correction", "alpha", QEP_KEY_REAL, LIN(alpha), .def = "1", RANGE(0, 2),
-     .in_override = "alpha", .help = "Strength of the correction: 0 none, 1 full."},
+    {"correction", "alpha", QEP_KEY_REAL, LIN(alpha), .def = "1", RANGE(0, 2), SPECIAL("auto", QEP_ALPHA_AUTO),
+     .in_override = "alpha",
+     .help = "Strength of the correction: 0 none, 1 full. auto: for each group of linears alpha, the correction's damping (one of 0.001, 0.01, 0.1, 1) and the share "
+             "of the residual stream (alpha times residual) that serve the held-out sequences best."},
     {"correction", "damping", QEP_KEY_REAL, LIN(correction_damping), .def = "0.01", RANGE(0, 1000),
      .in_override = "correction_damping",
      .help = "Added to the diagonal of H in the correction, relative to its mean."},
+    {"correction", "residual", QEP_KEY_REAL, LIN(residual), .def = "0.5", RANGE(0, 2), .in_override = "residual",
+     .help = "Linears whose output is added to the residual stream (o_proj, down_proj): share of the stream's own error that they are aimed at too. "
+             "0: none."},
     {"correction", "exclude", QEP_KEY_GLOBS, LIN(exclude), .def = "", .in_override = "exclude",
      .help = "Linears that are not corrected: comma list of names or globs on the end of the "
              "module name (down_proj, mlp.*)."},

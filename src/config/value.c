@@ -94,8 +94,8 @@ static qep_status parse_bool(const target *t, const char *text)
 
 static qep_status parse_real(const target *t, const char *text)
 {
-    double v;
-    if (!qep_read_real(text, &v) || !(v >= t->k->min && v <= t->k->max))
+    double v = (double)t->k->special_value;
+    if (!is_special(t, text) && (!qep_read_real(text, &v) || !(v >= t->k->min && v <= t->k->max)))
         return not_allowed(t, text);
     *(double *)t->value = v;
     return QEP_OK;

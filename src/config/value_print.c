@@ -88,7 +88,7 @@ static void print_number(const qep_key *k, int64_t v, qep_text *t)
 static void print_real(const qep_key *k, double v, qep_text *t)
 {
     char buf[40];
-    if (k->type == QEP_KEY_REAL) {
+    if (k->type == QEP_KEY_REAL && !(k->special && v < k->min)) {
         qep_real_text(v, buf, sizeof buf);
         qep_text_add(t, "%s", buf);
     } else if (k->special && v <= (double)k->special_value) {

@@ -1,4 +1,4 @@
-/* The target of the quantizer: the weights, or QEP's corrected weights.
+/* The target of the quantizer: the weights, or the corrected weights.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
@@ -18,15 +18,20 @@ qep_status qep_set_correct_all(qep_set *s)
     memcpy(s->target, s->w, (size_t)(s->count * QEP_STRIP * s->cols) * sizeof *s->w);
     if (j->C) keep_wc_all(s);
     if (!qep_layer_corrects(cfg)) return QEP_OK;
-    qep_ladder ladder = {.damping = cfg->correction_damping, .repair = j->repair};
+    s->alpha = cfg->alpha;
+    s->residual = cfg->residual;
+    s->correction_damping = cfg->correction_damping;
+    if (qep_layer_fits(cfg)) QEP_TRY(qep_set_fit_all(s));
+    qep_ladder ladder = {.damping = s->correction_damping, .repair = j->repair};
     qep_dmat *L = NULL;
     QEP_TRY(qep_factor_all(j->H, &ladder, &L));
     s->correction_damping = ladder.damping;
     s->attempts = ladder.attempts;
     s->fallback = ladder.attempts > 1;
     double *alpha = qep_alloc("layer.rows", s->count, sizeof *alpha);
-    for (int64_t i = 0; i < s->count; i++) alpha[i] = cfg->alpha;
-    qep_correct_rows_all(j->C, L, s->total_rows, s->count, alpha, s->w, s->target, j->stream);
+    const double *gamma = qep_layer_needs_gamma(cfg) ? j->gamma : NULL;
+    for (int64_t i = 0; i < s->count; i++) alpha[i] = s->alpha;
+    qep_correct_rows_all(j->C, L, s->total_rows, s->count, alpha, s->w, gamma, s->residual, s->target, j->stream);
     qep_free(alpha);
     qep_dmat_destroy_all(&L);
     return QEP_OK;

@@ -44,7 +44,7 @@ int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols)
     return qep_max_i64(qep_stream_bytes(cols), d->window ? d->window(spec, cols) : 0);
 }
 
-qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c)
+qep_layer_bytes qep_layer_plan(const qep_linear_config *cfg, const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c, int threads)
 {
     const driver *d = &drivers[spec->method->drive];
     int64_t mine = strips * QEP_STRIP, groups = qep_n_groups(spec, cols);
@@ -54,6 +54,8 @@ qep_layer_bytes qep_layer_plan(const qep_qspec *spec, int64_t strips, int64_t co
         b.wc = mine * cols * 4;
         b.figures = mine * cols * 12;
     }
+    if (qep_layer_fits(cfg)) b.fit = mine * cols * 20;
     if (d->plan) d->plan(spec, strips, cols, &b);
+    b.polish = qep_set_polish_bytes(cfg, spec, strips, cols, threads);
     return b;
 }

@@ -17,6 +17,7 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
     QEP_GO(st, qep_set_correct_all(s));
     double t1 = qep_now_s();
     QEP_GO(st, qep_set_quantize_all(s));
+    qep_set_polish_all(s);
     qep_set_figures_all(s, records);
     double t2 = qep_now_s();
     QEP_GO(st, qep_set_write_all(s));
@@ -28,7 +29,8 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
         if (!s->in[m]) continue;
         qep_layer_record *r = &records[m];
         bool corrected = qep_layer_corrects(&s->lead->cfg);
-        r->alpha = corrected ? s->lead->cfg.alpha : (double)NAN;
+        r->alpha = corrected ? s->alpha : (double)NAN;
+        r->residual = qep_layer_needs_gamma(&s->lead->cfg) ? s->residual : (double)NAN;
         r->correction_damping = corrected ? s->correction_damping : (double)NAN;
         r->damping = qep_method_reads(s->lead->spec.method, "damping") ? s->damping : (double)NAN;
         r->attempts = s->attempts;

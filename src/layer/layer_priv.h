@@ -30,7 +30,7 @@ typedef struct qep_set {
     uint8_t *codes, *zeros;          /* [count * QEP_STRIP, cols], [.., groups] */
     float *scales;                   /* [count * QEP_STRIP, groups] */
     int32_t *g_idx;                  /* [cols] */
-    double damping, correction_damping; /* used */
+    double damping, alpha, residual, correction_damping; /* used */
     int attempts;
     bool fallback;
 } qep_set;
@@ -52,7 +52,13 @@ qep_qstrip qep_set_result(const qep_set *s, int64_t i);
 QEP_MUST_CHECK qep_status qep_drive_factor_all(qep_set *s);
 int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols);
 void qep_drive_factor_plan(const qep_qspec *spec, int64_t strips, int64_t cols, qep_layer_bytes *b);
-/* records[]: before_minus_after and max_scale of the set's members. Collective. */
+/* The same polished on the objective tr((Q - W*) (H + mu I) (Q - W*)^T), as refit and sweeps ask. Collective. */
+void qep_set_polish_all(qep_set *s);
+/* Bytes that takes at most. */
+int64_t qep_set_polish_bytes(const qep_linear_config *cfg, const qep_qspec *spec, int64_t strips, int64_t cols, int threads);
+/* alpha = auto: s->alpha, s->residual and s->correction_damping from the held-out sequences. Collective. */
+QEP_MUST_CHECK qep_status qep_set_fit_all(qep_set *s);
+/* records[]: gaps and max_scale of the set's members. Collective. */
 void qep_set_figures_all(qep_set *s, qep_layer_record *records);
 /* My rows into the output files, the digest and the sink; then shares every member's rows. Collective. */
 QEP_MUST_CHECK qep_status qep_set_write_all(qep_set *s);

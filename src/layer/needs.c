@@ -6,7 +6,7 @@
 
 bool qep_layer_corrects(const qep_linear_config *s)
 {
-    return qep_method_find(s->method)->drive != QEP_DRIVE_NONE && strcmp(s->correction, "qep") == 0 && s->alpha > 0;
+    return qep_method_find(s->method)->drive != QEP_DRIVE_NONE && strcmp(s->correction, "qep") == 0 && (s->alpha != 0 || s->residual > 0);
 }
 
 unsigned qep_layer_needs(const qep_linear_config *s)
@@ -28,7 +28,18 @@ bool qep_layer_same(const qep_linear_config *a, const qep_qspec *x, const qep_li
 {
     bool corrected = qep_layer_corrects(a);
     if (!qep_qspec_same(x, y) || a->damping != b->damping || corrected != qep_layer_corrects(b)) return false;
-    return !corrected || (a->alpha == b->alpha && a->correction_damping == b->correction_damping);
+    if (qep_method_reads(x->method, "sweeps") && (a->refit != b->refit || a->sweeps != b->sweeps)) return false;
+    return !corrected || (a->alpha == b->alpha && a->correction_damping == b->correction_damping && a->residual == b->residual);
+}
+
+bool qep_layer_needs_gamma(const qep_linear_config *s)
+{
+    return qep_layer_corrects(s) && s->residual > 0;
+}
+
+bool qep_layer_fits(const qep_linear_config *s)
+{
+    return qep_layer_corrects(s) && s->alpha == QEP_ALPHA_AUTO;
 }
 
 qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min)
@@ -47,6 +58,6 @@ qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min)
                    .signed_grid = strcmp(s->grid, "signed") == 0,
                    .options = s->options};
     for (int i = 0; i < 3; i++)
-        if (strcmp(s->clip, clips[i]) == 0) q.clip = (qep_clip)i;
+        if (strcmp(s->clip, clips[i]) == 0 || (strcmp(s->clip, "auto") == 0 && q.method->clips >> i & 1)) q.clip = (qep_clip)i;
     return q;
 }

@@ -17,7 +17,7 @@ static void gptq_column(qep_column *c)
 const qep_method qep_method_gptq = {
     .name = "gptq",
     .help = "second-order rounding (Frantar et al. 2022)",
-    .reads = "bits group_size symmetric grid clip clip_steps act_order static_groups damping block_size",
+    .reads = "bits group_size symmetric grid clip clip_steps act_order static_groups damping block_size refit sweeps",
     .needs = QEP_NEEDS_H,
     .drive = QEP_DRIVE_FACTOR,
     .bits = QEP_BITS_PACKED,

@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum {
-    STEPS = 100,      /* candidates p = 1 - i/100, i < 80, unless clip_steps says otherwise */
+    STEPS = 100,      /* mse: candidates p = 1 - i/100, i < 80, unless clip_steps says otherwise */
+    N_WEIGHTED = 16,  /* hessian: p = 1 - i/25, each with three zero points */
     LANES = 16,       /* partial sums of an error: independent of the machine's vector length */
     CHECK_EVERY = 32  /* weights between two looks whether a candidate has already lost */
 };
@@ -56,18 +57,13 @@ static range find_range(const qep_qspec *s, const float *w, int64_t n)
     return (range){-a, a};
 }
 
-static float stored_scale(const qep_qspec *s, float v)
-{
-    return s->exact_scales ? v : qep_f16_scale(v);
-}
-
 static void grid_of_range(const qep_qspec *s, range r, float *scale, float *zero)
 {
     int max_code = qep_max_code(s->bits);
-    *scale = stored_scale(s, (r.hi - r.lo) / (float)max_code);
+    *scale = qep_stored_scale(s, (r.hi - r.lo) / (float)max_code);
     if (s->symmetric) {
         *zero = (float)(1 << (s->bits - 1));
-        if (s->signed_grid) *scale = stored_scale(s, r.hi / (*zero - 1.0f));
+        if (s->signed_grid) *scale = qep_stored_scale(s, r.hi / (*zero - 1.0f));
         return;
     }
     float z = rintf(-r.lo / *scale);
@@ -76,7 +72,7 @@ static void grid_of_range(const qep_qspec *s, range r, float *scale, float *zero
         /* The format has no such zero point: the smallest it has, and a scale that still reaches
          * hi. lo is within half a step of 0 (zero_min = 1), so it stays inside. */
         z = (float)s->zero_min;
-        *scale = stored_scale(s, r.hi / (float)(max_code - s->zero_min));
+        *scale = qep_stored_scale(s, r.hi / (float)(max_code - s->zero_min));
     }
     *zero = z < (float)max_code ? z : (float)max_code;
 }
@@ -184,6 +180,49 @@ static float error_weighted(candidate c, const float *w, const float *weight, in
     return sum_lanes(lane);
 }
 
+/* The same grid with its zero point moved by `by`; false when there is no such zero point. */
+static bool move_zero(const qep_qspec *s, candidate *c, float by)
+{
+    c->zero += by;
+    c->lowest -= by;
+    c->highest -= by;
+    return by == 0.0f || (!s->symmetric && c->zero >= (float)s->zero_min && c->highest >= 0.0f);
+}
+
+static candidate best_weighted(const qep_qspec *s, range r, const float *w, const float *weight, int64_t n)
+{
+    static const float moves[] = {0.0f, -1.0f, 1.0f};
+    candidate best = new_candidate(s, r);
+    float best_error = INFINITY;
+    for (int i = 0; i < N_WEIGHTED; i++)
+        for (int m = 0; m < 3; m++) {
+            float p = (float)(1.0 - i / 25.0);
+            candidate c = new_candidate(s, (range){p * r.lo, p * r.hi});
+            if (!move_zero(s, &c, moves[m])) continue;
+            float error = error_weighted(c, w, weight, n, best_error);
+            if (!(error < best_error)) continue;
+            best_error = error;
+            best = c;
+        }
+    return best;
+}
+
+static candidate best_power(const qep_qspec *s, range r, const float *w, int64_t n)
+{
+    candidate best = new_candidate(s, r);
+    float best_error = INFINITY;
+    const int64_t steps = s->clip_steps > 0 ? s->clip_steps : STEPS;
+    for (int64_t i = 0; i < 4 * steps / 5; i++) {
+        float p = (float)(1.0 - (double)i / (double)steps);
+        candidate c = new_candidate(s, (range){p * r.lo, p * r.hi});
+        float error = error_power(c, w, n, best_error);
+        if (!(error < best_error)) continue;
+        best_error = error;
+        best = c;
+    }
+    return best;
+}
+
 void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int64_t n, float *scale,
                    int *zero)
 {
@@ -193,20 +232,9 @@ void qep_grid_find(const qep_qspec *s, const float *w, const float *weight, int6
         return;
     }
     range r = find_range(s, w, n);
-    candidate best = new_candidate(s, r);
-    float best_error = INFINITY;
-    const int64_t steps = s->clip_steps > 0 ? s->clip_steps : STEPS;
-    for (int64_t i = 0; i < 4 * steps / 5 && s->clip != QEP_CLIP_NONE; i++) {
-        float p = (float)(1.0 - (double)i / (double)steps);
-        candidate c = new_candidate(s, (range){p * r.lo, p * r.hi});
-        float error = s->clip == QEP_CLIP_HESSIAN && weight != NULL
-                          ? error_weighted(c, w, weight, n, best_error)
-                          : error_power(c, w, n, best_error);
-        if (error < best_error) {
-            best_error = error;
-            best = c;
-        }
-    }
+    candidate best = s->clip == QEP_CLIP_NONE                      ? new_candidate(s, r)
+                     : s->clip == QEP_CLIP_HESSIAN && weight != NULL ? best_weighted(s, r, w, weight, n)
+                                                                   : best_power(s, r, w, n);
     *scale = best.scale;
     *zero = (int)best.zero;
 }

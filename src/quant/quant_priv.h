@@ -39,4 +39,10 @@ static inline bool qep_groups_dynamic(const qep_qspec *s)
     return s->group_size > 0 && !s->static_groups;
 }
 
+/* A scale as the result holds it: rounded to f16 unless the published codes are followed. */
+static inline float qep_stored_scale(const qep_qspec *s, float v)
+{
+    return s->exact_scales ? v : qep_f16_scale(v);
+}
+
 #endif

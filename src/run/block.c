@@ -7,6 +7,7 @@
 typedef struct group_ctx {
     qep_run *r;
     int g;
+    int64_t first; /* of my sequences, for the taps: calibration or held out */
 } group_ctx;
 
 static float *stream_at(const qep_run *r, float *x, int64_t i)
@@ -49,19 +50,31 @@ static void group_input(qep_run *r, int g, int64_t i, const float **in_fp, const
 
 static int64_t tap_tokens(void *ctx, int64_t i)
 {
-    return ((group_ctx *)ctx)->r->seq_tokens[i];
+    const group_ctx *c = ctx;
+    return c->r->seq_tokens[c->first + i];
 }
 
 static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
 {
     group_ctx *c = ctx;
     const float *fp, *q;
-    group_input(c->r, c->g, i, &fp, &q);
-    int64_t n = c->r->seq_tokens[i] * qep_group_cols(&c->r->model->arch, c->g);
+    group_input(c->r, c->g, c->first + i, &fp, &q);
+    int64_t n = c->r->seq_tokens[c->first + i] * qep_group_cols(&c->r->model->arch, c->g);
     memcpy(xq, q, (size_t)n * sizeof *xq);
     if (!delta) return;
 #pragma omp parallel for
     for (int64_t k = 0; k < n; k++) delta[k] = fp[k] - q[k];
+}
+
+/* Difference of the residual streams that the outputs of group 1 or 3 will be added to. */
+static void tap_residual(void *ctx, int64_t i, float *rho)
+{
+    const group_ctx *c = ctx;
+    const qep_run *r = c->r;
+    const float *fp = stream_at(r, r->x_fp, c->first + i), *q = stream_at(r, r->x_q, c->first + i);
+    int64_t n = r->seq_tokens[c->first + i] * r->model->arch.hidden;
+#pragma omp parallel for
+    for (int64_t k = 0; k < n; k++) rho[k] = fp[k] - q[k];
 }
 
 static void sink_put(void *ctx, int member, int64_t row0, int64_t n, const float *values)
@@ -103,27 +116,25 @@ static void advance_grouped(qep_run *r, int g, double *diff, double *ref)
 
 static qep_status run_group_all(qep_run *r, int64_t b, int g)
 {
-    group_ctx ctx = {r, g};
+    group_ctx ctx = {r, g, 0}, held_ctx = {r, g, r->n_calibration};
     const qep_arch *a = &r->model->arch;
     int n = a->group_count[g];
     int64_t members[QEP_MAX_MEMBERS];
     for (int i = 0; i < n; i++) members[i] = qep_run_linear_index(r, b, a->group_first[g] + i);
-    qep_tap_source taps = {&ctx, r->n_calibration, r->corpus->max_length, tap_tokens, tap_get};
+    qep_tap_source taps = {&ctx, r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, tap_residual};
+    qep_tap_source held = {&held_ctx, r->n_grouped - r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, tap_residual};
     qep_layer_sink sink = {&ctx, sink_put, sink_share_all};
-    if (r->quantizes) QEP_TRY(qep_run_group_all(r, members, n, &taps, &sink));
+    if (r->quantizes) QEP_TRY(qep_run_group_all(r, members, n, &taps, &held, &sink));
     double t0 = qep_now_s();
     double *diff = qep_alloc("run.errors", n * r->n_mine, sizeof *diff);
     double *ref = qep_alloc("run.errors", n * r->n_mine, sizeof *ref);
-    double sum_diff[QEP_MAX_MEMBERS], sum_ref[QEP_MAX_MEMBERS];
+    qep_error_sums sums[QEP_MAX_MEMBERS][2];
     if (r->quantizes) advance_grouped(r, g, diff, ref);
     r->seconds[QEP_PHASE_FORWARD] += qep_now_s() - t0;
-    for (int m = 0; m < n; m++) {
-        sum_diff[m] = qep_eval_ordered_sum_all(r->comm, r->corpus, diff + m * r->n_mine, QEP_SEQ_CALIBRATION, -1);
-        sum_ref[m] = qep_eval_ordered_sum_all(r->comm, r->corpus, ref + m * r->n_mine, QEP_SEQ_CALIBRATION, -1);
-    }
+    qep_run_error_sums_all(r, n, diff, ref, sums);
     qep_free(ref);
     qep_free(diff);
-    if (r->quantizes) qep_run_record_errors_all(r, members, n, sum_diff, sum_ref);
+    if (r->quantizes) qep_run_record_errors_all(r, members, n, sums);
     return QEP_OK;
 }
 

@@ -111,36 +111,39 @@ static void blend(qep_dmat *m, double a, qep_dmat *other, double b)
 static qep_status pooled_all(experts *x, const qep_tap_source *taps, qep_dmat **out)
 {
     qep_run *r = x->r;
-    qep_dmat *none = NULL;
     if (x->g == 2 && x->pool) {
         *out = x->pool;
         return QEP_OK;
     }
     x->everyone = true;
-    qep_status st = qep_run_statistics_all(r, group_cols(x), r->corpus->kind_tokens[QEP_SEQ_CALIBRATION], false, taps, out, &none);
+    qep_stats sums;
+    qep_stats_plan plan = qep_run_stats_plan(r, group_cols(x), r->corpus->kind_tokens[QEP_SEQ_CALIBRATION], false, r->keep_act);
+    qep_status st = qep_run_statistics_all(r, &plan, taps, &sums);
+    *out = sums.H;
     x->everyone = false;
     if (x->g == 2) x->pool = *out;
     return st;
 }
 
 /* H and C of the expert's own tokens, made up to d tokens. *borrowed: share of H0 in H. */
-static qep_status statistics_all(experts *x, bool want_c, const qep_tap_source *taps, qep_dmat **H, qep_dmat **C, double *borrowed)
+static qep_status statistics_all(experts *x, bool want_c, const qep_tap_source *taps, qep_stats *sums, double *borrowed)
 {
     qep_run *r = x->r;
     int64_t d = group_cols(x), n = x->tokens[x->expert], block = r->cfg->solver_block;
     int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
     if (n > 0) {
-        QEP_TRY(qep_run_statistics_all(r, d, n, want_c, taps, H, C));
+        qep_stats_plan plan = qep_run_stats_plan(r, d, n, want_c, r->keep_act);
+        QEP_TRY(qep_run_statistics_all(r, &plan, taps, sums));
     } else {
-        *H = qep_dmat_create_all(r->comm, "solve.h", d, block, owners);
-        if (want_c) *C = qep_dmat_create_all(r->comm, "solve.c", d, block, owners);
+        sums->H = qep_dmat_create_all(r->comm, "solve.h", d, block, owners);
+        if (want_c) sums->C = qep_dmat_create_all(r->comm, "solve.c", d, block, owners);
     }
     *borrowed = n < d ? (double)(d - n) / (double)d : 0.0;
     if (n >= d) return QEP_OK;
     qep_dmat *pool = NULL;
     QEP_TRY(pooled_all(x, taps, &pool));
-    blend(*H, 1.0 - *borrowed, pool, *borrowed);
-    if (*C) blend(*C, 1.0 - *borrowed, NULL, 0.0);
+    blend(sums->H, 1.0 - *borrowed, pool, *borrowed);
+    if (sums->C) blend(sums->C, 1.0 - *borrowed, NULL, 0.0);
     if (x->g == 3) qep_dmat_destroy_all(&pool);
     return QEP_OK;
 }
@@ -149,7 +152,8 @@ static qep_status statistics_all(experts *x, bool want_c, const qep_tap_source *
 static void measure_all(experts *x, const int64_t *members, int n)
 {
     qep_run *r = x->r;
-    double *sums[2], total[2][2] = {{0}};
+    double *sums[2];
+    qep_error_sums total[2][2] = {{{0, 0}}}; /* held-out tokens are not counted */
     for (int k = 0; k < 2; k++) sums[k] = qep_alloc("run.errors", n * r->n_mine, sizeof *sums[k]);
     for (int64_t i = 0; i < r->n_calibration; i++) {
         qep_out_error err[2] = {{0}};
@@ -163,10 +167,10 @@ static void measure_all(experts *x, const int64_t *members, int n)
     }
     for (int k = 0; k < 2; k++) {
         for (int m = 0; m < n; m++)
-            total[k][m] = qep_eval_ordered_sum_all(r->comm, r->corpus, sums[k] + m * r->n_mine, QEP_SEQ_CALIBRATION, -1);
+            *(k == 0 ? &total[m][0].diff : &total[m][0].ref) = qep_eval_ordered_sum_all(r->comm, r->corpus, sums[k] + m * r->n_mine, QEP_SEQ_CALIBRATION, -1);
         qep_free(sums[k]);
     }
-    qep_run_record_errors_all(r, members, n, total[0], total[1]);
+    qep_run_record_errors_all(r, members, n, total);
 }
 
 /* Group g of the expert. */
@@ -183,20 +187,20 @@ static qep_status group_all(experts *x)
     if (!any) return QEP_OK;
     qep_tap_source taps = {.ctx = x, .n_seq = r->n_calibration, .max_tokens = r->corpus->max_length, .tokens = tap_tokens, .get = tap_get};
     qep_layer_sink sink = {x, sink_put, sink_share_all};
-    qep_dmat *H = NULL, *C = NULL;
+    qep_stats sums = {NULL, NULL, NULL};
+    const qep_stats held = sums;
     double borrowed = 0.0;
     qep_status st = QEP_OK;
     qep_run_needs(r, members, n, &want_h, &want_c);
-    if (want_h) QEP_GO(st, statistics_all(x, want_c, &taps, &H, &C, &borrowed));
+    if (want_h) QEP_GO(st, statistics_all(x, want_c, &taps, &sums, &borrowed));
     for (int i = 0; i < n; i++) {
         r->records[members[i]].tokens = x->tokens[x->expert];
         r->records[members[i]].borrowed = borrowed;
     }
-    QEP_GO(st, qep_run_members_all(r, members, n, &taps, &sink, H, C));
+    QEP_GO(st, qep_run_members_all(r, members, n, &taps, &sink, &sums, &held));
     measure_all(x, members, n);
 done:
-    qep_dmat_destroy_all(&C);
-    qep_dmat_destroy_all(&H);
+    qep_stats_free_all(&sums);
     return st;
 }
 

@@ -19,24 +19,44 @@ void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h
     }
 }
 
-qep_status qep_run_statistics_all(qep_run *r, int64_t d, int64_t tokens, bool want_c, const qep_tap_source *taps, qep_dmat **H, qep_dmat **C)
+qep_stats_plan qep_run_stats_plan(const qep_run *r, int64_t d, int64_t tokens, bool want_c, bool keep_act)
+{
+    int64_t block = r->cfg->solver_block;
+    return (qep_stats_plan){.d = d,
+                            .compute = r->compute,
+                            .total_tokens = tokens,
+                            .want_c = want_c,
+                            .panel = qep_run_panel(r, d, want_c, keep_act),
+                            .block = block,
+                            .n_owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid)};
+}
+
+qep_stats_plan qep_run_group_plan(const qep_run *r, const int64_t *members, int n, bool held, bool keep_act)
+{
+    bool want_h, want_c, want_gamma = false, fits = false;
+    qep_run_needs(r, members, n, &want_h, &want_c);
+    for (int i = 0; i < n; i++) {
+        want_gamma = want_gamma || qep_layer_needs_gamma(&r->linear_cfg[members[i]]);
+        fits = fits || qep_layer_fits(&r->linear_cfg[members[i]]);
+    }
+    QEP_REQUIRE(!want_gamma || n == 1);
+    qep_stats_plan p = qep_run_stats_plan(r, r->linears[members[0]].cols,
+                                          r->corpus->kind_tokens[held ? QEP_SEQ_VALIDATION : QEP_SEQ_CALIBRATION], want_c, keep_act);
+    p.gamma_rows = want_gamma && (fits || !held) ? r->linears[members[0]].rows : 0;
+    p.held = held;
+    return p;
+}
+
+qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const qep_tap_source *taps, qep_stats *sums)
 {
     double t0 = qep_now_s();
-    int64_t block = r->cfg->solver_block;
-    qep_stats_plan plan = {.d = d,
-                           .compute = r->compute,
-                           .total_tokens = tokens,
-                           .want_c = want_c,
-                           .panel = qep_run_panel(r, d, want_c, r->keep_act),
-                           .block = block,
-                           .n_owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid)};
-    qep_status st = qep_stats_all(r->comm, &plan, taps, H, C);
+    qep_status st = qep_stats_all(r->comm, plan, taps, sums);
     r->seconds[QEP_PHASE_STATISTICS] += qep_now_s() - t0;
     return st;
 }
 
-qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink, qep_dmat *H,
-                               qep_dmat *C)
+qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink,
+                               const qep_stats *sums, const qep_stats *held)
 {
     qep_layer_member list[QEP_MAX_MEMBERS];
     qep_layer_record records[QEP_MAX_MEMBERS] = {{0}};
@@ -46,7 +66,8 @@ qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const 
         list[i] = (qep_layer_member){members[i], l->module, l->weight, l->rows, l->cols, r->linear_cfg[members[i]], l->spec};
     }
     qep_layer_job job = {.comm = r->comm, .files = r->model->files, .output = r->output, .stream = r->stream, .sink = *sink,
-                         .taps = taps, .H = H, .C = C, .repair = r->cfg->on_failure[0] == 'r', .digest = r->digest,
+                         .taps = taps, .H = sums->H, .C = sums->C, .gamma = sums->gamma, .held = held,
+                         .repair = r->cfg->on_failure[0] == 'r', .digest = r->digest,
                          .seconds_correct = &r->seconds[QEP_PHASE_CORRECTION],
                          .seconds_quantize = &r->seconds[QEP_PHASE_QUANTIZE],
                          .seconds_write = &r->seconds[QEP_PHASE_WRITE]};
@@ -56,21 +77,24 @@ qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const 
     return QEP_OK;
 }
 
-qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink)
+qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held_taps,
+                             const qep_layer_sink *sink)
 {
     bool any = false, want_h, want_c;
-    int64_t d = r->linears[members[0]].cols, tokens = r->corpus->kind_tokens[QEP_SEQ_CALIBRATION];
     for (int i = 0; i < n; i++) {
         any = any || r->linears[members[i]].quantized;
-        r->records[members[i]].tokens = tokens;
+        r->records[members[i]].tokens = r->corpus->kind_tokens[QEP_SEQ_CALIBRATION];
     }
     if (!any) return QEP_OK;
-    qep_dmat *H = NULL, *C = NULL;
+    qep_stats sums = {NULL, NULL, NULL}, held = sums;
     qep_status st = QEP_OK;
     qep_run_needs(r, members, n, &want_h, &want_c);
-    if (want_h) st = qep_run_statistics_all(r, d, tokens, want_c, taps, &H, &C);
-    if (st == QEP_OK) st = qep_run_members_all(r, members, n, taps, sink, H, C);
-    qep_dmat_destroy_all(&C);
-    qep_dmat_destroy_all(&H);
+    qep_stats_plan plan = qep_run_group_plan(r, members, n, false, r->keep_act), held_plan = qep_run_group_plan(r, members, n, true, r->keep_act);
+    if (want_h) QEP_GO(st, qep_run_statistics_all(r, &plan, taps, &sums));
+    if (want_c && held_plan.total_tokens > 0) QEP_GO(st, qep_run_statistics_all(r, &held_plan, held_taps, &held));
+    st = qep_run_members_all(r, members, n, taps, sink, &sums, &held);
+done:
+    qep_stats_free_all(&held);
+    qep_stats_free_all(&sums);
     return st;
 }

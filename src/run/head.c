@@ -7,21 +7,23 @@
 typedef struct head_ctx {
     qep_run *r;
     qep_head *head;
+    int64_t first; /* of my sequences, for the taps */
 } head_ctx;
 
 static int64_t tap_tokens(void *ctx, int64_t i)
 {
-    return ((head_ctx *)ctx)->r->seq_tokens[i];
+    const head_ctx *c = ctx;
+    return c->r->seq_tokens[c->first + i];
 }
 
 static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
 {
     head_ctx *c = ctx;
     qep_run *r = c->r;
-    int64_t d = r->model->arch.hidden, T = r->seq_tokens[i];
-    qep_head_norm(c->head, r->x_q + r->seq_offset[i] * d, T, xq);
+    int64_t d = r->model->arch.hidden, T = r->seq_tokens[c->first + i], at = r->seq_offset[c->first + i] * d;
+    qep_head_norm(c->head, r->x_q + at, T, xq);
     if (!delta) return;
-    qep_head_norm(c->head, r->x_fp + r->seq_offset[i] * d, T, delta);
+    qep_head_norm(c->head, r->x_fp + at, T, delta);
     for (int64_t k = 0; k < T * d; k++) delta[k] -= xq[k];
 }
 
@@ -60,17 +62,19 @@ static qep_status quantize_head_all(head_ctx *c, float *logits)
 {
     qep_run *r = c->r;
     int64_t member = r->n_linears - 1;
-    qep_tap_source taps = {c, r->n_calibration, r->corpus->max_length, tap_tokens, tap_get};
+    qep_tap_source taps = {c, r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, NULL};
+    head_ctx held_ctx = {r, c->head, r->n_calibration};
+    qep_tap_source held = {&held_ctx, r->n_grouped - r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, NULL};
     qep_layer_sink sink = {c, sink_put, sink_share_all};
-    QEP_TRY(qep_run_group_all(r, &member, 1, &taps, &sink));
+    QEP_TRY(qep_run_group_all(r, &member, 1, &taps, &held, &sink));
     double *diff = qep_alloc("run.errors", r->n_mine, sizeof *diff);
     double *ref = qep_alloc("run.errors", r->n_mine, sizeof *ref);
-    for (int64_t i = 0; i < r->n_calibration; i++) head_error(c, i, logits, &diff[i], &ref[i]);
-    double d = qep_eval_ordered_sum_all(r->comm, r->corpus, diff, QEP_SEQ_CALIBRATION, -1);
-    double s = qep_eval_ordered_sum_all(r->comm, r->corpus, ref, QEP_SEQ_CALIBRATION, -1);
+    for (int64_t i = 0; i < r->n_grouped; i++) head_error(c, i, logits, &diff[i], &ref[i]);
+    qep_error_sums sums[1][2];
+    qep_run_error_sums_all(r, 1, diff, ref, sums);
     qep_free(ref);
     qep_free(diff);
-    qep_run_record_errors_all(r, &member, 1, &d, &s);
+    qep_run_record_errors_all(r, &member, 1, sums);
     return QEP_OK;
 }
 
@@ -110,7 +114,7 @@ qep_status qep_run_head_all(qep_run *r)
     bool quantized = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
     if (!quantized && r->corpus->n_sets == 0) return QEP_OK;
     double t0 = qep_now_s();
-    head_ctx c = {r, NULL};
+    head_ctx c = {r, NULL, 0};
     QEP_TRY(qep_head_load_all(r->comm, r->model, r->compute, quantized, &c.head));
     float *logits = qep_alloc("eval.logits", qep_eval_bytes(&r->model->arch, r->quantizes), 1);
     qep_status st = quantized ? quantize_head_all(&c, logits) : QEP_OK;

@@ -24,11 +24,12 @@ static double damping_of_member(const char *module, double damping)
 }
 
 static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_tensor *weight, const qep_st_tensor *bias,
-                       int64_t rows, int64_t cols, int zero_min)
+                       int64_t rows, int64_t cols, bool to_stream, int zero_min)
 {
     qep_export_linear *l = &r->linears[i];
     qep_linear_config *cfg = &r->linear_cfg[i];
     qep_config_linear(r->cfg, module, cfg);
+    if (!to_stream) cfg->residual = 0;
     l->module = qep_strdup("run.linears", module);
     l->weight = weight;
     l->bias = bias;
@@ -57,6 +58,13 @@ static qep_status check_blocks(const qep_run *r)
                     (long long)last, (long long)(n - 1));
 }
 
+/* The output goes into the residual stream as it is: group 1, and group 3 unless experts share it; not where a norm stands in between. */
+static bool adds_to_stream(const qep_arch *a, int64_t block, int group)
+{
+    if (group == 1) return a->norms[QEP_NORM_ATTN_OUT].name == NULL;
+    return group == 3 && a->norms[QEP_NORM_MLP_OUT].name == NULL && !qep_arch_sparse(a, block);
+}
+
 static void list_linears(qep_run *r)
 {
     const qep_model *m = r->model;
@@ -71,11 +79,12 @@ static void list_linears(qep_run *r)
             const qep_linear_shape s = qep_arch_linear(&m->arch, b, k);
             qep_model_linear_name(m, b, k, name, sizeof name);
             set_linear(r, qep_run_linear_index(r, b, k), name, qep_model_linear_tensor(m, b, k, "weight"),
-                       s.bias ? qep_model_linear_tensor(m, b, k, "bias") : NULL, s.rows, s.cols, zero_min);
+                       s.bias ? qep_model_linear_tensor(m, b, k, "bias") : NULL, s.rows, s.cols,
+                       adds_to_stream(&m->arch, b, s.group), zero_min);
             if (!qep_ranges_hold(r->cfg->blocks, b)) leave_alone(r, qep_run_linear_index(r, b, k));
         }
     if (r->cfg->lm_head)
-        set_linear(r, r->n_linears - 1, "lm_head", m->lm_head, NULL, m->arch.vocab, m->arch.hidden, zero_min);
+        set_linear(r, r->n_linears - 1, "lm_head", m->lm_head, NULL, m->arch.vocab, m->arch.hidden, false, zero_min);
     for (int64_t i = 0; i < r->n_linears; i++) r->quantizes = r->quantizes || r->linears[i].quantized;
 }
 
@@ -97,7 +106,7 @@ static char *meta_text(const qep_run *r)
     qep_json_set(m, "version", qep_json_new_string(qep_version));
     qep_json_set(m, "method", qep_json_new_string(l->method));
     qep_json_set(m, "correction", qep_json_new_string(l->correction));
-    qep_json_set(m, "alpha", qep_json_new_real(l->alpha));
+    qep_json_set(m, "alpha", l->alpha == QEP_ALPHA_AUTO ? qep_json_new_string("auto") : qep_json_new_real(l->alpha));
     qep_json_set(m, "correction_damping", qep_json_new_real(l->correction_damping));
     char *text = qep_json_text(m, false);
     qep_json_free(&m);

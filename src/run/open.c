@@ -60,6 +60,26 @@ static bool needs_calibration(const qep_run *r)
     return false;
 }
 
+/* alpha = auto is fitted on sequences that calibration leaves free: the data must have some. Experts see too few of them. */
+static qep_status check_fit(const qep_run *r)
+{
+    const qep_arch *a = &r->model->arch;
+    for (int64_t b = 0; b < a->n_blocks; b++)
+        for (int k = 0; k < qep_arch_n_linears(a, b) && qep_arch_sparse(a, b); k++) {
+            int64_t i = qep_run_linear_index(r, b, k);
+            if (qep_arch_linear(a, b, k).group >= 2 && r->linears[i].quantized && qep_layer_fits(&r->linear_cfg[i]))
+                return qep_fail(QEP_E_CONFIG, "%s: correction.alpha = auto is not there for experts; set alpha for them in an [override]",
+                                r->linears[i].module);
+        }
+    for (int64_t i = 0; i < r->n_linears; i++)
+        if (r->linears[i].quantized && qep_layer_fits(&r->linear_cfg[i]) && r->corpus->kind_tokens[QEP_SEQ_VALIDATION] == 0)
+            return qep_fail(QEP_E_CONFIG,
+                            "correction.alpha = auto is fitted on held-out sequences, and calibration.data has none beside the %lld samples of the "
+                            "calibration: set calibration.samples lower, give more data, or set correction.alpha to a number",
+                            (long long)r->corpus->count[QEP_SEQ_CALIBRATION]);
+    return QEP_OK;
+}
+
 /* The longest sequence must be one that the model was made for. */
 static void warn_of_length(const qep_run *r)
 {
@@ -86,6 +106,7 @@ qep_status qep_run_open_all(qep_run *r)
                  qep_packed_format(r->model->packed));
     QEP_TRY(qep_run_list_linears_all(r));
     QEP_TRY(qep_corpus_open_all(r->comm, r->cfg, r->model->arch.vocab, needs_calibration(r), &r->corpus));
+    QEP_TRY(check_fit(r));
     index_sequences(r);
     warn_of_length(r);
     r->growth = qep_alloc("run.records", r->model->arch.n_blocks * QEP_N_SEQ_KINDS * 2, sizeof *r->growth);

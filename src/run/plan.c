@@ -131,15 +131,17 @@ static void log_kinds(const qep_run *r)
             if (same_kind(r, i, j)) first = j;
         if (first < i) continue;
         for (int64_t j = i + 1; j < r->n_linears; j++) n += same_kind(r, i, j);
+        char strength[80] = "alpha and damping fitted";
+        if (!qep_layer_fits(c)) snprintf(strength, sizeof strength, "alpha %g, damping %g", c->alpha, c->correction_damping);
         if (!r->linears[i].quantized)
             qep_info("%lld linears like %s: not quantized", (long long)n, r->linears[i].module);
         else if (!qep_layer_corrects(c))
             qep_info("%lld linears like %s: %s, %lld bits, group %lld, %s, not corrected", (long long)n, r->linears[i].module, c->method,
                      (long long)c->bits, (long long)c->group_size, c->symmetric ? "symmetric" : "asymmetric");
         else
-            qep_info("%lld linears like %s: %s, %lld bits, group %lld, %s, corrected with alpha %g, damping %g", (long long)n,
+            qep_info("%lld linears like %s: %s, %lld bits, group %lld, %s, corrected with %s, residual %g", (long long)n,
                      r->linears[i].module, c->method, (long long)c->bits, (long long)c->group_size,
-                     c->symmetric ? "symmetric" : "asymmetric", c->alpha, c->correction_damping);
+                     c->symmetric ? "symmetric" : "asymmetric", strength, c->residual);
     }
 }
 

@@ -93,33 +93,37 @@ static int64_t pooled_bytes(const qep_run *r, int64_t block, int g, int rank)
     return bytes;
 }
 
-/* What lives while a group is worked on; pooled: bytes of further matrices like H. */
-static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, int64_t pooled, int rank, bool keep_act)
+/* What lives while a group is worked on; pooled: bytes of further matrices like H, of an expert. */
+static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, bool expert, int64_t pooled, int rank, bool keep_act)
 {
     bool want_h = false, want_c = false;
     const qep_qspec *spec = NULL;
+    const qep_linear_config *cfg = NULL;
     int64_t d = r->linears[members[0]].cols, block = r->cfg->solver_block;
     for (int i = 0; i < n; i++) {
         if (!r->linears[members[i]].quantized) continue;
         spec = &r->linears[members[i]].spec;
+        cfg = &r->linear_cfg[members[i]];
         want_h = want_h || qep_layer_needs_h(&r->linear_cfg[members[i]]);
         want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
     }
     if (!spec) return;
     int64_t strips = strips_of(r, members, n, rank);
-    qep_layer_bytes b = qep_layer_plan(spec, strips, d, want_c);
-    unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_FIGURES | QEP_STAGE_WRITE;
+    qep_layer_bytes b = qep_layer_plan(cfg, spec, strips, d, want_c, r->threads);
+    unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH | QEP_STAGE_FIGURES | QEP_STAGE_WRITE;
     add(t, "layer.rows", b.rows, solving, false);
     add(t, "quantize.strips", b.strips, QEP_STAGE_QUANTIZE, false);
     add(t, "quantize.packed", b.packed, QEP_STAGE_QUANTIZE, false);
     if (strcmp(r->cfg->format, "dense") == 0) add(t, "export.rows", b.writing, QEP_STAGE_WRITE, false);
-    add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
+    add(t, "layer.fit", b.fit, QEP_STAGE_CORRECT, false);
+    add(t, "quantize.polish", b.polish, QEP_STAGE_POLISH, false);
+    add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH, false);
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
     if (!want_h) return;
     int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
     int64_t matrix = qep_dmat_local_bytes(d, block, owners, rank);
-    qep_stats_plan sp = {.d = d, .compute = r->compute, .total_tokens = qep_max_i64(1, r->corpus->kind_tokens[QEP_SEQ_CALIBRATION]),
-                         .want_c = want_c, .panel = qep_run_panel(r, d, want_c, keep_act), .block = block, .n_owners = owners};
+    qep_stats_plan sp = qep_run_group_plan(r, members, n, false, keep_act), hp = qep_run_group_plan(r, members, n, true, keep_act);
+    bool held = want_c && !expert && hp.total_tokens > 0;
     add(t, "solve.h", matrix + pooled, QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "solve.p", b.matrices * matrix, QEP_STAGE_QUANTIZE, false);
@@ -132,7 +136,13 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     }
     int64_t most_rows = qep_ceil_div(qep_ceil_div(d, block), owners) * block; /* of an owner */
     add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, qep_min_i64(most_rows, d) * qep_min_i64(sp.panel, d)), QEP_STAGE_STATISTICS, false);
-    add(t, "stats.panel", qep_stats_panel_bytes(&sp), QEP_STAGE_STATISTICS, false);
+    if (held) {
+        add(t, "held.h", matrix, QEP_STAGE_STATISTICS | solving, false);
+        add(t, "held.c", matrix, QEP_STAGE_STATISTICS | solving, false);
+        if (hp.gamma_rows > 0) add(t, "held.gamma", qep_stats_gamma_bytes(&hp, qep_size(r->comm), rank), QEP_STAGE_STATISTICS | solving, false);
+    }
+    if (sp.gamma_rows > 0) add(t, "stats.gamma", qep_stats_gamma_bytes(&sp, qep_size(r->comm), rank), QEP_STAGE_STATISTICS | solving, false);
+    add(t, "stats.panel", qep_stats_panel_bytes(&sp, qep_size(r->comm)), QEP_STAGE_STATISTICS, false);
     add(t, "stats.tap", qep_stats_tap_bytes(&sp, r->corpus->max_length, r->threads), QEP_STAGE_STATISTICS, false);
 }
 
@@ -155,7 +165,7 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
             int64_t members[QEP_MAX_MEMBERS];
             tally t = lasting;
             int n = qep_run_plan_members(r, b, g, members);
-            add_group(&t, r, members, n, pooled_bytes(r, b, g, rank), rank, keep_act);
+            add_group(&t, r, members, n, g >= 2 && qep_arch_sparse(a, b), pooled_bytes(r, b, g, rank), rank, keep_act);
             out->peak = qep_max_i64(out->peak, peak_of(&t));
         }
     bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
@@ -167,6 +177,6 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
         add(&t, "model.head", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
         if (head) add(&t, "model.head.q", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
     }
-    if (head) add_group(&t, r, &last, 1, 0, rank, keep_act);
+    if (head) add_group(&t, r, &last, 1, false, 0, rank, keep_act);
     out->peak = qep_max_i64(out->peak, peak_of(&t));
 }

@@ -6,10 +6,10 @@
 
 /* --- memory -------------------------------------------------------------------------- */
 
-enum { QEP_PLAN_MAX_ITEMS = 32, QEP_PLAN_STAGES = 6 };
+enum { QEP_PLAN_MAX_ITEMS = 32, QEP_PLAN_STAGES = 7 };
 typedef enum qep_plan_stage { /* bits: what an item lives through */
     QEP_STAGE_STATISTICS = 1, QEP_STAGE_CORRECT = 2, QEP_STAGE_QUANTIZE = 4, QEP_STAGE_FIGURES = 8,
-    QEP_STAGE_COPY = 16, QEP_STAGE_WRITE = 32, QEP_STAGE_ALL = 63
+    QEP_STAGE_COPY = 16, QEP_STAGE_WRITE = 32, QEP_STAGE_POLISH = 64, QEP_STAGE_ALL = 127
 } qep_plan_stage;
 typedef struct qep_plan_item {
     const char *name;   /* of the allocation, as in the memory table of base */

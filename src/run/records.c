@@ -7,18 +7,36 @@
 
 static const double unknown = (double)NAN;
 
-/* error_after is measured in the forward pass. error_before follows from it by the statistics; without C it is known only when
- * the method itself is plain rounding. */
-static void set_errors(qep_run *r, int64_t i, double diff, double ref)
+void qep_run_error_sums_all(const qep_run *r, int n, const double *diff, const double *ref, qep_error_sums (*sums)[2])
+{
+    static const qep_seq_kind kinds[2] = {QEP_SEQ_CALIBRATION, QEP_SEQ_VALIDATION};
+    for (int m = 0; m < n; m++)
+        for (int k = 0; k < 2; k++) {
+            sums[m][k].diff = qep_eval_ordered_sum_all(r->comm, r->corpus, diff + m * r->n_mine, kinds[k], -1);
+            sums[m][k].ref = qep_eval_ordered_sum_all(r->comm, r->corpus, ref + m * r->n_mine, kinds[k], -1);
+        }
+}
+
+/* The error after rounding is measured in the forward pass. The others follow from it by the statistics; without C the one before is known
+ * only when the method itself is plain rounding. */
+static qep_errors errors_of(const qep_error_sums *s, const struct qep_layer_gap *gap, double tokens, bool plain)
+{
+    if (!(s->ref > 0)) return (qep_errors){unknown, unknown, unknown};
+    double after = s->diff / s->ref;
+    return (qep_errors){.before = plain ? after : (s->diff + gap->before * tokens) / s->ref,
+                        .corrected = (s->diff + gap->corrected * tokens) / s->ref,
+                        .after = after};
+}
+
+static void set_errors(qep_run *r, int64_t i, const qep_error_sums *sums)
 {
     qep_record *rec = &r->records[i];
     const qep_export_linear *l = &r->linears[i];
-    double tokens = (double)rec->tokens;
     bool plain = l->spec.method == &qep_method_rtn && l->spec.clip == QEP_CLIP_NONE && !qep_layer_corrects(&r->linear_cfg[i]);
-    rec->error_after = ref > 0 ? diff / ref : unknown;
-    rec->error_before = plain ? rec->error_after : unknown;
-    if (!isnan(rec->layer.before_minus_after) && ref > 0 && !(rec->borrowed > 0)) /* a borrowed H says nothing of these tokens */
-        rec->error_before = (diff + rec->layer.before_minus_after * tokens) / ref;
+    static const struct qep_layer_gap none = {(double)NAN, (double)NAN};
+    const bool own = !(rec->borrowed > 0); /* a borrowed H says nothing of these tokens */
+    rec->error = errors_of(&sums[0], own ? &rec->layer.gap : &none, (double)rec->tokens, plain);
+    rec->held = errors_of(&sums[1], own ? &rec->layer.held_gap : &none, (double)r->corpus->kind_tokens[QEP_SEQ_VALIDATION], plain);
     rec->done = true;
 }
 
@@ -27,8 +45,8 @@ static void log_record(const qep_run *r, int64_t i)
     const qep_record *rec = &r->records[i];
     const qep_export_linear *l = &r->linears[i];
     char before[32] = "-", after[32] = "-";
-    if (!isnan(rec->error_before)) snprintf(before, sizeof before, "%.3e", rec->error_before);
-    if (!isnan(rec->error_after)) snprintf(after, sizeof after, "%.3e", rec->error_after);
+    if (!isnan(rec->error.before)) snprintf(before, sizeof before, "%.3e", rec->error.before);
+    if (!isnan(rec->error.after)) snprintf(after, sizeof after, "%.3e", rec->error.after);
     qep_info("  %-36s %s %d bit [%lld x %lld]  error %s -> %s  %.2f s%s", l->module, r->linear_cfg[i].method, l->spec.bits,
              (long long)l->rows, (long long)l->cols, before, after, rec->layer.seconds,
              rec->layer.fallback ? "  (damping raised)" : "");
@@ -42,11 +60,11 @@ static void log_record(const qep_run *r, int64_t i)
         qep_debug("%s: %lld input channels carry no signal; their weights are set to 0", l->module, (long long)rec->layer.n_dead);
 }
 
-void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, const double *diff, const double *ref)
+void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, qep_error_sums (*sums)[2])
 {
     for (int m = 0; m < n; m++) {
         if (!r->linears[members[m]].quantized) continue;
-        set_errors(r, members[m], diff[m], ref[m]);
+        set_errors(r, members[m], sums[m]);
         log_record(r, members[m]);
     }
 }
@@ -70,11 +88,17 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     put_number(f, 6, rec->layer.correction_damping);
     put_number(f, 6, rec->layer.damping);
     fprintf(f, ",%d", rec->layer.attempts);
-    put_number(f, 9, rec->error_before);
-    put_number(f, 9, rec->error_after);
+    put_number(f, 9, rec->error.before);
+    put_number(f, 9, rec->error.after);
     put_number(f, 9, rec->layer.max_scale);
     put_number(f, 4, rec->layer.seconds);
-    fprintf(f, ",%d\n", rec->layer.fallback || rec->borrowed > 0);
+    fprintf(f, ",%d", rec->layer.fallback || rec->borrowed > 0);
+    put_number(f, 6, rec->layer.residual);
+    put_number(f, 9, rec->error.corrected);
+    put_number(f, 9, rec->held.before);
+    put_number(f, 9, rec->held.corrected);
+    put_number(f, 9, rec->held.after);
+    fputc('\n', f);
 }
 
 /* The whole table anew: small, and never half a line on disk. Until the result is published, an earlier one keeps its table. */
@@ -87,7 +111,7 @@ static qep_status write_csv(const qep_run *r, bool published)
     FILE *f = open_memstream(&text, &size);
     if (!f) QEP_GO(st, qep_fail(QEP_E_RESOURCE, "no memory for modules.csv"));
     fprintf(f, "module,method,bits,group_size,rows,cols,tokens,alpha,correction_damping,damping,attempts,error_before,"
-               "error_after,max_scale,seconds,fallback\n");
+               "error_after,max_scale,seconds,fallback,residual,error_corrected,error_before_heldout,error_corrected_heldout,error_after_heldout\n");
     for (int64_t i = 0; i < r->n_linears; i++)
         if (r->records[i].done) put_line(f, r, i);
     fclose(f);

@@ -47,10 +47,15 @@ const char *qep_stop_reason(void); /* text for the log, of the last poll */
 
 /* --- records --------------------------------------------------------------------------- */
 
+/* |W X - V Xq|^2 / |W X|^2 for V = W rounded to nearest, the corrected weights before rounding, the result; NAN when not known. */
+typedef struct qep_errors {
+    double before, corrected, after;
+} qep_errors;
+
 typedef struct qep_record { /* one linear */
     bool done;
     qep_layer_record layer;
-    double error_before, error_after; /* relative; NAN when not known */
+    qep_errors error, held;           /* on the calibration and on the held-out sequences */
     int64_t tokens;                   /* that the linear was quantized with */
     double borrowed;                  /* share of H that is the whole layer's, for an expert with few tokens; else 0 */
 } qep_record;
@@ -132,19 +137,30 @@ QEP_MUST_CHECK qep_status qep_run_obey_all(qep_run *r, int64_t b);
 void qep_run_experts_sequence(qep_run *r, int64_t i);
 /* Final norm, lm_head, figures (head.c). */
 QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
-/* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears. */
-QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink);
-/* H and, where asked for, C of the taps' sequences, `tokens` in all. */
-QEP_MUST_CHECK qep_status qep_run_statistics_all(qep_run *r, int64_t d, int64_t tokens, bool want_c, const qep_tap_source *taps, qep_dmat **H, qep_dmat **C);
+/* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears; held: the held-out sequences. */
+QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held,
+                                              const qep_layer_sink *sink);
+/* The sums of the taps' sequences, by the plan. */
+QEP_MUST_CHECK qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const qep_tap_source *taps, qep_stats *sums);
+/* What is summed over `tokens` tokens of d channels; and for a group, over the calibration or the held-out sequences. */
+qep_stats_plan qep_run_stats_plan(const qep_run *r, int64_t d, int64_t tokens, bool want_c, bool keep_act);
+qep_stats_plan qep_run_group_plan(const qep_run *r, const int64_t *members, int n, bool held, bool keep_act);
 /* Which statistics the members need. */
 void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h, bool *want_c);
-/* Correction, quantization and output of members whose statistics are there; H and C may be NULL. Fills their records. */
-QEP_MUST_CHECK qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink, qep_dmat *H, qep_dmat *C);
+/* Correction, quantization and output of members whose statistics are there; parts of sums and held may be NULL. Fills their records. */
+QEP_MUST_CHECK qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink,
+                                              const qep_stats *sums, const qep_stats *held);
 /* Columns per panel of the statistics: the sums do not depend on it, but all ranks must use the same. As many as fit into a budget, and no
  * more than a rank's share of the matrix; recomputed activations cost one pass per panel, so panels are wider then. */
 int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act);
-/* error_before / error_after of a member from its summed figures, and its log line (records.c). */
-void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, const double *diff, const double *ref);
+/* |W X - Q Xq|^2 and |W X|^2 of a member, summed over the sequences of a kind. */
+typedef struct qep_error_sums {
+    double diff, ref;
+} qep_error_sums;
+/* The errors of the members from their sums [n][2]: calibration, held out; and their log lines (records.c). */
+void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, qep_error_sums (*sums)[2]);
+/* Those sums from the figures of my sequences [n][n_mine]. Collective. */
+void qep_run_error_sums_all(const qep_run *r, int n, const double *diff, const double *ref, qep_error_sums (*sums)[2]);
 /* modules.csv; under the name modules.csv.partial until the result is published. */
 QEP_MUST_CHECK qep_status qep_run_write_csv_all(qep_run *r, bool published);
 /* Checkpoints (checkpoint.c). */

@@ -22,6 +22,15 @@ static qep_json *hex(uint64_t v)
     return qep_json_new_string(text);
 }
 
+static qep_json *errors_json(const qep_errors *e)
+{
+    qep_json *o = qep_json_new_object();
+    qep_json_set(o, "before", qep_json_new_real(e->before));
+    qep_json_set(o, "corrected", qep_json_new_real(e->corrected));
+    qep_json_set(o, "after", qep_json_new_real(e->after));
+    return o;
+}
+
 static qep_json *record_json(const qep_record *rec)
 {
     qep_json *o = qep_json_new_object();
@@ -36,8 +45,9 @@ static qep_json *record_json(const qep_record *rec)
     qep_json_set(o, "seconds", qep_json_new_real(l->seconds));
     qep_json_set(o, "tokens", qep_json_new_int(rec->tokens));
     qep_json_set(o, "borrowed", qep_json_new_real(rec->borrowed));
-    qep_json_set(o, "error_before", qep_json_new_real(rec->error_before));
-    qep_json_set(o, "error_after", qep_json_new_real(rec->error_after));
+    qep_json_set(o, "residual", qep_json_new_real(l->residual));
+    qep_json_set(o, "error", errors_json(&rec->error));
+    qep_json_set(o, "held", errors_json(&rec->held));
     return o;
 }
 
@@ -67,11 +77,16 @@ static double number(const qep_json *o, const char *key)
     return v && qep_json_is_number(v) ? qep_json_real(v) : unknown;
 }
 
+static qep_errors read_errors(const qep_json *o)
+{
+    return (qep_errors){number(o, "before"), number(o, "corrected"), number(o, "after")};
+}
+
 static void read_record(const qep_json *o, qep_record *rec)
 {
     *rec = (qep_record){.done = true,
-                        .error_before = number(o, "error_before"),
-                        .error_after = number(o, "error_after"),
+                        .error = read_errors(qep_json_get(o, "error")),
+                        .held = read_errors(qep_json_get(o, "held")),
                         .tokens = qep_json_int(qep_json_get(o, "tokens")),
                         .borrowed = number(o, "borrowed"),
                         .layer = {.alpha = number(o, "alpha"),
@@ -80,7 +95,7 @@ static void read_record(const qep_json *o, qep_record *rec)
                                   .attempts = (int)qep_json_int(qep_json_get(o, "attempts")),
                                   .fallback = qep_json_bool(qep_json_get(o, "fallback")),
                                   .n_dead = qep_json_int(qep_json_get(o, "n_dead")),
-                                  .before_minus_after = unknown,
+                                  .residual = number(o, "residual"),
                                   .max_scale = number(o, "max_scale"),
                                   .seconds = number(o, "seconds")}};
 }

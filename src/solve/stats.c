@@ -1,4 +1,4 @@
-/* Statistics of a linear group: H and C in fixed point, so that sums do not depend on their
+/* Statistics of a linear group: H, C and Gamma in fixed point, so that sums do not depend on their
  * order.
  *
  * Why nothing overflows. Channels are scaled by 2^-e_i, so all magnitudes are at most 1 (bf16
@@ -20,51 +20,79 @@ static int ceil_log2(int64_t n)
     return e;
 }
 
-static int64_t streams(const qep_stats_plan *p)
+/* Channels of a factor; 0 when it is not wanted. */
+static int64_t width_of(const qep_stats_plan *p, qep_stats_kind k)
 {
-    return p->want_c ? 2 : 1;
+    if (k == QEP_STATS_GAMMA) return p->gamma_rows;
+    return k == QEP_STATS_C && !p->want_c ? 0 : p->d;
 }
 
-int64_t qep_stats_panel_bytes(const qep_stats_plan *p)
+int64_t qep_stats_gamma_rows(const qep_stats_plan *p, int size, int rank, int64_t *row0)
+{
+    int64_t first = 0, count = 0;
+    qep_partition(qep_ceil_div(p->gamma_rows, QEP_SOLVE_STRIP), size, rank, &first, &count);
+    *row0 = qep_min_i64(first * QEP_SOLVE_STRIP, p->gamma_rows);
+    return qep_min_i64((first + count) * QEP_SOLVE_STRIP, p->gamma_rows) - *row0;
+}
+
+int64_t qep_stats_gamma_bytes(const qep_stats_plan *p, int ranks, int rank)
+{
+    int64_t row0;
+    return qep_round_up(qep_stats_gamma_rows(p, ranks, rank, &row0), QEP_SOLVE_STRIP) * p->d * (int64_t)sizeof(double);
+}
+
+int64_t qep_stats_panel_bytes(const qep_stats_plan *p, int ranks)
 {
     /* rank 0 owns the most rows */
     const int64_t row_bytes = qep_round_up(p->d, 8) * (int64_t)sizeof(double);
     const int64_t rows = qep_dmat_local_bytes(p->d, p->block, p->n_owners, 0) / row_bytes;
-    return (qep_stats_acc_count(p) + qep_stats_recv_count(p, rows)) * (int64_t)sizeof(int64_t);
+    int64_t row0;
+    const int64_t most = qep_max_i64(rows, qep_stats_gamma_rows(p, ranks, 0, &row0));
+    return (qep_stats_acc_count(p) + qep_stats_recv_count(p, most)) * (int64_t)sizeof(int64_t);
 }
 
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t max_tokens, int threads)
 {
     const int64_t entry = p->compute == QEP_COMPUTE_BF16 ? 6 : 4;
     const int64_t leaf = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE * 4;
-    return max_tokens * p->d * streams(p) * entry + threads * leaf;
+    int64_t channels = 0;
+    for (int k = 0; k < QEP_STATS_KINDS; k++) channels += width_of(p, (qep_stats_kind)k);
+    return max_tokens * channels * entry + threads * leaf;
 }
 
 static qep_stats_run run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src)
 {
     qep_stats_run r = {.comm = c, .plan = p, .source = src};
     r.unit_exp = 62 - ceil_log2(p->total_tokens);
-    const int64_t n = src->n_seq > 0 ? src->max_tokens * p->d : 0;
-    const bool bf16 = p->compute == QEP_COMPUTE_BF16;
-    r.tap.xq = qep_alloc("stats.tap", n, sizeof *r.tap.xq);
-    if (p->want_c) r.tap.delta = qep_alloc("stats.tap", n, sizeof *r.tap.delta);
-    if (bf16) r.tap.xq_bf16 = qep_alloc("stats.tap", n, sizeof *r.tap.xq_bf16);
-    if (bf16 && p->want_c) r.tap.delta_bf16 = qep_alloc("stats.tap", n, sizeof *r.tap.delta_bf16);
+    for (int k = 0; k < QEP_STATS_KINDS; k++) {
+        qep_tap *t = &r.tap[k];
+        t->width = width_of(p, (qep_stats_kind)k);
+        if (t->width == 0) continue;
+        const int64_t n = src->n_seq > 0 ? src->max_tokens * t->width : 0;
+        t->x = qep_alloc("stats.tap", n, sizeof *t->x);
+        if (p->compute == QEP_COMPUTE_BF16) t->bf16 = qep_alloc("stats.tap", n, sizeof *t->bf16);
+        t->exp = qep_alloc("stats.scale", t->width, sizeof *t->exp);
+    }
     const int64_t tile = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE;
     r.leaf = qep_alloc("stats.tap", omp_get_max_threads() * tile, sizeof *r.leaf);
-    r.xq_exp = qep_alloc("stats.scale", 2 * p->d, sizeof *r.xq_exp);
-    r.delta_exp = r.xq_exp + p->d;
     return r;
 }
 
 static void run_destroy(qep_stats_run *r)
 {
-    qep_free(r->tap.xq);
-    qep_free(r->tap.delta);
-    qep_free(r->tap.xq_bf16);
-    qep_free(r->tap.delta_bf16);
+    for (int k = 0; k < QEP_STATS_KINDS; k++) {
+        qep_free(r->tap[k].x);
+        qep_free(r->tap[k].bf16);
+        qep_free(r->tap[k].exp);
+    }
     qep_free(r->leaf);
-    qep_free(r->xq_exp);
+}
+
+void qep_stats_get(qep_stats_run *r, int64_t i)
+{
+    const qep_tap_source *src = r->source;
+    src->get(src->ctx, i, r->tap[QEP_STATS_H].x, r->tap[QEP_STATS_C].x);
+    if (r->tap[QEP_STATS_GAMMA].x) src->residual(src->ctx, i, r->tap[QEP_STATS_GAMMA].x);
 }
 
 static void check_plan_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src)
@@ -78,32 +106,40 @@ static void check_plan_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_s
     QEP_REQUIRE(tokens == p->total_tokens);
 }
 
-static void sum_panels_all(qep_stats_run *r, qep_dmat *H, qep_dmat *C)
+static void sum_panels_all(qep_stats_run *r, const qep_stats *out)
 {
     const qep_stats_plan *p = r->plan;
-    const int64_t rows = qep_dmat_n_rows_of(H, qep_rank(r->comm));
+    int64_t row0, gamma_rows = qep_stats_gamma_rows(p, qep_size(r->comm), qep_rank(r->comm), &row0);
+    const int64_t rows = qep_max_i64(qep_dmat_n_rows_of(out->H, qep_rank(r->comm)), gamma_rows);
     int64_t *acc = qep_alloc("stats.panel", qep_stats_acc_count(p), sizeof *acc);
     int64_t *recv = qep_alloc("stats.panel", qep_stats_recv_count(p, rows), sizeof *recv);
     for (int64_t col0 = 0; col0 < p->d; col0 += p->panel)
-        qep_stats_panel_all(r, col0, qep_min_i64(p->panel, p->d - col0), acc, recv, H, C);
+        qep_stats_panel_all(r, col0, qep_min_i64(p->panel, p->d - col0), acc, recv, out);
     qep_free(recv);
     qep_free(acc);
 }
 
-qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src,
-                         qep_dmat **H, qep_dmat **C)
+void qep_stats_free_all(qep_stats *s)
 {
-    *H = NULL;
-    if (C != NULL) *C = NULL;
-    QEP_REQUIRE(C != NULL || !p->want_c);
+    qep_dmat_destroy_all(&s->H);
+    qep_dmat_destroy_all(&s->C);
+    qep_free(s->gamma);
+    *s = (qep_stats){NULL, NULL, NULL};
+}
+
+qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_stats *out)
+{
+    *out = (qep_stats){NULL, NULL, NULL};
+    QEP_REQUIRE(p->gamma_rows == 0 || src->residual);
     check_plan_all(c, p, src);
     qep_stats_run r = run_create(c, p, src);
     qep_status st;
     QEP_GO(st, qep_stats_exponents_all(&r));
-    *H = qep_dmat_create_all(c, "solve.h", p->d, p->block, p->n_owners);
-    if (p->want_c) *C = qep_dmat_create_all(c, "solve.c", p->d, p->block, p->n_owners);
-    sum_panels_all(&r, *H, p->want_c ? *C : NULL);
-    qep_dmat_symmetrize_all(*H);
+    out->H = qep_dmat_create_all(c, p->held ? "held.h" : "solve.h", p->d, p->block, p->n_owners);
+    if (p->want_c) out->C = qep_dmat_create_all(c, p->held ? "held.c" : "solve.c", p->d, p->block, p->n_owners);
+    if (p->gamma_rows > 0) out->gamma = qep_alloc(p->held ? "held.gamma" : "stats.gamma", qep_stats_gamma_bytes(p, qep_size(c), qep_rank(c)), 1);
+    sum_panels_all(&r, out);
+    qep_dmat_symmetrize_all(out->H);
 done:
     run_destroy(&r);
     return st;

@@ -5,20 +5,22 @@
 
 #include "qep/solve.h"
 
-/* One sequence in the two streams: [T, d], room for max_tokens. delta parts are NULL without C. */
+/* The left factors of the three sums, and of H also the right one of all. */
+typedef enum qep_stats_kind { QEP_STATS_H, QEP_STATS_C, QEP_STATS_GAMMA, QEP_STATS_KINDS } qep_stats_kind;
+
+/* One factor of the products, for one sequence at a time. */
 typedef struct qep_tap {
-    float *xq, *delta;          /* owned: as the source gives them, then scaled in place */
-    /* owned: the scaled values rounded; NULL unless compute is bf16 */
-    uint16_t *xq_bf16, *delta_bf16;
+    int64_t width;    /* channels: d, or gamma_rows; 0: not wanted */
+    float *x;         /* owned: [max tokens, width] as the source gives them, then scaled in place */
+    uint16_t *bf16;   /* owned: the scaled values rounded; NULL unless compute is bf16 */
+    int32_t *exp;     /* owned: [width] exponent e of each channel, |x| < 2^e; 0 when the channel is zero throughout */
 } qep_tap;
 
 typedef struct qep_stats_run {
     qep_comm *comm;               /* borrowed */
     const qep_stats_plan *plan;   /* borrowed */
     const qep_tap_source *source; /* borrowed */
-    qep_tap tap;
-    /* owned, [d]: exponent e of each channel, |x| < 2^e; 0 when the channel is zero throughout */
-    int32_t *xq_exp, *delta_exp;
+    qep_tap tap[QEP_STATS_KINDS]; /* quantized stream, difference of the streams, difference of the residual streams */
     float *leaf;                  /* owned: [threads, TILE * TILE] f32 products */
     int unit_exp;                 /* s: sums count in units of 2^(e_i + e_j - s) */
 } qep_stats_run;
@@ -26,10 +28,13 @@ typedef struct qep_stats_run {
 /* Pass 1: the exponents. QEP_E_NUMERIC when an input is not finite. */
 QEP_MUST_CHECK qep_status qep_stats_exponents_all(qep_stats_run *r);
 
-/* Pass 2, columns [col0, col0 + width) of H (rows from col0 on) and, unless NULL, of C.
+/* Pass 2, columns [col0, col0 + width) of H (rows from col0 on) and of what else out has.
  * acc, recv: scratch of qep_stats_panel_bytes in all. */
 void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
-                         qep_dmat *H, qep_dmat *C);
+                         const qep_stats *out);
+
+/* Sequence i into the taps, unscaled. */
+void qep_stats_get(qep_stats_run *r, int64_t i);
 
 /* sum[i] += leaf[i] * 2^unit_exp rounded to the nearest whole number, ties to even. |leaf[i]| *
  * 2^unit_exp < 2^63. */
@@ -39,5 +44,8 @@ void qep_stats_add_fixed(int64_t *restrict sum, const float *restrict leaf, int6
 /* Entries of the two scratch arrays. */
 int64_t qep_stats_acc_count(const qep_stats_plan *p);
 int64_t qep_stats_recv_count(const qep_stats_plan *p, int64_t rows);
+
+/* Rows of Gamma that rank `rank` of `size` owns: [*row0, *row0 + result). */
+int64_t qep_stats_gamma_rows(const qep_stats_plan *p, int size, int rank, int64_t *row0);
 
 #endif

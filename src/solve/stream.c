@@ -30,3 +30,14 @@ void qep_stream_close_all(qep_stream *s)
 {
     qep_window_sync_all(s->w);
 }
+
+void qep_rows_stream_all(const qep_dmat *M, qep_rows_visit *visit, void *ctx, qep_window *w)
+{
+    const int64_t d = qep_dmat_n(M);
+    qep_stream s = qep_stream_open(M, w, QEP_F32);
+    for (int64_t b = 0; b < qep_stream_blocks(d); b++) {
+        const float *block = qep_stream_block_all(&s, b);
+        visit(ctx, b * QEP_STREAM_ROWS, qep_stream_block_rows(d, b), block, s.ld);
+    }
+    qep_stream_close_all(&s);
+}

@@ -34,8 +34,9 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
 static qep_status statistics_all(bench *b, const bench_group *g, qep_compute compute, bool want_c,
                                  qep_dmat **H, qep_dmat **C)
 {
+    qep_stats out;
     tap t = {b, g};
-    const qep_tap_source source = {&t, b->n_seq, b->opt.tokens, tap_tokens, tap_get};
+    const qep_tap_source source = {&t, b->n_seq, b->opt.tokens, tap_tokens, tap_get, NULL};
     const qep_stats_plan plan = {
         .d = g->d,
         .compute = compute,
@@ -44,7 +45,10 @@ static qep_status statistics_all(bench *b, const bench_group *g, qep_compute com
         .panel = QEP_STATS_TILE,
         .block = SOLVER_BLOCK,
         .n_owners = qep_dmat_owners_rule(g->d, SOLVER_BLOCK, qep_size(b->comm), 0)};
-    return qep_stats_all(b->comm, &plan, &source, H, C);
+    qep_status st = qep_stats_all(b->comm, &plan, &source, &out);
+    *H = out.H;
+    *C = out.C;
+    return st;
 }
 
 static qep_qspec quantizer_of(const bench *b, int64_t d)
@@ -198,7 +202,7 @@ static qep_status correct(bench *b, void *ctx)
 {
     (void)b;
     solve_case *c = ctx;
-    qep_correct_rows_all(c->C, c->L, c->g->rows, c->g->count, c->alpha, c->g->w, c->out,
+    qep_correct_rows_all(c->C, c->L, c->g->rows, c->g->count, c->alpha, c->g->w, NULL, 0.0, c->out,
                          c->g->stream);
     return QEP_OK;
 }

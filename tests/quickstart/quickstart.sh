@@ -1,5 +1,5 @@
 #!/bin/sh
-# make quickstart: three ways to 3 bits on the bundled model, on 2 ranks, and a table of what each one costs.
+# make quickstart: four ways to 3 bits on the bundled model, on 2 ranks, and a table of what each one costs.
 # O: build folder. QEP_MPIRUN: launcher and options. SPDX-License-Identifier: Apache-2.0
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -12,7 +12,7 @@ export OMP_NUM_THREADS
 
 rm -rf "$out"
 mkdir -p "$out" || exit 1
-for job in rtn gptq qep; do
+for job in rtn gptq qep default; do
     # shellcheck disable=SC2086 # launcher and its options
     set -- ${QEP_MPIRUN:-mpirun --oversubscribe --bind-to none} -np 2 "$O/qep_mpi" "config/quickstart/$job.ini"
     echo "$*"
@@ -43,13 +43,13 @@ awk '
             figure(text, "perplexity_quantized"), figure(text, "kl_divergence"), figure(substr(text, index(text, "\"total\"")), "max")
     }
     BEGIN {
-        title["rtn"] = "RTN"; title["gptq"] = "GPTQ"; title["qep"] = "QEP+GPTQ"
+        title["rtn"] = "RTN"; title["gptq"] = "GPTQ"; title["qep"] = "QEP+GPTQ"; title["default"] = "default"
         printf "%-10s %5s %21s %21s %9s %9s\n", "method", "bits", "perplexity, original", "perplexity, quantized", "KL", "seconds"
     }
     FNR == 1 { if (file) row(); file = FILENAME; text = "" }
     { text = text $0 }
     END { row() }
-' "$out/rtn/summary.json" "$out/gptq/summary.json" "$out/qep/summary.json"
+' "$out/rtn/summary.json" "$out/gptq/summary.json" "$out/qep/summary.json" "$out/default/summary.json"
 echo
 echo "bits: of a quantized weight with its share of scales and zeros; perplexity and KL on 16256 held-out tokens."
-echo "The quantized models are in $out/rtn, $out/gptq and $out/qep; the jobs in config/quickstart/."
+echo "The quantized models are in $out/; the jobs in config/quickstart/."

@@ -26,9 +26,13 @@ data = $shared/models/wiki5m_tokens/calibration.npy
 act_order = no
 static_groups = no
 clip = none
+refit = 0
+sweeps = 0
+damping = 0.01
 compat = paper
 [correction]
 method = none
+residual = 0
 [evaluation]
 data = test:$shared/models/wiki5m_tokens/wikitext2_test.npy
 length = 256

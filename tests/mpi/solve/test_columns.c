@@ -73,7 +73,7 @@ static void check_means(int64_t d)
     for (int kind = 0; kind < 3; kind++) {
         samples s = {.d = d};
         split(&s, kind);
-        const qep_tap_source src = {&s, s.n_mine, TOKENS, tap_tokens, tap_get};
+        const qep_tap_source src = {&s, s.n_mine, TOKENS, tap_tokens, tap_get, NULL};
         qep_abs_means_all(world, &src, total, H, got);
         if (kind == 0) memcpy(first, got, (size_t)d * sizeof *got);
         differ += memcmp(first, got, (size_t)d * sizeof *got) != 0;

@@ -10,6 +10,7 @@ typedef struct samples {
     int64_t d, n_mine, mine[N_SEQ];
     double spread;       /* channel c is about 2^(spread * sin) large */
     int64_t bad_seq;     /* this sequence has a NaN in delta; -1: none */
+    int64_t bad_rho;     /* this one an infinity in the residual streams */
 } samples;
 
 static double channel_size(const samples *s, int64_t c)
@@ -45,6 +46,41 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
         }
 }
 
+/* Difference of the residual streams: rows of their own, more than the group has channels. */
+static int64_t rows_of(int64_t d)
+{
+    return d + 70;
+}
+
+static float value_rho(const samples *s, int64_t g, int64_t t, int64_t row)
+{
+    if (g == s->bad_rho && t == 0 && row == 3) return INFINITY;
+    return (float)(0.02 * exp2(s->spread * cos((double)row)) * noise(g * 4096 + t, row + 31337));
+}
+
+static void tap_residual(void *ctx, int64_t i, float *rho)
+{
+    const samples *s = ctx;
+    const int64_t g = s->mine[i], rows = rows_of(s->d);
+    for (int64_t t = 0; t < lengths[g]; t++)
+        for (int64_t k = 0; k < rows; k++) rho[t * rows + k] = value_rho(s, g, t, k);
+}
+
+/* Gamma, whole on every rank. qep_free. */
+static double *gathered_gamma(const qep_stats_plan *p, const double *mine)
+{
+    double *sum = qep_alloc("test", p->gamma_rows * p->d, sizeof *sum);
+    int64_t first, count;
+    qep_partition(qep_ceil_div(p->gamma_rows, QEP_SOLVE_STRIP), qep_size(world), qep_rank(world), &first, &count);
+    for (int64_t k = 0; k < count * QEP_SOLVE_STRIP * p->d; k++) {
+        const int64_t at = first * QEP_SOLVE_STRIP * p->d + k;
+        if (at < p->gamma_rows * p->d) sum[at] = mine[k];
+        else if (mine[k] != 0.0) sum[0] = NAN; /* padding must be 0 */
+    }
+    qep_sum_f64_all(world, sum, p->gamma_rows * p->d);
+    return sum;
+}
+
 /* kind 0: all on rank 0; 1: all on the last rank, backwards; 2: dealt in turn; 3: contiguous slices */
 static void split(samples *s, int kind)
 {
@@ -69,7 +105,7 @@ static qep_stats_plan plan_of(int64_t d, qep_compute compute, bool want_c)
 
 static qep_tap_source source_of(samples *s)
 {
-    return (qep_tap_source){.ctx = s, .n_seq = s->n_mine, .max_tokens = 24, .tokens = tap_tokens, .get = tap_get};
+    return (qep_tap_source){.ctx = s, .n_seq = s->n_mine, .max_tokens = 24, .tokens = tap_tokens, .get = tap_get, .residual = tap_residual};
 }
 
 /* Direct sums per token: H, C and the diagonal of delta delta^T (for the scale of C's errors). */
@@ -101,25 +137,47 @@ static int64_t count_bad(const double *a, const double *want, const double *row,
     return bad;
 }
 
+/* Entries of Gamma whose error is above tol times the sizes of their row and channel. */
+static int64_t check_gamma(const samples *s, const double *gamma, const double *H, double tol)
+{
+    const int64_t d = s->d, rows = rows_of(d);
+    int64_t bad = 0;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < d; j++) {
+            double sum = 0.0, square = 0.0, total = 0.0;
+            for (int64_t g = 0; g < N_SEQ; g++)
+                for (int64_t t = 0; t < lengths[g]; t++, total += 1.0) {
+                    const double rho = value_rho(s, g, t, i);
+                    sum += rho * value_xq(s, g, t, j);
+                    square += rho * rho;
+                }
+            bad += !(fabs(gamma[i * d + j] - sum / total) <= tol * sqrt(square / total) * sqrt(H[j * d + j]));
+        }
+    return bad;
+}
+
 static void check_accuracy(int64_t d, double spread, qep_compute compute, double tol)
 {
-    samples s = {.d = d, .spread = spread, .bad_seq = -1};
+    samples s = {.d = d, .spread = spread, .bad_seq = -1, .bad_rho = -1};
     split(&s, 2);
     qep_stats_plan p = plan_of(d, compute, true);
     qep_tap_source src = source_of(&s);
-    qep_dmat *H = NULL, *C = NULL;
-    assert_ok(qep_stats_all(world, &p, &src, &H, &C));
+    p.gamma_rows = rows_of(d);
+    qep_stats out;
+    assert_ok(qep_stats_all(world, &p, &src, &out));
     double *want_H = qep_alloc("test", d * d, sizeof *want_H), *want_C = qep_alloc("test", d * d, sizeof *want_C);
-    double *want_D = qep_alloc("test", d, sizeof *want_D), *h = gathered(H), *c = gathered(C);
+    double *want_D = qep_alloc("test", d, sizeof *want_D), *h = gathered(out.H), *c = gathered(out.C);
+    double *gamma = gathered_gamma(&p, out.gamma);
     direct(&s, want_H, want_C, want_D);
     const int64_t bad_h = count_bad(h, want_H, want_H, d + 1, want_H, d, tol);
     const int64_t bad_c = count_bad(c, want_C, want_D, 1, want_H, d, tol);
+    const int64_t bad_gamma = check_gamma(&s, gamma, want_H, tol);
     int64_t skew = 0;
     for (int64_t i = 0; i < d; i++)
         for (int64_t j = 0; j < d; j++) skew += !(h[i * d + j] == h[j * d + i]);
-    qep_free(want_H), qep_free(want_C), qep_free(want_D), qep_free(h), qep_free(c);
-    qep_dmat_destroy_all(&H);
-    qep_dmat_destroy_all(&C);
+    qep_free(want_H), qep_free(want_C), qep_free(want_D), qep_free(h), qep_free(c), qep_free(gamma);
+    qep_stats_free_all(&out);
+    assert_all(world, bad_gamma == 0);
     assert_all(world, bad_h == 0);
     assert_all(world, bad_c == 0);
     assert_all(world, skew == 0);
@@ -149,14 +207,15 @@ static void test_exact(void **state)
 {
     (void)state;
     enum { D = 37 };
-    samples s = {.d = D, .bad_seq = -1};
+    samples s = {.d = D, .bad_seq = -1, .bad_rho = -1};
     split(&s, 3);
     qep_stats_plan p = plan_of(D, QEP_COMPUTE_F32, true);
     qep_tap_source src = source_of(&s);
     src.get = get_integers;
-    qep_dmat *H = NULL, *C = NULL;
-    assert_ok(qep_stats_all(world, &p, &src, &H, &C));
-    double *want = qep_alloc("test", 2 * D * D, sizeof *want), *h = gathered(H), *c = gathered(C);
+    qep_stats out;
+    assert_ok(qep_stats_all(world, &p, &src, &out));
+    assert_null(out.gamma);
+    double *want = qep_alloc("test", 2 * D * D, sizeof *want), *h = gathered(out.H), *c = gathered(out.C);
     float x[24 * D], e[24 * D];
     int64_t bad = 0;
     s.n_mine = 1;
@@ -171,37 +230,43 @@ static void test_exact(void **state)
     const double total = (double)p.total_tokens;
     for (int64_t i = 0; i < D * D; i++) bad += !(h[i] == want[i] / total) + !(c[i] == want[D * D + i] / total);
     qep_free(want), qep_free(h), qep_free(c);
-    qep_dmat_destroy_all(&H);
-    qep_dmat_destroy_all(&C);
+    qep_stats_free_all(&out);
     assert_all(world, bad == 0);
 }
 
-static void digests(samples *s, const qep_stats_plan *p, uint64_t out[2])
+static void digests(samples *s, const qep_stats_plan *p, uint64_t got[3])
 {
     qep_tap_source src = source_of(s);
-    qep_dmat *H = NULL, *C = NULL;
-    assert_ok(qep_stats_all(world, p, &src, &H, &C));
-    out[0] = digest(H);
-    out[1] = p->want_c ? digest(C) : 0;
-    assert_true(p->want_c == (C != NULL));
-    qep_dmat_destroy_all(&H);
-    qep_dmat_destroy_all(&C);
+    qep_stats out;
+    assert_ok(qep_stats_all(world, p, &src, &out));
+    got[0] = digest(out.H);
+    got[1] = p->want_c ? digest(out.C) : 0;
+    got[2] = 0;
+    assert_true(p->want_c == (out.C != NULL));
+    if (p->gamma_rows > 0) {
+        double *gamma = gathered_gamma(p, out.gamma);
+        got[2] = qep_hash64(gamma, (size_t)(p->gamma_rows * p->d) * sizeof *gamma, 0);
+        qep_free(gamma);
+    }
+    qep_stats_free_all(&out);
 }
 
-static void check_same(samples *s, const qep_stats_plan *p, const uint64_t want[2])
+static void check_same(samples *s, const qep_stats_plan *p, const uint64_t want[3])
 {
-    uint64_t got[2];
+    uint64_t got[3];
     digests(s, p, got);
     assert_all(world, got[0] == want[0]);
     assert_all(world, got[1] == (p->want_c ? want[1] : 0));
+    assert_all(world, got[2] == (p->gamma_rows > 0 ? want[2] : 0));
 }
 
 static void check_bits(int64_t d, qep_compute compute)
 {
-    samples s = {.d = d, .spread = 3.0, .bad_seq = -1};
-    uint64_t want[2];
+    samples s = {.d = d, .spread = 3.0, .bad_seq = -1, .bad_rho = -1};
+    uint64_t want[3];
     split(&s, 0);
     qep_stats_plan p = plan_of(d, compute, true);
+    p.gamma_rows = rows_of(d);
     digests(&s, &p, want);
     assert_true(want[0] != want[1]);
     for (int kind = 0; kind < 4; kind++)
@@ -218,6 +283,8 @@ static void check_bits(int64_t d, qep_compute compute)
     check_same(&s, &other, want);
     other.want_c = false;
     check_same(&s, &other, want);
+    other.gamma_rows = 0;
+    check_same(&s, &other, want);
 }
 
 static void test_bits(void **state)
@@ -229,29 +296,38 @@ static void test_bits(void **state)
     check_bits(513, QEP_COMPUTE_BF16);
 }
 
+static void expect_failure(samples *s, const qep_stats_plan *p, const char *text)
+{
+    qep_tap_source src = source_of(s);
+    qep_stats out;
+    assert_fails(qep_stats_all(world, p, &src, &out), QEP_E_NUMERIC, text);
+    assert_true(out.H == NULL && out.C == NULL && out.gamma == NULL);
+    qep_error_clear();
+}
+
 static void test_not_finite(void **state)
 {
     (void)state;
-    samples s = {.d = 33, .spread = 1.0};
+    samples s = {.d = 33, .spread = 1.0, .bad_rho = -1};
     split(&s, 2);
     qep_stats_plan p = plan_of(33, QEP_COMPUTE_F32, true);
-    for (s.bad_seq = 0; s.bad_seq < N_SEQ; s.bad_seq++) {
-        qep_tap_source src = source_of(&s);
-        qep_dmat *H = NULL, *C = NULL;
-        assert_fails(qep_stats_all(world, &p, &src, &H, &C), QEP_E_NUMERIC, "token 0, channel 32");
-        assert_null(H);
-        assert_null(C);
-        qep_error_clear();
-    }
+    for (s.bad_seq = 0; s.bad_seq < N_SEQ; s.bad_seq++) expect_failure(&s, &p, "token 0, channel 32");
+    s.bad_seq = -1;
+    p.gamma_rows = rows_of(33);
+    for (s.bad_rho = 0; s.bad_rho < N_SEQ; s.bad_rho++) expect_failure(&s, &p, "residual streams is not finite");
 }
 
 static void test_bytes(void **state)
 {
     (void)state;
-    const qep_stats_plan p = {.d = 1000, .total_tokens = 1, .want_c = true, .panel = 512, .block = 64, .n_owners = 2};
+    qep_stats_plan p = {.d = 1000, .total_tokens = 1, .want_c = true, .panel = 512, .block = 64, .n_owners = 2};
     /* rank 0 holds blocks 0 2 4 .. 14: 8 * 64 rows */
-    assert_int_equal(qep_stats_panel_bytes(&p), 8 * 512 * (2 * 1000 + 512));
+    assert_int_equal(qep_stats_panel_bytes(&p, 2), 8 * 512 * (2 * 1000 + 512));
     assert_int_equal(qep_stats_tap_bytes(&p, 10, 3), 10 * 1000 * 8 + 3 * 512 * 512 * 4);
+    p.gamma_rows = 1300; /* 21 strips: 11 and 10 */
+    assert_int_equal(qep_stats_panel_bytes(&p, 2), 8 * 512 * (2 * 1000 + 1300 + 11 * 64));
+    assert_int_equal(qep_stats_tap_bytes(&p, 10, 3), 10 * (2000 + 1300) * 4 + 3 * 512 * 512 * 4);
+    assert_int_equal(qep_stats_gamma_bytes(&p, 2, 1), 640 * 1000 * 8);
 }
 
 static int group(void)

@@ -47,7 +47,8 @@ static void fixed_points(void **state)
         "[run]\nwalltime = 11:50:00\nthreads = 0\n[checkpoint]\nevery = 0\npath = 'a b#c'\n",
         "[evaluation]\ndata = a:x, \"b:y, z\", 'c:q \"r\"'\nlength = 5\ntokens = 77\n",
         "[override x]\nmatch = \"* # ;'\"\"\"\nbits = 2\nexclude =\nalpha = 0.7\n[override "
-        "y]\nmatch = $${x}\ncorrection = none\nclip = none\n",
+        "y]\nmatch = $${x}\ncorrection = none\nclip = none\nalpha = auto\n",
+        "[correction]\nalpha = auto\n",
         "[solver]\ngrid = 3x1\nblock = 1\n",
         "[checkpoint]\npath = /o/checkpoint\n",
     };
@@ -74,7 +75,7 @@ static void dump_is_absolute(void **state)
     assert_non_null(strstr(dump, "\ndata = /d/c.npy\n"));
     assert_non_null(strstr(dump, "\npath = auto\n"));
     assert_non_null(strstr(dump, "\nshard_size = 5G\n"));
-    assert_non_null(strstr(dump, "\ndamping = 0.01\n"));
+    assert_non_null(strstr(dump, "\ndamping = 0.3\n"));
     qep_free(dump);
     qep_config_destroy(&c);
 }

@@ -65,10 +65,10 @@ static void overrides_in_order(void **state)
     assert_ok(qep_config_parse(
         HEAD "[correction]\nalpha = 0.5\n"
              "[override a]\nmatch = model.layers.0.*\nbits = 8\ngroup_size = -1\nsymmetric = "
-             "yes\nalpha = 2\n"
+             "yes\nalpha = auto\n"
              "[override b]\nmatch = *.q_proj\nbits = 2\nmethod = rtn\ncorrection = "
              "none\ncorrection_damping = 3\n"
-             "damping = 0.5\nact_order = no\nclip = none\nblock_size = 3\nstatic_groups = no\n",
+             "damping = 0.5\nact_order = no\nclip = none\nblock_size = 3\nstatic_groups = no\nrefit = 0\nsweeps = 7\nresidual = 0.125\n",
         "run.ini", NULL, 0, &c));
     qep_linear_config l;
     qep_config_linear(c, "model.layers.1.self_attn.k_proj", &l);
@@ -77,7 +77,7 @@ static void overrides_in_order(void **state)
     assert_int_equal(l.bits, 8);
     assert_int_equal(l.group_size, -1);
     assert_true(l.symmetric);
-    assert_le_f(fabs(l.alpha - 2.0), 0);
+    assert_le_f(fabs(l.alpha - QEP_ALPHA_AUTO), 0);
     assert_string_equal(l.method, "gptq");
     assert_string_equal(l.correction, "qep");
     qep_config_linear(c, "model.layers.0.self_attn.q_proj", &l);
@@ -91,6 +91,9 @@ static void overrides_in_order(void **state)
     assert_false(l.act_order);
     assert_false(l.static_groups);
     assert_int_equal(l.block_size, 3);
+    assert_int_equal(l.refit, 0);
+    assert_int_equal(l.sweeps, 7);
+    assert_le_f(fabs(l.residual - 0.125), 0);
     qep_config_linear(c, "model.layers.7.self_attn.q_proj", &l);
     assert_int_equal(l.bits, 2);
     assert_int_equal(l.group_size, 128);

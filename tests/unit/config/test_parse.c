@@ -42,12 +42,15 @@ static void defaults(void **state)
     assert_false(c->linear.symmetric);
     assert_true(c->linear.act_order);
     assert_true(c->linear.static_groups);
-    assert_string_equal(c->linear.clip, "mse");
-    assert_le_f(fabs(c->linear.damping - 0.01), 0);
+    assert_string_equal(c->linear.clip, "auto");
+    assert_int_equal(c->linear.refit, 2);
+    assert_int_equal(c->linear.sweeps, 4);
+    assert_le_f(fabs(c->linear.damping - 0.3), 0);
     assert_int_equal(c->linear.block_size, 128);
     assert_string_equal(c->linear.correction, "qep");
     assert_le_f(fabs(c->linear.alpha - 1.0), 0);
     assert_le_f(fabs(c->linear.correction_damping - 0.01), 0);
+    assert_le_f(fabs(c->linear.residual - 0.5), 0);
     assert_string_equal(c->linear.exclude, "");
     assert_string_equal(c->compat, "none");
     assert_false(c->lm_head);
@@ -80,8 +83,8 @@ static void every_key(void **state)
               "33\nselection = sequential\nseed = 9000000000\n"
               "[quantization]\nmethod = gptq\nbits = 3\ngroup_size = -1\nsymmetric = 1\nact_order "
               "= off\nstatic_groups = false\n"
-              "clip = hessian\ndamping = 2.5e-2\nblock_size = 17\ncompat = paper\nlm_head = true\n"
-              "[correction]\nmethod = none\nalpha = .5\ndamping = 1\nexclude = down_proj ,mlp.*\n"
+              "clip = hessian\nrefit = 3\nsweeps = 9\ndamping = 2.5e-2\nblock_size = 17\ncompat = paper\nlm_head = true\n"
+              "[correction]\nmethod = none\nalpha = .5\ndamping = 1\nresidual = .25\nexclude = down_proj ,mlp.*\n"
               "[evaluation]\ndata = w2:/w.npy, t-1.x:/t.h5:/ids\nlength = 64\ntokens = 1000\n"
               "[checkpoint]\npath = /ck/a\nevery = never\nkeep = 1\n"
               "[run]\ncompute = f32\nthreads = 5\nwalltime = 1:02:03\nreproducible = "
@@ -103,6 +106,8 @@ static void every_key(void **state)
     assert_false(c->linear.act_order);
     assert_false(c->linear.static_groups);
     assert_string_equal(c->linear.clip, "hessian");
+    assert_int_equal(c->linear.refit, 3);
+    assert_int_equal(c->linear.sweeps, 9);
     assert_le_f(fabs(c->linear.damping - 0.025), 0);
     assert_int_equal(c->linear.block_size, 17);
     assert_string_equal(c->compat, "paper");
@@ -110,6 +115,7 @@ static void every_key(void **state)
     assert_string_equal(c->linear.correction, "none");
     assert_le_f(fabs(c->linear.alpha - 0.5), 0);
     assert_le_f(fabs(c->linear.correction_damping - 1.0), 0);
+    assert_le_f(fabs(c->linear.residual - 0.25), 0);
     assert_string_equal(c->linear.exclude, "down_proj, mlp.*");
     assert_int_equal(c->n_evaluation, 2);
     assert_string_equal(c->evaluation[0].name, "w2");

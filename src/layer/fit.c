@@ -1,0 +1,84 @@
+/* alpha = auto: strength and damping of a group's correction from the held-out sequences (methods.md 3.6 step 2).
+ *
+ * With G(lambda) = (W C + beta Gamma) (H + lambda I)^-1 from the calibration sequences, V = W + a G, and the held-out sums Hv, Cv, Gammav:
+ *   |W X + beta (R - Rq) - V Xq|^2 over the held-out tokens = const - 2 a tr(B G^T) + a^2 tr(G Hv G^T),   B = W Cv + beta Gammav,
+ * least at a = tr(B G^T) / tr(G Hv G^T), lower there by tr(B G^T)^2 / tr(G Hv G^T). The criterion aims at the residual stream as the correction
+ * itself does: without Gammav it would reject whatever beta gains. a scales both terms, so alpha = a and the residual's share is a beta.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "layer_priv.h"
+
+#include <string.h>
+
+#define FIT "layer.fit"
+static const double lambdas[] = {0.001, 0.01, 0.1, 1.0};
+
+typedef struct fit {
+    float *b, *g, *gh; /* [s->count * QEP_STRIP, cols] */
+    double *y;         /* the same shape */
+    double *sums;      /* [2][rows of the set]: tr(B G^T), tr(G Hv G^T) by row */
+} fit;
+
+/* B of my rows. */
+static void form_b_all(const qep_set *s, fit *f)
+{
+    const qep_stats *held = s->job->held;
+    qep_rows_times_f32_all(held->C, s->count, s->w, f->b, s->job->stream);
+    int64_t n = held->gamma ? s->count * QEP_STRIP * s->cols : 0;
+    for (int64_t k = 0; k < n; k++) f->b[k] = (float)((double)f->b[k] + s->lead->cfg.residual * held->gamma[k]);
+}
+
+/* tr(B G^T) and tr(G Hv G^T) at one lambda, in a fixed order of rows. */
+static qep_status traces_all(qep_set *s, fit *f, double *lambda, double *num, double *den)
+{
+    const qep_layer_job *j = s->job;
+    int64_t n = s->count * QEP_STRIP * s->cols, rows = s->total_strips * QEP_STRIP;
+    qep_ladder ladder = {.damping = *lambda, .repair = j->repair};
+    qep_dmat *L = NULL;
+    QEP_TRY(qep_factor_all(j->H, &ladder, &L));
+    *lambda = ladder.damping;
+    qep_correction_rows_all(j->C, L, s->count, s->w, qep_layer_needs_gamma(&s->lead->cfg) ? j->gamma : NULL, s->lead->cfg.residual, f->y,
+                            j->stream);
+    qep_dmat_destroy_all(&L);
+    for (int64_t k = 0; k < n; k++) f->g[k] = (float)f->y[k];
+    memset(f->gh, 0, (size_t)n * sizeof *f->gh);
+    qep_rows_times_f32_all(j->held->H, s->count, f->g, f->gh, j->stream);
+    memset(f->sums, 0, (size_t)(2 * rows) * sizeof *f->sums);
+    for (int64_t i = 0; i < s->count * QEP_STRIP; i++)
+        for (int64_t k = i * s->cols; k < (i + 1) * s->cols; k++) {
+            f->sums[s->first * QEP_STRIP + i] += (double)f->b[k] * (double)f->g[k];
+            f->sums[rows + s->first * QEP_STRIP + i] += (double)f->gh[k] * (double)f->g[k];
+        }
+    qep_sum_f64_all(j->comm, f->sums, 2 * rows); /* one rank's value plus zeros: exact */
+    *num = *den = 0;
+    for (int64_t i = 0; i < rows; i++) *num += f->sums[i], *den += f->sums[rows + i];
+    return QEP_OK;
+}
+
+qep_status qep_set_fit_all(qep_set *s)
+{
+    int64_t n = s->count * QEP_STRIP * s->cols;
+    QEP_REQUIRE(s->job->held->H && s->job->held->C);
+    fit f = {.b = qep_alloc(FIT, n, sizeof *f.b), .g = qep_alloc(FIT, n, sizeof *f.g), .gh = qep_alloc(FIT, n, sizeof *f.gh),
+             .y = qep_alloc(FIT, n, sizeof *f.y), .sums = qep_alloc(FIT, 2 * s->total_strips * QEP_STRIP, sizeof *f.sums)};
+    double best = 0;
+    qep_status st = QEP_OK;
+    form_b_all(s, &f);
+    s->alpha = s->residual = 0; /* what stays when no correction serves the held-out sequences */
+    for (int k = 0; k < (int)(sizeof lambdas / sizeof *lambdas) && st == QEP_OK; k++) {
+        double lambda = lambdas[k], num, den;
+        st = traces_all(s, &f, &lambda, &num, &den);
+        if (st != QEP_OK || !(num > 0 && den > 0)) continue;
+        double a = num < den ? num / den : 1.0, gain = a * (2 * num - a * den);
+        if (!(gain > best)) continue;
+        best = gain;
+        s->alpha = a;
+        s->residual = a * s->lead->cfg.residual;
+        s->correction_damping = lambda;
+    }
+    qep_free(f.sums);
+    qep_free(f.y);
+    qep_free(f.gh);
+    qep_free(f.g);
+    qep_free(f.b);
+    return st;
+}
