@@ -66,7 +66,10 @@ static void a_slow_core_is_dropped(void **state)
 static void a_good_core_stays(void **state)
 {
     (void)state;
-    int status = run_child("SkylakeX", NULL);
+    /* the widest vectors of this CPU: forcing wider ones would end in an illegal instruction */
+    bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                __builtin_cpu_supports("avx512vl");
+    int status = run_child(wide ? "SkylakeX" : "Haswell", NULL);
     if ((status & SAW_WARNING) != 0) skip();
     assert_int_equal(status, HAS_VARIABLE);
 }
