@@ -5,6 +5,7 @@
 
 #include "qep/config.h"
 #include "qep/par.h"
+#include "qep/tasks.h"
 
 /* --- one source -------------------------------------------------------------------------------- */
 
@@ -27,13 +28,14 @@ int64_t qep_mt_randint(qep_mt19937 *r, int64_t a, int64_t b);  /* random.randint
 
 /* --- the sequences of a run ------------------------------------------------------------------------ */
 
-/* Calibration: the statistics H and C come from these. Validation: held out, for fitting and for held-out figures. Evaluation: perplexity and the like. */
-typedef enum qep_seq_kind { QEP_SEQ_CALIBRATION, QEP_SEQ_VALIDATION, QEP_SEQ_EVALUATION, QEP_N_SEQ_KINDS } qep_seq_kind;
+/* Calibration: the statistics H and C come from these. Validation: held out, for fitting and for held-out figures. Evaluation: perplexity and the like.
+ * Tasks: a choice of an example with its context each. */
+typedef enum qep_seq_kind { QEP_SEQ_CALIBRATION, QEP_SEQ_VALIDATION, QEP_SEQ_EVALUATION, QEP_SEQ_TASKS, QEP_N_SEQ_KINDS } qep_seq_kind;
 const char *qep_seq_kind_name(qep_seq_kind kind);
 typedef struct qep_seq {
     qep_seq_kind kind;
-    int set;                   /* evaluation set number, or index of the calibration file */
-    int64_t row, first, length; /* tokens [first, first + length) of row */
+    int set;                   /* evaluation set or task number, or index of the calibration file */
+    int64_t row, first, length; /* tokens [first, first + length) of row; tasks: row is the choice's number in its task */
 } qep_seq;
 
 /* My share of the sequences of one kind: a contiguous run, balanced by tokens (each kind by itself, because they are separate phases of the work). */
@@ -61,9 +63,9 @@ typedef struct qep_corpus {
  * with Python's generator seeded by `seed` (random). Validation: up to `validation` rows or windows that no calibration sequence touches; a file is cut into
  * windows in what calibration leaves free, from the start of each gap; the first ones (sequential), or drawn without replacement by the same generator, which goes on
  * behind all calibration draws (random); fewer, or none, when there are not so many. Evaluation: contiguous windows of evaluation_length, the last partial one dropped. Several calibration files share the samples evenly (earlier
- * files get one more). Too few rows or tokens: QEP_E_INPUT with what is there and which key to change. need_calibration = false: calibration may be absent.
+ * files get one more). Too few rows or tokens: QEP_E_INPUT with what is there and which key to change. need_calibration = false: calibration may be absent. tasks (NULL: none): every choice of every task is a sequence, in their order.
  * Collective. */
-QEP_MUST_CHECK qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab, bool need_calibration, qep_corpus **out);
+QEP_MUST_CHECK qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab, bool need_calibration, const qep_tasks *tasks, qep_corpus **out);
 void qep_corpus_destroy(qep_corpus **corpus);
 /* The share of rank `rank` of `ranks` (for tests and the plan): runs whose token counts are as even as possible. */
 void qep_corpus_share(const qep_corpus *corpus, qep_seq_kind kind, int64_t ranks, int64_t rank, qep_corpus_part *out);

@@ -7,24 +7,27 @@
 #include "qep/data.h"
 #include "qep/model.h"
 
-/* Of one sequence; every token but the first is predicted. */
+/* Of one sequence. */
 typedef struct qep_eval_figures {
     double predicted;        /* number of predictions */
     double nll_fp, nll_q;    /* sums, nats; nll_q and below only with a quantized stream */
     double kl;               /* sum of KL(full || quantized), nats */
     double same_top;         /* predictions with the same most likely token */
+    double top_fp, top_q;    /* predictions whose token is the most likely one */
 } qep_eval_figures;
 
 enum { QEP_EVAL_CHUNK = 64 }; /* tokens per block of logits */
 int64_t qep_eval_bytes(const qep_arch *a, bool with_q); /* scratch, "eval.logits" */
 
-/* One sequence through final norm, head and loss. x_fp [T, hidden]; x_q or NULL. Local. */
-void qep_eval_sequence(const qep_head *h, const qep_arch *a, const int32_t *ids, int64_t T, const float *x_fp, const float *x_q,
+/* One sequence through final norm, head and loss; tokens [first, T) are predicted, first >= 1. x_fp [T, hidden]; x_q or NULL. Local. */
+void qep_eval_sequence(const qep_head *h, const qep_arch *a, const int32_t *ids, int64_t first, int64_t T, const float *x_fp, const float *x_q,
                        qep_work *w, float *logits, qep_eval_figures *out);
 
 /* One value per sequence of the corpus, known to its owner (mine: my sequences, kind by kind), summed in order of the sequences over those of a kind and set
  * (set < 0: all sets). Same bits on every rank and for every number of ranks. Collective. */
 double qep_eval_ordered_sum_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, int set);
+/* all [corpus->count[kind]]: the values of all sequences of a kind, in order, on every rank; mine as above. Collective. */
+void qep_eval_gather_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, double *all);
 
 /* Squared Frobenius norms over one sequence: sum (a - b)^2 and sum a^2 of n entries, f64, fixed order. */
 void qep_eval_distance(const float *a, const float *b, int64_t n, double *diff, double *ref);

@@ -157,6 +157,11 @@ const qep_key qep_keys[] = {
      .help = "Tokens of a window. auto: as the calibration sequences."},
     {"evaluation", "tokens", QEP_KEY_INT, AT(evaluation_tokens), .identity = true, .def = "all",
      RANGE(2, 9e18), SPECIAL("all", 0), .help = "At most so many tokens of each set."},
+    {"evaluation", "tasks", QEP_KEY_FILES, LIST(tasks), .def = "",
+     .help = "Comma list of name:file, examples whose answer is chosen by log-likelihood, a JSON object a line with the fields of ARC, PIQA "
+             "(labels in NAME-labels.lst beside NAME.jsonl), StoryCloze or LAMBADA; scored as lm-evaluation-harness does, with the model's tokenizer."},
+    {"evaluation", "task_examples", QEP_KEY_INT, AT(task_examples), .identity = true, .def = "all", RANGE(1, 9e18), SPECIAL("all", 0),
+     .help = "At most so many examples of each task, from the start."},
 
     {"checkpoint", "path", QEP_KEY_PATH, AT(checkpoint_path), .def = "auto", SPECIAL("auto", 0),
      .help = "Checkpoint file without its ending .h5. auto: checkpoint in the output directory."},

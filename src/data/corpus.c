@@ -1,6 +1,8 @@
 /* The sequences of a run and my share of them. SPDX-License-Identifier: Apache-2.0 */
 #include "data_priv.h"
 
+#include <string.h>
+
 typedef struct files {
     qep_source **s;
     int64_t n;
@@ -55,7 +57,8 @@ void qep_corpus_share(const qep_corpus *k, qep_seq_kind kind, int64_t ranks, int
 
 const char *qep_seq_kind_name(qep_seq_kind kind)
 {
-    static const char *const names[QEP_N_SEQ_KINDS] = {"calibration", "validation", "evaluation"};
+    static const char *const names[QEP_N_SEQ_KINDS] = {"calibration", "validation", "evaluation",
+                                                        "tasks"};
     return names[kind];
 }
 
@@ -85,10 +88,15 @@ static void take_shares(qep_corpus *k, int64_t ranks, int64_t rank)
 }
 
 static qep_status read_shares(qep_corpus *k, int64_t vocab, const files *calibration,
-                              const files *evaluation)
+                              const files *evaluation, const qep_tasks *tasks)
 {
     for (int64_t i = 0; i < k->n_mine; i++) {
         const qep_seq *q = &k->seqs[number_of(k, i)];
+        if (q->kind == QEP_SEQ_TASKS) {
+            memcpy(k->ids[i], tasks->at[q->set].ids + q->first,
+                   (size_t)q->length * sizeof **k->ids);
+            continue;
+        }
         qep_source *s = (q->kind == QEP_SEQ_EVALUATION ? evaluation : calibration)->s[q->set];
         QEP_TRY(qep_source_read(s, q->row, q->first, q->length, vocab, k->ids[i]));
     }
@@ -119,7 +127,7 @@ static void name_sets(qep_corpus *k, const qep_config *cfg)
 }
 
 qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab,
-                               bool need_calibration, qep_corpus **out)
+                               bool need_calibration, const qep_tasks *tasks, qep_corpus **out)
 {
     *out = NULL;
     qep_corpus *k = qep_alloc("data.corpus", 1, sizeof *k);
@@ -131,11 +139,11 @@ qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab
     }
     if (st == QEP_OK) st = open_files(cfg, false, &calibration);
     if (st == QEP_OK) st = open_files(cfg, true, &evaluation);
-    if (st == QEP_OK) st = qep_corpus_plan(cfg, calibration.s, evaluation.s, k);
+    if (st == QEP_OK) st = qep_corpus_plan(cfg, calibration.s, evaluation.s, tasks, k);
     QEP_GO(st, qep_agree_all(c, st));
     name_sets(k, cfg);
     take_shares(k, qep_size(c), qep_rank(c));
-    QEP_GO(st, qep_agree_all(c, read_shares(k, vocab, &calibration, &evaluation)));
+    QEP_GO(st, qep_agree_all(c, read_shares(k, vocab, &calibration, &evaluation, tasks)));
     add_digest(c, k);
     *out = k;
     k = NULL;

@@ -25,7 +25,8 @@ QEP_MUST_CHECK qep_status qep_npy_read(const char *path, int fd, const qep_npy *
 /* Lists the sequences of every calibration file and evaluation set: seqs, n, counts, tokens,
  * max_length. sources: one per file. */
 QEP_MUST_CHECK qep_status qep_corpus_plan(const qep_config *cfg, qep_source *const *calibration,
-                                          qep_source *const *evaluation, qep_corpus *out);
+                                          qep_source *const *evaluation, const qep_tasks *tasks,
+                                          qep_corpus *out);
 void qep_corpus_add(qep_corpus *k, qep_seq s);
 /* Tokens of a calibration sequence of this file. */
 int64_t qep_calibration_length(const qep_config *cfg, const qep_source *s);

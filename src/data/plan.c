@@ -134,13 +134,24 @@ static qep_status plan_set(const qep_config *cfg, const qep_source *s, int64_t s
                     qep_source_length(s), length, limit == 0 ? " within evaluation.tokens" : "");
 }
 
+static void add_tasks(const qep_tasks *tasks, qep_corpus *k)
+{
+    for (int64_t i = 0; tasks && i < tasks->n; i++) {
+        for (int64_t j = 0; j < tasks->at[i].n_choices; j++) {
+            const qep_task_choice *c = &tasks->at[i].choices[j];
+            qep_corpus_add(k, (qep_seq){QEP_SEQ_TASKS, qep_int(i), j, c->first, c->length});
+        }
+    }
+}
+
 qep_status qep_corpus_plan(const qep_config *cfg, qep_source *const *calibration,
-                           qep_source *const *evaluation, qep_corpus *k)
+                           qep_source *const *evaluation, const qep_tasks *tasks, qep_corpus *k)
 {
     if (cfg->n_calibration_data > 0) QEP_TRY(plan_calibration(cfg, calibration, k));
     const int64_t length = k->max_length;
     for (int64_t i = 0; i < cfg->n_evaluation; i++)
         QEP_TRY(plan_set(cfg, evaluation[i], i, length, k));
+    add_tasks(tasks, k);
     for (int64_t i = 0; i < k->n; i++) {
         int64_t *sum = &k->tokens;
         if (!qep_add_i64(*sum, k->seqs[i].length, sum))

@@ -50,7 +50,7 @@ qep_status qep_run_verify_all(qep_comm *c, const char *dir, uint64_t digest[2], 
 static void evaluation_args(const char *dir, const char *ini, qep_args *a)
 {
     static const char *const sets[] = {"quantization.method=none", "quantization.lm_head=no", "quantization.compat=none", "correction.method=none",
-                                       "calibration.validation=0", "run.walltime=none", "run.log_level=warn"};
+                                       "calibration.validation=0", "evaluation.tasks=", "run.walltime=none", "run.log_level=warn"};
     *a = (qep_args){.config = ini};
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) a->sets[a->n_sets++] = sets[i];
     a->sets[a->n_sets++] = qep_strf("run.check", "model.path=%s", dir);

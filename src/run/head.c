@@ -95,7 +95,7 @@ static void evaluate_all(head_ctx *c, float *logits)
     qep_eval_figures *mine = qep_alloc("run.errors", r->n_mine, sizeof *mine);
     for (int64_t i = r->n_grouped; i < r->n_mine; i++) {
         int64_t at = r->seq_offset[i] * d;
-        qep_eval_sequence(c->head, &r->model->arch, r->corpus->ids[i], r->seq_tokens[i], r->x_fp + at, r->x_q ? r->x_q + at : NULL,
+        qep_eval_sequence(c->head, &r->model->arch, r->corpus->ids[i], qep_run_first_predicted(r, i), r->seq_tokens[i], r->x_fp + at, r->x_q ? r->x_q + at : NULL,
                           r->work, logits, &mine[i]);
         qep_debug("evaluation sequence %lld of this rank: negative log-likelihood %.9g (original), %.9g (quantized) over %lld predictions",
                   (long long)(i - r->n_grouped), mine[i].nll_fp, mine[i].nll_q, (long long)mine[i].predicted);
@@ -105,14 +105,17 @@ static void evaluate_all(head_ctx *c, float *logits)
                                            total_all(r, mine, offsetof(qep_eval_figures, nll_fp), s),
                                            total_all(r, mine, offsetof(qep_eval_figures, nll_q), s),
                                            total_all(r, mine, offsetof(qep_eval_figures, kl), s),
-                                           total_all(r, mine, offsetof(qep_eval_figures, same_top), s)};
+                                           total_all(r, mine, offsetof(qep_eval_figures, same_top), s),
+                                           total_all(r, mine, offsetof(qep_eval_figures, top_fp), s),
+                                           total_all(r, mine, offsetof(qep_eval_figures, top_q), s)};
+    qep_run_score_tasks_all(r, mine);
     qep_free(mine);
 }
 
 qep_status qep_run_head_all(qep_run *r)
 {
     bool quantized = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
-    if (!quantized && r->corpus->n_sets == 0) return QEP_OK;
+    if (!quantized && r->corpus->n_sets == 0 && !r->tasks) return QEP_OK;
     double t0 = qep_now_s();
     head_ctx c = {r, NULL, 0};
     QEP_TRY(qep_head_load_all(r->comm, r->model, r->compute, quantized, &c.head));

@@ -105,7 +105,9 @@ qep_status qep_run_open_all(qep_run *r)
         qep_info("%s is quantized: %lld linears in the %s format", r->model->path, (long long)qep_packed_count(r->model->packed),
                  qep_packed_format(r->model->packed));
     QEP_TRY(qep_run_list_linears_all(r));
-    QEP_TRY(qep_corpus_open_all(r->comm, r->cfg, r->model->arch.vocab, needs_calibration(r), &r->corpus));
+    QEP_TRY(qep_run_open_tasks_all(r));
+    QEP_TRY(qep_corpus_open_all(r->comm, r->cfg, r->model->arch.vocab, needs_calibration(r), r->tasks, &r->corpus));
+    if (r->tasks) qep_tasks_drop_ids(r->tasks);
     QEP_TRY(check_fit(r));
     index_sequences(r);
     warn_of_length(r);
@@ -137,6 +139,7 @@ void qep_run_close_all(qep_run *r)
     qep_free(r->checkpoint);
     qep_free(r->identity);
     qep_free(r->stop.stop_file);
+    qep_run_close_tasks(r);
     qep_corpus_destroy(&r->corpus);
     qep_model_close(&r->model);
     qep_config_destroy(&r->cfg);

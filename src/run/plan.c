@@ -155,6 +155,9 @@ static void log_task(const qep_run *r)
     qep_info("tokens: %lld calibration sequences, %lld tokens; %lld validation sequences, %lld tokens; %lld evaluation sequences in %lld sets",
              (long long)c->count[QEP_SEQ_CALIBRATION], (long long)c->kind_tokens[QEP_SEQ_CALIBRATION], (long long)c->count[QEP_SEQ_VALIDATION],
              (long long)c->kind_tokens[QEP_SEQ_VALIDATION], (long long)c->count[QEP_SEQ_EVALUATION], (long long)c->n_sets);
+    if (r->tasks)
+        qep_info("tasks: %lld files, %lld choices, %lld tokens; scored as lm-evaluation-harness 0.4 does, no BOS token", (long long)r->tasks->n,
+                 (long long)c->count[QEP_SEQ_TASKS], (long long)c->kind_tokens[QEP_SEQ_TASKS]);
     log_kinds(r);
     if (r->output) qep_export_describe(r->output);
     int64_t n = c->count[QEP_SEQ_CALIBRATION];

@@ -37,7 +37,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
 {
     const qep_arch *a = &r->model->arch;
     int64_t grouped = tokens_of(r, QEP_SEQ_CALIBRATION, rank) + tokens_of(r, QEP_SEQ_VALIDATION, rank), f = (int64_t)sizeof(float);
-    int64_t tokens = grouped + tokens_of(r, QEP_SEQ_EVALUATION, rank);
+    int64_t tokens = grouped + tokens_of(r, QEP_SEQ_EVALUATION, rank) + tokens_of(r, QEP_SEQ_TASKS, rank);
     int64_t widest = qep_run_widest_act(a);
     int64_t streams = r->quantizes ? 2 : 1, longest = r->corpus->max_length, fp, q, window = 64;
     add(t, "streams.fp", tokens * a->hidden * f, QEP_STAGE_ALL, false);
@@ -169,7 +169,7 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
             out->peak = qep_max_i64(out->peak, peak_of(&t));
         }
     bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
-    if (!head && r->corpus->n_sets == 0) return;
+    if (!head && r->corpus->n_sets == 0 && !r->tasks) return;
     tally t = lasting;
     int64_t last = r->n_linears - 1, element = r->compute == QEP_COMPUTE_F32 ? 4 : 2;
     add(&t, "eval.logits", qep_eval_bytes(a, r->quantizes), QEP_STAGE_ALL, false);

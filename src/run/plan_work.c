@@ -81,7 +81,7 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *p)
 {
     const qep_arch *a = &r->model->arch;
     const int64_t *n = r->corpus->kind_tokens;
-    double tokens = (double)n[QEP_SEQ_CALIBRATION], evaluation = (double)n[QEP_SEQ_EVALUATION];
+    double tokens = (double)n[QEP_SEQ_CALIBRATION], evaluation = (double)(n[QEP_SEQ_EVALUATION] + n[QEP_SEQ_TASKS]);
     *p = (qep_work_plan){0};
     double T = r->corpus->n > 0 ? (double)r->corpus->tokens / (double)r->corpus->n : 0;
     double streams = r->quantizes ? 2 : 1;

@@ -130,6 +130,7 @@ static qep_json *summary_all(qep_run *r)
     if (r->output) qep_json_set(o, "bits_per_weight", qep_json_new_real(qep_export_bits_per_weight(r->output)));
     qep_json_set(o, "modules", qep_json_new_int(modules));
     qep_json_set(o, "evaluation", evaluation_json(r));
+    if (r->tasks) qep_json_set(o, "tasks", qep_run_tasks_json(r));
     if (r->quantizes) {
         qep_json_set(o, "error_growth", growth_json(r, true));
         qep_json_set(o, "error_growth_absolute", growth_json(r, false));
@@ -160,6 +161,15 @@ static qep_status write_file(const qep_run *r, const char *name, const char *tex
     return st;
 }
 
+static qep_status write_tasks(const qep_run *r)
+{
+    if (!r->tasks) return QEP_OK;
+    char *text = qep_run_tasks_csv(r);
+    qep_status st = write_file(r, "tasks.csv", text);
+    qep_free(text);
+    return st;
+}
+
 static qep_status write_html(const qep_run *r, const qep_json *summary, const char *ini)
 {
     char *csv_path = qep_path_join(r->cfg->output_path, "modules.csv"), *csv = NULL, *html = NULL;
@@ -183,6 +193,7 @@ static qep_status write_files(const qep_run *r, const qep_json *summary, const c
 {
     char *ini = qep_config_dump(r->cfg);
     qep_status st = write_file(r, "qep_mpi.ini", ini);
+    if (st == QEP_OK) st = write_tasks(r);
     if (st == QEP_OK) st = write_html(r, summary, ini);
     if (st == QEP_OK) st = write_file(r, "summary.json", text);
     qep_free(ini);
@@ -197,6 +208,7 @@ qep_status qep_run_report_all(qep_run *r)
     qep_status st = qep_agree_all(r->comm, root ? write_files(r, o, text) : QEP_OK);
     if (st == QEP_OK) {
         log_figures(r);
+        qep_run_log_tasks(r);
         if (r->quantizes) qep_info("digest %s", qep_json_string(qep_json_get(o, "digest")));
     }
     qep_free(text);

@@ -7,6 +7,7 @@
 #include "qep/eval.h"
 #include "qep/layer.h"
 #include "qep/store.h"
+#include "qep/tasks.h"
 
 /* --- command line (args.c) ----------------------------------------------------------- */
 
@@ -62,11 +63,16 @@ typedef struct qep_record { /* one linear */
 
 /* --- the run ----------------------------------------------------------------------------- */
 
+typedef struct qep_task_figures { /* one task */
+    qep_task_answer *answers[2];  /* [n_choices], by stream; the second NULL without quantization */
+} qep_task_figures;
+
 typedef struct qep_run {
     qep_comm *comm;
     qep_args args;
     qep_config *cfg;
     qep_model *model;
+    qep_tasks *tasks;               /* NULL: none */
     qep_corpus *corpus;
     qep_compute compute;
     int threads;
@@ -101,6 +107,7 @@ typedef struct qep_run {
     qep_record *records;            /* [n_linears] */
     double *growth;                 /* [n_blocks][QEP_N_SEQ_KINDS][2]: sum |x - xq|^2, sum |x|^2 */
     qep_eval_figures *figures;      /* [n_sets] after evaluation */
+    qep_task_figures *task_figures; /* [tasks->n] after evaluation */
     double seconds[QEP_N_PHASES];   /* mine, this job */
     double seconds_before;          /* wall seconds of earlier jobs */
     double start_s;
@@ -116,6 +123,15 @@ void qep_run_close_all(qep_run *r);
 int qep_run_threads(qep_comm *c, int64_t configured); /* threads.c */
 /* The variables that text and --set name, as root has them, on every rank (environment.c). Collective. */
 QEP_MUST_CHECK qep_status qep_run_share_environment_all(qep_comm *c, const char *text, const qep_args *args);
+/* [evaluation] tasks (tasks.c): opens them with the model's tokenizer; takes the log-likelihoods out of my sequences' figures; their part of
+ * summary.json, tasks.csv and lines of the log. */
+QEP_MUST_CHECK qep_status qep_run_open_tasks_all(qep_run *r);
+int64_t qep_run_first_predicted(const qep_run *r, int64_t i); /* of my sequence i */
+void qep_run_score_tasks_all(qep_run *r, const qep_eval_figures *mine);
+qep_json *qep_run_tasks_json(const qep_run *r);
+char *qep_run_tasks_csv(const qep_run *r); /* qep_free */
+void qep_run_log_tasks(const qep_run *r);
+void qep_run_close_tasks(qep_run *r);
 /* Linears, export plan (linears.c). */
 QEP_MUST_CHECK qep_status qep_run_list_linears_all(qep_run *r);
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear);

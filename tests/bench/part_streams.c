@@ -77,7 +77,7 @@ static qep_status head(bench *b, void *ctx)
     qep_eval_figures sum;
     for (int64_t s = 0; s < b->n_seq; s++) {
         const int64_t at = s * b->opt.tokens * b->model->arch.hidden;
-        qep_eval_sequence(c->head, &b->model->arch, c->ids, c->head_tokens, c->x[0] + at,
+        qep_eval_sequence(c->head, &b->model->arch, c->ids, 1, c->head_tokens, c->x[0] + at,
                           c->x[1] + at, c->work, c->logits, &sum);
     }
     return QEP_OK;

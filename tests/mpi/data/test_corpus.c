@@ -23,7 +23,7 @@ static qep_corpus *open_corpus(const char *rest)
 {
     qep_corpus *k;
     qep_config *cfg = configure(rest);
-    assert_ok(qep_corpus_open_all(world, cfg, vocab, false, &k));
+    assert_ok(qep_corpus_open_all(world, cfg, vocab, false, NULL, &k));
     qep_config_destroy(&cfg);
     return k;
 }
@@ -32,7 +32,7 @@ static void expect_failure(const char *rest, qep_status want, const char *say)
 {
     qep_corpus *k = (qep_corpus *)&k;
     qep_config *cfg = configure(rest);
-    assert_fails(qep_corpus_open_all(world, cfg, vocab, false, &k), want, say);
+    assert_fails(qep_corpus_open_all(world, cfg, vocab, false, NULL, &k), want, say);
     assert_null(k);
     qep_config_destroy(&cfg);
 }
@@ -432,7 +432,7 @@ static void refused(void **state)
         expect_failure(row[i].rest, row[i].want, row[i].say);
     qep_config *cfg = configure("");
     qep_corpus *k;
-    assert_fails(qep_corpus_open_all(world, cfg, vocab, true, &k), QEP_E_CONFIG,
+    assert_fails(qep_corpus_open_all(world, cfg, vocab, true, NULL, &k), QEP_E_CONFIG,
                  "calibration.data is missing");
     qep_config_destroy(&cfg);
 }
