@@ -21,8 +21,10 @@ void qep_tokenizer_close(qep_tokenizer **t); /* NULL allowed; sets NULL */
 
 /* Token ids of `bytes` bytes of text (NUL bytes are text). add_special: what the post-processor's template puts around a single text (BOS, EOS). Added
  * tokens that stand in the text become their ids, as in the library. Invalid UTF-8 is read as Python's bytes.decode("utf-8", errors="replace")
- * does: U+FFFD for each longest start of a character that goes wrong. *ids: [*n], qep_free; never NULL. Takes about 6 bytes of memory per byte of text
- * besides the ids, more where a normalizer changes it. QEP_E_INPUT: a single word of 2 GiB, or a pattern that PCRE2 gives up on. Local. */
+ * does: U+FFFD for each longest start of a character that goes wrong. *ids: [*n], qep_free; never NULL.
+ * Memory besides text and ids: the normalized text where there is a normalizer, and up to 46 bytes per byte of the longest word in which no place
+ * is sure to part two tokens (20 MB of "a": 0.9 GB; ordinary text: nothing to speak of). QEP_E_INPUT: a single word of 2 GiB, or a pattern that PCRE2
+ * gives up on. Local. */
 QEP_MUST_CHECK qep_status qep_tokenizer_encode(const qep_tokenizer *t, const char *text, int64_t bytes, bool add_special, int32_t **ids, int64_t *n);
 /* Text of n ids, as the tokenizer's decoder makes it. skip_special: leaves special tokens out. Ids that are holes or outside [0, size) are left out, as in
  * the library. *text: NUL-terminated UTF-8, qep_free; *bytes without the NUL, may be NULL. QEP_E_INPUT: a decoder that this module does not know. Local. */

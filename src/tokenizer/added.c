@@ -10,8 +10,6 @@
 static qep_status read_token(qep_tokenizer *t, const qep_json *o, const qep_tok_place *at, qep_tok_added *a)
 {
     const char *content;
-    int len = 0;
-    (void)len;
     if (qep_json_type(o) != QEP_JSON_OBJECT) return qep_tok_bad(at, "expected an object");
     QEP_TRY(qep_tok_get_string(o, at, "content", true, &content));
     QEP_TRY(qep_tok_get_bool(o, at, "single_word", true, &a->single_word));

@@ -116,5 +116,6 @@ QEP_MUST_CHECK qep_status bench_solve_all(bench *b,
 QEP_MUST_CHECK qep_status bench_quantize_all(bench *b, bench_group *g); /* grids, rtn, GPTQ */
 QEP_MUST_CHECK qep_status bench_output_all(bench *b); /* rows into the output files */
 QEP_MUST_CHECK qep_status bench_files_all(bench *b);  /* checkpoint, weights, embedding */
+QEP_MUST_CHECK qep_status bench_text_all(bench *b);   /* tokenizer */
 
 #endif

@@ -83,7 +83,8 @@ static qep_status parts_all(bench *b)
     QEP_TRY(group_all(b, 2));
     QEP_TRY(group_all(b, 3));
     QEP_TRY(bench_output_all(b));
-    return bench_files_all(b);
+    QEP_TRY(bench_files_all(b));
+    return bench_text_all(b);
 }
 
 static qep_status bench_all(bench *b)
