@@ -8,8 +8,7 @@ static const int64_t max_experts = INT64_C(1) << 14, max_width = INT64_C(1) << 2
 
 bool qep_arch_sparse(const qep_arch *a, int64_t block)
 {
-    QEP_REQUIRE(block >= 0 && block < a->n_blocks);
-    return a->sparse[block / 8] >> (block % 8) & 1;
+    return block >= 0 && block < a->n_blocks && (a->sparse[block / 8] >> (block % 8) & 1);
 }
 
 /* mlp_only_layers lists blocks without experts; of the others each decoder_sparse_step-th has them. */
