@@ -13,8 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 WINDOW = 32
-# A packed kernel that computes in bf16 or f16: noise of one window's mean log-likelihood, nats. In f32 only the order of sums differs.
-TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+# Noise of one window's mean log-likelihood, nats. In f32 it is the weights that GPTQModel's and compressed-tensors' CPU paths round to F16 when they multiply scale and
+# code (seen: up to 2.2e-4; where the products fit F16, 5e-7); a wrong row or group moves it by 1e-2 and more.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
 def windows(path, n):

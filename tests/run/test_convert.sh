@@ -7,7 +7,7 @@ forge model "$work/m" blocks=2 hidden=64 inter=96 heads=2 kv=1 head_dim=32 bias=
 forge npy "$work/c.npy" i4 8x32 160
 forge npy "$work/e.npy" u2 300 160
 cd "$work" || exit 1
-echo '{"made": "for tests"}' >m/tokenizer.json
+echo '{"made": "for tests"}' >m/special_tokens_map.json
 echo 'text' >m/LICENSE
 cat >case.ini <<'INI'
 [model]
@@ -57,6 +57,9 @@ to 2 four gptq_v2 v2
 to 3 v2 compressed-tensors ct
 to 4 ct awq awq
 to 1 awq gptq round
+check 'it is said who loads it' said 'transformers + GPTQModel loads it'
+check '... who does not, and why' said 'vLLM does not load it: its shape of model.layers.0.mlp.gate_proj'
+check '... and how it can be split' said 'tensor parallel on 1 ranks of a serving engine; not on 2: model.layers.0.mlp.down_proj has 96 columns'
 same four round
 run 2 --check round
 check 'the result of the chain is sound' [ "$code" = 0 ]
@@ -69,7 +72,7 @@ run 1 --check awq
 check 'without the evaluation data: sound all the same' [ "$code" = 0 ]
 check '... and it is said' said 'is not there any more; perplexity is not evaluated'
 mv away.npy e.npy
-for f in tokenizer.json LICENSE qep_mpi.ini modules.csv qep_mpi.json; do check "$f comes along" [ -s "round/$f" ]; done
+for f in special_tokens_map.json LICENSE qep_mpi.ini modules.csv qep_mpi.json; do check "$f comes along" [ -s "round/$f" ]; done
 check 'summary.json says where it comes from' [ "$(json round/summary.json converted_from.format)" = awq ]
 to 2 four compressed-tensors ct2
 check 'the same file by another way' cmp -s ct/model.safetensors ct2/model.safetensors
@@ -87,6 +90,18 @@ done
 to 2 b2 dense b2-dense
 run 2 --check b2-dense
 check 'dense: sound' [ "$code" = 0 ]
+
+# --- gguf: out, not back ------------------------------------------------------------------------------
+run 3 --convert b3 --format gguf --output b3-gguf
+check 'b3 -> gguf on 3 ranks: exit code 0' [ "$code" = 0 ]
+check '... codes held exactly' said '14 linears as Q4_0, codes held exactly'
+check '... nothing is left behind' no_leftovers b3-gguf
+run 1 --convert b3 --format gguf --output b3-gguf1
+check '... the same file from one rank' cmp -s b3-gguf/model.gguf b3-gguf1/model.gguf
+run 2 --check b3-gguf
+check '... sound' [ "$code" = 0 ]
+run 1 --convert b8 --format gguf --output b8-gguf
+check 'b8: rounded, and it is said' said 'the largest difference is'
 
 # --- refusals ------------------------------------------------------------------------------------------
 # refused TEXT ARG...
