@@ -74,14 +74,14 @@ sweep() { # sweep PREFIX MODEL TOKENS EVALUATION GROUP
 
 sweep quickstart "$data/quickstart" "$data/quickstart_tokens/calibration.npy" "$data/quickstart_tokens/validation.npy" 32
 if [ -d "$shared/models/wiki5m" ]; then
-    t=$shared/models/wiki5m_tokens
-    one wiki5m-b4-yes-g128 "$shared/models/wiki5m" "$t/calibration.npy" "$t/wikitext2_valid.npy" 4 yes 128 none
-    one wiki5m-b3-no-g64 "$shared/models/wiki5m" "$t/calibration.npy" "$t/wikitext2_valid.npy" 3 no 64 none
-    one wiki5m-b8-no-g128-act "$shared/models/wiki5m" "$t/calibration.npy" "$t/wikitext2_valid.npy" 8 no 128 dynamic
+    wiki=$shared/models/wiki5m_tokens
+    one wiki5m-b4-yes-g128 "$shared/models/wiki5m" "$wiki/calibration.npy" "$wiki/wikitext2_valid.npy" 4 yes 128 none
+    one wiki5m-b3-no-g64 "$shared/models/wiki5m" "$wiki/calibration.npy" "$wiki/wikitext2_valid.npy" 3 no 64 none
+    one wiki5m-b8-no-g128-act "$shared/models/wiki5m" "$wiki/calibration.npy" "$wiki/wikitext2_valid.npy" 8 no 128 dynamic
 else
     skip 'wiki5m' "it is not in $shared/models"
 fi
-"$python" -u "$here/open.py" cases >opened 2>opened.err || { tail -n 20 opened.err; not_ok 'the clients ran to their end'; }
+"$python" -u "$here/open.py" cases opened >opened.err 2>&1 || { tail -n 20 opened.err; not_ok 'the clients ran to their end'; }
 while read -r verdict text; do
     case $verdict in
         ok) ok "$text" ;;
