@@ -19,7 +19,7 @@ O       := build/$(BUILD)
 MPI_PKGS  := scalapack-openmpi hdf5-openmpi
 BLAS_LIBS ?= -lopenblas
 endif
-PKGS    ?= $(MPI_PKGS) jansson libpcre2-8 libutf8proc
+PKGS    ?= $(MPI_PKGS) jansson libpcre2-8 libutf8proc zlib
 DNNL_LIBS ?= -ldnnl
 PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
@@ -139,12 +139,13 @@ test: $(O)/tests/$(T)   ## build and run one test: T=unit/MODULE/test_X [NP=n]
 # Targets that install what is missing build in a second make, which sees the installed libraries.
 NPS       ?= 1 2 3 4
 RUN_TESTS := $(sort $(wildcard tests/run/test_*.sh))
+LONG_TESTS := $(sort $(wildcard tests/long/test_*.sh))
 LINT_ENV   = O=$(O) MPICC='$(MPICC)' PKG_CFLAGS='$(PKG_CFLAGS)'
 RUN_ALL    = $(LINT_ENV) NPS="$(NPS)" tests/support/run_all.sh
 FLAG_J     = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 AGAIN      = $(MAKE) --no-print-directory $(FLAG_J)
 
-.PHONY: deps check checked programs check-unit check-mpi check-run quickstart
+.PHONY: deps check checked programs check-unit check-mpi check-run check-long quickstart
 deps:   ## install the Debian packages that are missing (asks apt-get; quiet when all are there)
 	@MPI='$(MPI)' MPICC='$(MPICC)' CFLAGS='$(CFLAGS)' PKGS='$(PKGS)' BLAS_LIBS='$(BLAS_LIBS)' DNNL_LIBS='$(DNNL_LIBS)' tests/support/deps.sh
 
@@ -161,6 +162,10 @@ check-mpi: $(MPI_BIN)   ## tests of several ranks, each on 1, 2, 3 and 4 (NPS="1
 	@$(RUN_ALL) mpi $^
 check-run: all   ## the whole program on small models
 	@$(RUN_ALL) run $(RUN_TESTS)
+
+check-long: deps   ## hours: whole-program tests in full and comparisons with Python libraries (needs QEP_SHARED)
+	@$(AGAIN) programs
+	@QEP_LONG=1 QEP_TEST_TIMEOUT=3600 QEP_SCRIPT_TIMEOUT=14400 $(RUN_ALL) unit $(UNIT_BIN) run $(RUN_TESTS) long $(LONG_TESTS)
 
 quickstart: deps   ## RTN, GPTQ, QEP+GPTQ and the defaults at 3 bits on the bundled model, and a table of what they cost
 	@$(AGAIN) all

@@ -43,11 +43,15 @@ typedef struct qep_config {
     const char *format;                     /* gptq | dense */
     int64_t shard_size;                     /* bytes */
     bool overwrite;
-    char **calibration_data; int64_t n_calibration_data; /* absolute or relative to the file, resolved */
+    char **calibration_data; int64_t n_calibration_data; /* FILE or FILE*WEIGHT, resolved: see qep_data_weight */
     int64_t samples;
+    char *field;                            /* of jsonl objects */
+    const char *documents;                  /* of .txt files: file | blocks */
+    const char *bos;                        /* auto | yes | no */
     int64_t length;                         /* 0: auto (2048 for one-dimensional sources, the rows of [samples, length] arrays) */
-    const char *selection;                  /* random | sequential */
+    const char *selection;                  /* random | sequential | packed */
     int64_t seed;
+    char *save_tokens;                      /* HDF5 file for the ids of this run; NULL: none */
     int64_t validation;                     /* held-out sequences */
     qep_linear_config linear;               /* [quantization] + [correction] */
     const char *compat;                     /* none | paper */
@@ -55,6 +59,7 @@ typedef struct qep_config {
     char *blocks;                           /* all, or ranges: "0-9, 12" (qep_ranges_hold) */
     qep_override *overrides; int64_t n_overrides;
     qep_named_file *evaluation; int64_t n_evaluation; /* [evaluation] data = name:file, ... */
+    const char *join;                       /* between the documents of an evaluation set: blank-line | newline | space | none */
     int64_t evaluation_length;              /* 0: as calibration */
     int64_t evaluation_tokens;              /* limit per set, 0: all */
     qep_named_file *tasks; int64_t n_tasks; /* [evaluation] tasks = name:file, ... */
@@ -93,6 +98,8 @@ char *qep_config_identity(const qep_config *c);
 char *qep_config_reference(void);
 /* Lines for --help: section.key (default): help. qep_free. */
 char *qep_config_help(void);
+/* An item of calibration.data: its weight (1 when it has none, 0 when what follows the last * is no positive number), and the length of the file's name. */
+double qep_data_weight(const char *item, size_t *name_length);
 /* True when the glob (with * and ?) matches all of name. */
 bool qep_glob(const char *pattern, const char *name);
 /* n lies in one of the ranges; "all" holds everything. */

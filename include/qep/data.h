@@ -56,6 +56,8 @@ typedef struct qep_corpus {
     int32_t **ids;                       /* [n_mine] -> my sequences' ids, kind by kind */
     uint64_t digest[2];                  /* over all ids and kinds, independent of the split */
     int64_t n_sets; char **set_names;    /* evaluation sets */
+    int64_t *documents;                  /* [calibration files] documents of a text, 0 for token ids */
+    const char *bos;                     /* in words: how BOS came into the ids */
 } qep_corpus;
 
 /* Chooses windows and reads mine. Rules: rows of [samples, length] arrays: the first `samples` rows (sequential) or rows drawn without replacement (random; all rows
@@ -67,6 +69,10 @@ typedef struct qep_corpus {
  * Collective. */
 QEP_MUST_CHECK qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab, bool need_calibration, const qep_tasks *tasks, qep_corpus **out);
 void qep_corpus_destroy(qep_corpus **corpus);
+/* Ids of sequences [first, first + n), one behind the other, from their owners to this rank; every rank asks for its own. Collective. */
+void qep_corpus_fetch_all(qep_comm *c, const qep_corpus *k, int64_t first, int64_t n, int32_t *dst);
+/* Document (or row) and first token of every calibration and validation sequence, at most `most` of a file and kind, as text. qep_free. */
+char *qep_corpus_windows(const qep_corpus *k, const qep_config *cfg, int64_t most);
 /* The share of rank `rank` of `ranks` (for tests and the plan): runs whose token counts are as even as possible. */
 void qep_corpus_share(const qep_corpus *corpus, qep_seq_kind kind, int64_t ranks, int64_t rank, qep_corpus_part *out);
 

@@ -61,12 +61,12 @@ bool qep_section_name_ok(const char *section)
     return word_ok(name ? name : section);
 }
 
-static void push(reader *r, char *key, char *value)
+static void push(reader *r, const char *section, char *key, char *value)
 {
     qep_ini *ini = r->ini;
     ini->entries = qep_realloc(ini->entries, "config.ini", ini->n + 1, sizeof *ini->entries);
     ini->entries[ini->n++] =
-        (qep_ini_entry){qep_strdup("config.text", r->section), key, value, r->line};
+        (qep_ini_entry){qep_strdup("config.text", section), key, value, r->line};
 }
 
 /* The earlier line that has the same section (key NULL) or the same key of it; 0 when there is
@@ -117,7 +117,7 @@ static qep_status read_header(reader *r, const char *begin, const char *end)
             "%s:%d: [%s]: the section is already there in line %d; put its keys together",
             r->source, r->line, name, before);
     }
-    push(r, NULL, NULL);
+    push(r, name, NULL, NULL);
     return QEP_OK;
 }
 
@@ -148,6 +148,28 @@ static const char *value_end(const char *begin, const char *end, bool *open)
     return end;
 }
 
+/* The section that *key belongs to (qep_free): the one above it, or, in front of the first header, what
+ * stands before its first dot, which is cut off. */
+static qep_status split_key(const reader *r, char **section, char **key)
+{
+    if (r->section) {
+        *section = qep_strdup("config.text", r->section);
+        return QEP_OK;
+    }
+    const char *dot = strchr(*key, '.');
+    if (!dot || dot == *key || !dot[1]) {
+        return qep_fail(QEP_E_CONFIG,
+                        "%s:%d: %s: a key needs a [section] above it, or its section in front: "
+                        "section.key = value",
+                        r->source, r->line, *key);
+    }
+    char *rest = qep_strdup("config.text", dot + 1);
+    *section = qep_slice(*key, dot);
+    qep_free(*key);
+    *key = rest;
+    return QEP_OK;
+}
+
 static qep_status read_pair(reader *r, const char *begin, const char *end)
 {
     const char *equals = memchr(begin, '=', (size_t)(end - begin));
@@ -156,29 +178,28 @@ static qep_status read_pair(reader *r, const char *begin, const char *end)
                          "expected [section], key = value, or a comment that starts with # or ;");
     const char *key_end = equals;
     trim(&begin, &key_end);
-    char *key = qep_slice(begin, key_end);
+    char *key = qep_slice(begin, key_end), *section = NULL;
     qep_status st = QEP_OK;
     if (!word_ok(key))
         QEP_GO(st, line_fail(r, "the key before = must be one word of letters, digits and _ - ."));
-    if (!r->section)
-        QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s: a key needs a [section] above it", r->source,
-                            r->line, key));
-    int before = earlier(r->ini, r->section, key);
+    QEP_GO(st, split_key(r, &section, &key));
+    int before = earlier(r->ini, section, key);
     if (before) {
         QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s.%s: already set in line %d; keep one of them",
-                            r->source, r->line, r->section, key, before));
+                            r->source, r->line, section, key, before));
     }
     bool open;
     const char *v = equals + 1;
     const char *v_end = value_end(v, end, &open);
     if (open) {
         QEP_GO(st, qep_fail(QEP_E_CONFIG, "%s:%d: %s.%s: a quote is not closed", r->source, r->line,
-                            r->section, key));
+                            section, key));
     }
     trim(&v, &v_end);
-    push(r, key, qep_slice(v, v_end));
+    push(r, section, key, qep_slice(v, v_end));
     key = NULL;
 done:
+    qep_free(section);
     qep_free(key);
     return st;
 }

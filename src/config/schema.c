@@ -12,7 +12,10 @@ static const char *const foem_variants[] = {"paper", "next", NULL};
 static const char *const compats[] = {"none", "paper", NULL};
 static const char *const corrections[] = {"none", "qep", NULL};
 static const char *const formats[] = {"gptq", "gptq_v2", "compressed-tensors", "awq", "gguf", "dense", NULL};
-static const char *const selections[] = {"random", "sequential", NULL};
+static const char *const selections[] = {"random", "sequential", "packed", NULL};
+static const char *const document_rules[] = {"file", "blocks", NULL};
+static const char *const bos_rules[] = {"auto", "yes", "no", NULL};
+static const char *const joints[] = {"blank-line", "newline", "space", "none", NULL};
 static const char *const computes[] = {"bf16", "f32", NULL};
 static const char *const activation_plans[] = {"auto", "keep", "recompute", NULL};
 static const char *const failures[] = {"repair", "abort", NULL};
@@ -43,8 +46,16 @@ const qep_key qep_keys[] = {
      .help = "Replace a finished result in the output directory."},
 
     {"calibration", "data", QEP_KEY_PATHS, LIST(calibration_data), .example = "calibration.npy",
-     .help = "Token ids: .npy or HDF5 (file.h5:/dataset), one-dimensional or [samples, length]; "
-             "several files share the samples."},
+     .help = "Text: .txt, .jsonl, also with .gz, through the model's tokenizer. Token ids: .npy or "
+             "HDF5 (file.h5:/dataset), one-dimensional or [samples, length]. Several files share "
+             "the samples evenly, or by weight: c4.jsonl*0.75, own.txt*0.25."},
+    {"calibration", "field", QEP_KEY_TEXT, AT(field), .identity = true, .def = "text",
+     .help = "Member of each line's object in a .jsonl file that holds the text; for evaluation "
+             "sets too."},
+    {"calibration", "documents", QEP_KEY_CHOICE, AT(documents), .identity = true, .def = "file",
+     .choices = document_rules,
+     .help = "What a document is in a .txt file. file: all of it. blocks: what stands between blank "
+             "lines."},
     {"calibration", "samples", QEP_KEY_INT, AT(samples), .identity = true, .def = "128",
      RANGE(1, 16777216), .help = "Number of calibration sequences."},
     {"calibration", "length", QEP_KEY_INT, AT(length), .identity = true, .def = "auto",
@@ -54,8 +65,14 @@ const qep_key qep_keys[] = {
     {"calibration", "selection", QEP_KEY_CHOICE, AT(selection), .identity = true, .def = "random",
      .choices = selections,
      .help =
-         "Which rows or windows are taken. random: drawn with seed; windows start where Python's "
-         "random.randint says. sequential: from the start."},
+         "Which rows or windows are taken. random: drawn with seed as the published codes do with "
+         "Python's random: of one long text or array, windows anywhere; of many documents, one that "
+         "is long enough, then a window in it. sequential: from the start, windows inside "
+         "documents. packed: from the start, documents joined."},
+    {"calibration", "bos", QEP_KEY_CHOICE, AT(bos), .identity = true, .def = "auto",
+     .choices = bos_rules,
+     .help = "BOS token in front of a text (each document, each evaluation set). auto: as the "
+             "tokenizer does it."},
     {"calibration", "seed", QEP_KEY_INT, AT(seed), .identity = true, .def = "0", RANGE(0, 9e18),
      .help = "Seed of the random selection."},
     {"calibration", "validation", QEP_KEY_INT, AT(validation), .identity = true, .def = "16",
@@ -63,6 +80,11 @@ const qep_key qep_keys[] = {
      .help = "Held-out sequences for fitting and for held-out figures, never in the statistics; "
              "rows or windows of the same files that calibration leaves alone, fewer when there "
              "are not so many."},
+
+    {"calibration", "save_tokens", QEP_KEY_PATH, AT(save_tokens), .def = "none", SPECIAL("none", 0),
+     .help = "HDF5 file that gets the token ids of this run: tokens (calibration rows, then "
+             "validation rows) and evaluation.NAME. As calibration.data with selection = "
+             "sequential it repeats the run."},
 
     {"quantization", "method", QEP_KEY_CHOICE, LIN(method), .def = "gptq", .methods = true,
      .in_override = "method", .help = "How the weights are rounded."},
@@ -150,8 +172,12 @@ const qep_key qep_keys[] = {
          "Glob (* and ?) on the module's full name; the settings below hold for what it matches."},
 
     {"evaluation", "data", QEP_KEY_FILES, LIST(evaluation), .def = "",
-     .help = "Comma list of name:file, token ids as for calibration; perplexity of both models and "
-             "KL divergence are measured on them."},
+     .help = "Comma list of name:file, text or token ids as for calibration; perplexity of both "
+             "models and KL divergence are measured on them. A text is tokenized as one string."},
+    {"evaluation", "join", QEP_KEY_CHOICE, AT(join), .identity = true, .def = "blank-line",
+     .choices = joints,
+     .help = "What is put between the documents of a .jsonl file: two newlines (as for WikiText-2), "
+             "one, a space (as for C4), or nothing."},
     {"evaluation", "length", QEP_KEY_INT, AT(evaluation_length), .identity = true, .def = "auto",
      RANGE(2, 16777216), SPECIAL("auto", 0),
      .help = "Tokens of a window. auto: as the calibration sequences."},
@@ -286,7 +312,7 @@ void qep_key_allowed(const qep_key *k, qep_text *t)
     switch (k->type) {
     case QEP_KEY_TEXT: qep_text_add(t, "text"); break;
     case QEP_KEY_PATH: qep_text_add(t, "a path"); break;
-    case QEP_KEY_PATHS: qep_text_add(t, "file, file, ..."); break;
+    case QEP_KEY_PATHS: qep_text_add(t, "file, file*weight, ..."); break;
     case QEP_KEY_FILES: qep_text_add(t, "name:file, name:file, ..."); break;
     case QEP_KEY_GLOBS: qep_text_add(t, "name, name, ... (letters, digits and _ - . * ?)"); break;
     case QEP_KEY_RANGES: qep_text_add(t, "numbers and ranges, for example 0-9, 12"); break;

@@ -143,12 +143,33 @@ static qep_status parse_path(const target *t, const char *text)
     return QEP_OK;
 }
 
+double qep_data_weight(const char *item, size_t *name_length)
+{
+    const char *star = strrchr(item, '*');
+    double weight = 1;
+    *name_length = star ? (size_t)(star - item) : strlen(item);
+    while (star && *name_length > 0 && item[*name_length - 1] == ' ') --*name_length;
+    if (star) {
+        star += strspn(star + 1, " ");
+        if (!qep_read_real(star + 1, &weight) || weight <= 0 || weight > 1e9) weight = 0;
+    }
+    return weight;
+}
+
 static qep_status parse_paths(const target *t, char **items, int64_t n)
 {
     char **paths = n ? qep_alloc("config.list", n, sizeof *paths) : NULL;
     for (int64_t i = 0; i < n; i++) paths[i] = qep_path_absolute(t->dir, items[i]);
     *(char ***)t->value = paths;
     *t->count = n;
+    for (int64_t i = 0; i < n; i++) {
+        size_t length;
+        if (!(qep_data_weight(items[i], &length) > 0) || length == 0) {
+            return qep_place_fail(
+                t->p, "%s: what follows the * is the file's weight, a number above 0, for example c4.jsonl*0.75",
+                items[i]);
+        }
+    }
     return QEP_OK;
 }
 

@@ -167,33 +167,6 @@ qep_status qep_npy_header(const char *path, const char *text, int64_t n, qep_npy
 
 /* --- the file ------------------------------------------------------------------------------ */
 
-/* Exactly n bytes at `at`; false at the end of the file or on an error (errno, 0 at the end). */
-static bool read_exactly(int fd, void *dst, int64_t n, int64_t at)
-{
-    char *p = dst;
-    while (n > 0) {
-        ssize_t got = pread(fd, p, (size_t)n, (off_t)at);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) {
-            if (got == 0) errno = 0;
-            return false;
-        }
-        p += got;
-        n -= got;
-        at += got;
-    }
-    return true;
-}
-
-static qep_status read_fail(const char *path)
-{
-    if (errno == 0)
-        return qep_fail(QEP_E_INPUT, "%s: the file ends too early; copy it again", path);
-    char why[128];
-    if (strerror_r(errno, why, sizeof why) != 0) why[0] = '\0';
-    return qep_fail(QEP_E_IO, "cannot read %s: %s", path, why);
-}
-
 static uint64_t little(const unsigned char *p, int64_t n)
 {
     uint64_t v = 0;
@@ -205,7 +178,7 @@ static uint64_t little(const unsigned char *p, int64_t n)
 static qep_status find_header(const char *path, int fd, int64_t *at, int64_t *n)
 {
     unsigned char start[12];
-    if (!read_exactly(fd, start, 10, 0)) return read_fail(path);
+    QEP_TRY(qep_pread(path, fd, start, 10, 0));
     if (memcmp(start, "\x93NUMPY", 6) != 0)
         return qep_fail(QEP_E_INPUT,
                         "%s: not a .npy file (no magic number); write it with numpy.save", path);
@@ -214,7 +187,7 @@ static qep_status find_header(const char *path, int fd, int64_t *at, int64_t *n)
         return qep_fail(QEP_E_INPUT, "%s: version %u of the .npy format; 1 to 3 are known", path,
                         major);
     *at = major == 1 ? 10 : 12;
-    if (major > 1 && !read_exactly(fd, start, 12, 0)) return read_fail(path);
+    if (major > 1) QEP_TRY(qep_pread(path, fd, start, 12, 0));
     *n = (int64_t)little(start + 8, *at - 8);
     if (*n > max_header_bytes) {
         return qep_fail(QEP_E_INPUT, "%s: a header of %" PRId64 " bytes; the file is damaged", path,
@@ -227,7 +200,7 @@ static qep_status check_size(const char *path, int fd, const qep_npy *a)
 {
     struct stat info;
     int64_t items, bytes, need;
-    if (fstat(fd, &info) != 0) return read_fail(path);
+    if (fstat(fd, &info) != 0) return qep_open_fail(path, errno);
     bool fits = qep_mul_i64(a->rows, a->length, &items) &&
                 qep_mul_i64(items, a->item_bytes, &bytes) && qep_add_i64(bytes, a->data_at, &need);
     if (!fits)
@@ -249,7 +222,7 @@ qep_status qep_npy_open(const char *path, int fd, qep_npy *out)
     QEP_TRY(find_header(path, fd, &at, &n));
     char *text = qep_alloc("data.header", n + 1, 1);
     qep_status st = QEP_OK;
-    if (!read_exactly(fd, text, n, at)) QEP_GO(st, read_fail(path));
+    QEP_GO(st, qep_pread(path, fd, text, n, at));
     QEP_GO(st, qep_npy_header(path, text, n, out));
     out->data_at = at + n;
     QEP_GO(st, check_size(path, fd, out));
@@ -273,8 +246,7 @@ qep_status qep_npy_read(const char *path, int fd, const qep_npy *a, int64_t firs
     qep_status st = QEP_OK;
     for (int64_t i = 0; i < n; i += chunk) {
         int64_t m = qep_min_i64(chunk, n - i);
-        if (!read_exactly(fd, buf, m * a->item_bytes, a->data_at + (first + i) * a->item_bytes))
-            QEP_GO(st, read_fail(path));
+        QEP_GO(st, qep_pread(path, fd, buf, m * a->item_bytes, a->data_at + (first + i) * a->item_bytes));
         for (int64_t j = 0; j < m; j++) dst[i + j] = item(buf + j * a->item_bytes, a);
     }
 done:

@@ -30,7 +30,7 @@ typedef struct share {
 int64_t qep_calibration_length(const qep_config *cfg, const qep_source *s)
 {
     if (cfg->length > 0) return cfg->length;
-    return qep_source_is_rows(s) ? qep_source_length(s) : default_length;
+    return s && qep_source_is_rows(s) ? qep_source_length(s) : default_length;
 }
 
 static qep_status too_short(const share *h, const char *what)
@@ -77,7 +77,49 @@ static qep_status take_windows(const share *h, qep_mt19937 *r, qep_corpus *k)
     return QEP_OK;
 }
 
-static qep_status plan_calibration(const qep_config *cfg, qep_source *const *sources, qep_corpus *k)
+/* Windows inside documents, from the start. */
+static qep_status take_document_windows(const share *h, qep_corpus *k)
+{
+    for (int64_t i = 0; i < h->samples; i++) {
+        qep_seq q = {QEP_SEQ_CALIBRATION, h->file, 0, 0, h->length};
+        if (!qep_source_window(h->source, h->length, i, &q.row, &q.first)) {
+            return qep_fail(QEP_E_INPUT,
+                            "%s: its %" PRId64 " documents hold %" PRId64 " windows of %" PRId64 " tokens, %" PRId64
+                            " are wanted: lower calibration.samples or calibration.length, join documents with calibration.selection = packed, or give more text",
+                            qep_source_path(h->source), h->source->n_documents, i, h->length, h->samples);
+        }
+        qep_corpus_add(k, q);
+    }
+    return QEP_OK;
+}
+
+/* Windows in documents that are drawn until one is long enough. */
+static qep_status draw_documents_all(qep_comm *c, const share *h, qep_mt19937 *r, qep_corpus *k)
+{
+    for (int64_t i = 0; i < h->samples; i++) {
+        qep_seq q = {QEP_SEQ_CALIBRATION, h->file, 0, 0, h->length};
+        QEP_TRY(qep_text_draw_all(c, h->source->text, r, h->length, false, &q.row, &q.first));
+        if (q.row < 0) {
+            return qep_fail(QEP_E_INPUT,
+                            "%s: none of its %" PRId64 " documents has %" PRId64
+                            " tokens: lower calibration.length, join documents with calibration.selection = packed, or give longer ones",
+                            qep_source_path(h->source), h->source->n_documents, h->length);
+        }
+        qep_corpus_add(k, q);
+    }
+    return QEP_OK;
+}
+
+static qep_status take_all(qep_comm *c, const share *h, qep_mt19937 *r, qep_corpus *k)
+{
+    switch (h->source->view) {
+    case QEP_VIEW_WINDOWS: return take_document_windows(h, k);
+    case QEP_VIEW_DOCUMENTS: return draw_documents_all(c, h, r, k);
+    default: return qep_source_is_rows(h->source) ? take_rows(h, r, k) : take_windows(h, r, k);
+    }
+}
+
+static qep_status plan_calibration_all(qep_comm *c, const qep_config *cfg, qep_source *const *sources, qep_corpus *k)
 {
     const int64_t files = cfg->n_calibration_data;
     qep_mt19937 r;
@@ -89,16 +131,20 @@ static qep_status plan_calibration(const qep_config *cfg, qep_source *const *sou
                         "gives at least one sample",
                         cfg->samples, files);
     }
-    for (int64_t i = 0; i < files; i++) {
-        int64_t begin;
-        share h = {sources[i], qep_int(i), 0, qep_calibration_length(cfg, sources[i]),
-                   strcmp(cfg->selection, "random") == 0};
-        qep_partition(cfg->samples, files, i, &begin, &h.samples);
-        QEP_TRY(qep_source_is_rows(sources[i]) ? take_rows(&h, &r, k)
-                                               : take_windows(&h, &r, k));
+    int64_t *shares = qep_alloc("data.shares", files, sizeof *shares);
+    qep_calibration_shares(cfg, cfg->samples, shares);
+    qep_status st = QEP_OK;
+    for (int64_t i = 0; i < files && st == QEP_OK; i++) {
+        const share h = {sources[i], qep_int(i), shares[i], qep_calibration_length(cfg, sources[i]),
+                         strcmp(cfg->selection, "random") == 0};
+        if (h.samples == 0)
+            st = qep_fail(QEP_E_CONFIG, "calibration.data: the weight of %s gives it none of the %" PRId64 " samples; raise it or calibration.samples",
+                          qep_source_path(sources[i]), cfg->samples);
+        else
+            st = take_all(c, &h, &r, k);
     }
-    qep_corpus_hold_out(cfg, sources, &r, k);
-    return QEP_OK;
+    qep_free(shares);
+    return st == QEP_OK ? qep_corpus_hold_out_all(c, cfg, sources, &r, k) : st;
 }
 
 /* --- evaluation ---------------------------------------------------------------------------------
@@ -144,10 +190,32 @@ static void add_tasks(const qep_tasks *tasks, qep_corpus *k)
     }
 }
 
-qep_status qep_corpus_plan(const qep_config *cfg, qep_source *const *calibration,
-                           qep_source *const *evaluation, const qep_tasks *tasks, qep_corpus *k)
+void qep_calibration_shares(const qep_config *cfg, int64_t total, int64_t *shares)
 {
-    if (cfg->n_calibration_data > 0) QEP_TRY(plan_calibration(cfg, calibration, k));
+    double sum = 0;
+    int64_t given = 0;
+    size_t length;
+    for (int64_t i = 0; i < cfg->n_calibration_data; i++) sum += qep_data_weight(cfg->calibration_data[i], &length);
+    for (int64_t i = 0; i < cfg->n_calibration_data; i++) {
+        shares[i] = (int64_t)((double)total * qep_data_weight(cfg->calibration_data[i], &length) / sum);
+        given += shares[i];
+    }
+    for (; given < total; given++) {
+        int64_t best = 0;
+        double most = -1;
+        for (int64_t i = 0; i < cfg->n_calibration_data; i++) {
+            const double rest = (double)total * qep_data_weight(cfg->calibration_data[i], &length) / sum - (double)shares[i];
+            if (rest > most) best = i;
+            if (rest > most) most = rest;
+        }
+        shares[best]++;
+    }
+}
+
+qep_status qep_corpus_plan_all(qep_comm *c, const qep_config *cfg, qep_source *const *calibration,
+                               qep_source *const *evaluation, const qep_tasks *tasks, qep_corpus *k)
+{
+    if (cfg->n_calibration_data > 0) QEP_TRY(plan_calibration_all(c, cfg, calibration, k));
     const int64_t length = k->max_length;
     for (int64_t i = 0; i < cfg->n_evaluation; i++)
         QEP_TRY(plan_set(cfg, evaluation[i], i, length, k));

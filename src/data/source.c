@@ -1,22 +1,9 @@
 /* One file of token ids, whatever its format. SPDX-License-Identifier: Apache-2.0 */
 #include "data_priv.h"
 
-#include "qep/store.h"
-
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
-
-struct qep_source {
-    char *path; /* as it was given, for messages */
-    int64_t rows, length;
-    bool is_rows;
-    int fd; /* .npy, else -1 */
-    qep_npy npy;
-    qep_h5_array *h5; /* HDF5, else NULL */
-};
 
 static bool ends_with(const char *s, const char *tail)
 {
@@ -37,16 +24,7 @@ static const char *dataset_colon(const char *path)
 
 static qep_status open_npy(qep_source *s)
 {
-    do {
-        s->fd = open(s->path, O_RDONLY | O_CLOEXEC);
-    } while (s->fd < 0 && errno == EINTR);
-    if (s->fd < 0) {
-        char why[128];
-        int err = errno;
-        if (strerror_r(err, why, sizeof why) != 0) why[0] = '\0';
-        return qep_fail(err == ENOENT || err == ENOTDIR ? QEP_E_INPUT : QEP_E_IO,
-                        "cannot open %s: %s", s->path, why);
-    }
+    QEP_TRY(qep_open(s->path, &s->fd));
     QEP_TRY(qep_npy_open(s->path, s->fd, &s->npy));
     s->rows = s->npy.rows;
     s->length = s->npy.length;
@@ -87,9 +65,8 @@ qep_status qep_source_open(const char *path, qep_source **out)
     } else {
         st = qep_fail(
             QEP_E_INPUT,
-            "%s: token ids are read from .npy, .h5 and .hdf5 files (FILE.h5:/DATASET, \"tokens\" "
-            "when no dataset is "
-            "given); turn text into ids with the model's tokenizer and save them with numpy.save",
+            "%s: text is read from .txt and .jsonl files (also .gz), token ids from .npy, .h5 and "
+            ".hdf5 (FILE.h5:/DATASET, \"tokens\" when no dataset is given; numpy.save writes .npy)",
             path);
     }
     if (st != QEP_OK) qep_source_close(&s);
@@ -101,8 +78,10 @@ void qep_source_close(qep_source **sp)
 {
     qep_source *s = *sp;
     if (!s) return;
+    QEP_REQUIRE(!s->text);
     if (s->fd >= 0) (void)close(s->fd);
     if (s->h5) qep_h5_close(&s->h5);
+    qep_line_free(&s->line);
     qep_free(s->path);
     qep_free(s);
     *sp = NULL;

@@ -58,28 +58,68 @@ static int64_t take_free(line *l, int64_t want, bool random, qep_mt19937 *r, int
     return n;
 }
 
-void qep_corpus_hold_out(const qep_config *cfg, qep_source *const *sources, qep_mt19937 *r,
-                         qep_corpus *k)
+/* Windows and rows that lie between those of calibration. */
+static int64_t from_gaps(const qep_source *s, int file, int64_t want, int64_t length, bool random, qep_mt19937 *r, qep_corpus *k)
+{
+    int64_t *firsts = qep_alloc("data.free", want, sizeof *firsts);
+    const bool rows = qep_source_is_rows(s);
+    line l = line_of(s, file, length, k);
+    const int64_t n = take_free(&l, want, random, r, firsts);
+    for (int64_t j = 0; j < n; j++)
+        qep_corpus_add(k, (qep_seq){QEP_SEQ_VALIDATION, file, rows ? firsts[j] : 0, rows ? 0 : firsts[j], length});
+    qep_free(l.taken);
+    qep_free(firsts);
+    return n;
+}
+
+/* The windows inside documents that follow those of calibration. */
+static int64_t next_windows(const qep_source *s, int file, int64_t taken, int64_t want, int64_t length, qep_corpus *k)
+{
+    int64_t n = 0;
+    for (; n < want; n++) {
+        qep_seq q = {QEP_SEQ_VALIDATION, file, 0, 0, length};
+        if (!qep_source_window(s, length, taken + n, &q.row, &q.first)) break;
+        qep_corpus_add(k, q);
+    }
+    return n;
+}
+
+/* Documents that no other sequence was drawn from. */
+static qep_status fresh_documents_all(qep_comm *c, qep_source *s, int file, int64_t want, int64_t length, qep_mt19937 *r, qep_corpus *k, int64_t *n)
+{
+    for (int64_t i = 0; i < k->count[QEP_SEQ_CALIBRATION]; i++)
+        if (k->seqs[i].set == file) s->text->used[k->seqs[i].row] = true;
+    for (*n = 0; *n < want; ++*n) {
+        qep_seq q = {QEP_SEQ_VALIDATION, file, 0, 0, length};
+        QEP_TRY(qep_text_draw_all(c, s->text, r, length, true, &q.row, &q.first));
+        if (q.row < 0) break;
+        s->text->used[q.row] = true;
+        qep_corpus_add(k, q);
+    }
+    return QEP_OK;
+}
+
+qep_status qep_corpus_hold_out_all(qep_comm *c, const qep_config *cfg, qep_source *const *sources, qep_mt19937 *r, qep_corpus *k)
 {
     const bool random = strcmp(cfg->selection, "random") == 0;
-    int64_t *firsts = qep_alloc("data.free", cfg->validation, sizeof *firsts);
-    for (int64_t i = 0; i < cfg->n_calibration_data; i++) {
-        int64_t begin, want;
-        const bool rows = qep_source_is_rows(sources[i]);
-        qep_partition(cfg->validation, cfg->n_calibration_data, i, &begin, &want);
-        const int64_t length = qep_calibration_length(cfg, sources[i]);
-        line l = line_of(sources[i], qep_int(i), length, k);
-        const int64_t n = take_free(&l, want, random, r, firsts);
-        for (int64_t j = 0; j < n; j++) {
-            qep_corpus_add(k, (qep_seq){QEP_SEQ_VALIDATION, qep_int(i), rows ? firsts[j] : 0,
-                                        rows ? 0 : firsts[j], length});
-        }
-        if (n < want) {
-            qep_info("validation: %" PRId64 " of %" PRId64
-                     " held-out sequences: calibration leaves no more %s free in %s",
-                     n, want, rows ? "rows" : "windows", qep_source_path(sources[i]));
-        }
-        qep_free(l.taken);
+    int64_t *shares = qep_alloc("data.shares", 2 * cfg->n_calibration_data, sizeof *shares), *taken = shares + cfg->n_calibration_data;
+    qep_status st = QEP_OK;
+    qep_calibration_shares(cfg, cfg->validation, shares);
+    for (int64_t i = 0; i < k->count[QEP_SEQ_CALIBRATION]; i++) taken[k->seqs[i].set]++;
+    for (int64_t i = 0; i < cfg->n_calibration_data && st == QEP_OK; i++) {
+        qep_source *s = sources[i];
+        const int64_t length = qep_calibration_length(cfg, s);
+        int64_t n = 0;
+        if (s->view == QEP_VIEW_DOCUMENTS)
+            st = fresh_documents_all(c, s, qep_int(i), shares[i], length, r, k, &n);
+        else if (s->view == QEP_VIEW_WINDOWS)
+            n = next_windows(s, qep_int(i), taken[i], shares[i], length, k);
+        else
+            n = from_gaps(s, qep_int(i), shares[i], length, random, r, k);
+        if (st == QEP_OK && n < shares[i])
+            qep_info("validation: %" PRId64 " of %" PRId64 " held-out sequences: calibration leaves no more %s free in %s", n, shares[i],
+                     qep_source_is_rows(s) ? "rows" : s->view == QEP_VIEW_DOCUMENTS ? "long documents" : "windows", qep_source_path(s));
     }
-    qep_free(firsts);
+    qep_free(shares);
+    return st;
 }

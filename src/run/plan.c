@@ -158,6 +158,10 @@ static void log_task(const qep_run *r)
     if (r->tasks)
         qep_info("tasks: %lld files, %lld choices, %lld tokens; scored as lm-evaluation-harness 0.4 does, no BOS token", (long long)r->tasks->n,
                  (long long)c->count[QEP_SEQ_TASKS], (long long)c->kind_tokens[QEP_SEQ_TASKS]);
+    char *windows = qep_corpus_windows(c, r->cfg, 144);
+    if (c->n > 0) qep_info("token ids %016llx%016llx; BOS: %s", (unsigned long long)c->digest[0], (unsigned long long)c->digest[1], c->bos);
+    if (c->n > 0) qep_info("%s", windows);
+    qep_free(windows);
     log_kinds(r);
     if (r->output) qep_export_describe(r->output);
     int64_t n = c->count[QEP_SEQ_CALIBRATION];

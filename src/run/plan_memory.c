@@ -40,6 +40,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     int64_t tokens = grouped + tokens_of(r, QEP_SEQ_EVALUATION, rank) + tokens_of(r, QEP_SEQ_TASKS, rank);
     int64_t widest = qep_run_widest_act(a);
     int64_t streams = r->quantizes ? 2 : 1, longest = r->corpus->max_length, fp, q, window = 64;
+    add(t, "data.ids", tokens * (int64_t)sizeof(int32_t), QEP_STAGE_ALL, false);
     add(t, "streams.fp", tokens * a->hidden * f, QEP_STAGE_ALL, false);
     add(t, "run.sequence", streams * longest * (a->hidden + widest) * f, QEP_STAGE_ALL, false);
     add(t, "packed.rows", qep_packed_scratch(r->model->packed), QEP_STAGE_ALL, false);

@@ -66,6 +66,19 @@ static qep_json *growth_json(const qep_run *r, bool relative)
     return o;
 }
 
+/* What went in: a hash of all ids, how BOS came into them, sequences by kind. */
+static qep_json *tokens_json(const qep_run *r)
+{
+    const qep_corpus *c = r->corpus;
+    qep_json *o = qep_json_new_object();
+    char hex[40];
+    snprintf(hex, sizeof hex, "%016" PRIx64 "%016" PRIx64, c->digest[0], c->digest[1]);
+    qep_json_set(o, "digest", qep_json_new_string(hex));
+    qep_json_set(o, "bos", qep_json_new_string(c->bos));
+    for (int k = 0; k < QEP_N_SEQ_KINDS; k++) qep_json_set(o, qep_seq_kind_name((qep_seq_kind)k), qep_json_new_int(c->count[k]));
+    return o;
+}
+
 static qep_json *command_json(const qep_run *r)
 {
     char *text = qep_strf("run.report", "qep_mpi %s", r->args.config);
@@ -129,6 +142,7 @@ static qep_json *summary_all(qep_run *r)
     qep_json_set(o, "memory", qep_run_memory_json_all(r));
     if (r->output) qep_json_set(o, "bits_per_weight", qep_json_new_real(qep_export_bits_per_weight(r->output)));
     qep_json_set(o, "modules", qep_json_new_int(modules));
+    qep_json_set(o, "tokens", tokens_json(r));
     qep_json_set(o, "evaluation", evaluation_json(r));
     if (r->tasks) qep_json_set(o, "tasks", qep_run_tasks_json(r));
     if (r->quantizes) {

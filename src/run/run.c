@@ -152,6 +152,7 @@ static qep_status work_all(qep_run *r)
 {
     bool resumed = false;
     QEP_TRY(take_output_all(r));
+    QEP_TRY(qep_run_save_tokens_all(r));
     qep_run_start_streams_all(r);
     QEP_TRY(qep_run_resume_all(r, &resumed));
     if (resumed) qep_info("resuming behind block %lld/%lld", (long long)r->next_block, (long long)r->model->arch.n_blocks);

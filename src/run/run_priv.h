@@ -151,6 +151,8 @@ QEP_MUST_CHECK qep_status qep_run_experts_all(qep_run *r, int64_t b);
 QEP_MUST_CHECK qep_status qep_run_obey_all(qep_run *r, int64_t b);
 /* The experts' outputs added to the streams of my sequence i (experts.c). */
 void qep_run_experts_sequence(qep_run *r, int64_t i);
+/* The ids of this run in [calibration] save_tokens, when that is set (save_tokens.c). */
+QEP_MUST_CHECK qep_status qep_run_save_tokens_all(qep_run *r);
 /* Final norm, lm_head, figures (head.c). */
 QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
 /* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears; held: the held-out sequences. */

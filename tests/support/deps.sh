@@ -10,7 +10,7 @@ case ${MPI:-openmpi} in
     *) mpi='libopenmpi-dev openmpi-bin libscalapack-openmpi-dev libhdf5-openmpi-dev' ;;
 esac
 needed="gcc libc6-dev make pkg-config $mpi libopenblas-openmp-dev libdnnl-dev libjansson-dev
-  libpcre2-dev libutf8proc-dev libcmocka-dev shellcheck"
+  zlib1g-dev libpcre2-dev libutf8proc-dev libcmocka-dev shellcheck"
 
 say() { echo "make deps: $*"; }
 
@@ -41,6 +41,7 @@ probe() {
 #include <oneapi/dnnl/dnnl.h>
 #include <pcre2.h>
 #include <utf8proc.h>
+#include <zlib.h>
 void pdpotrf_(char *, int *, double *, int *, int *, int *, int *);
 int main(int argc, char **argv)
 {
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
     hid_t list = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_mpio(list, MPI_COMM_WORLD, MPI_INFO_NULL);
     json_decref(json_object());
-    return (int)cblas_ddot(0, 0, 1, 0, 1) + dnnl_version()->major + pcre2_config(PCRE2_CONFIG_JIT, 0) + utf8proc_codepoint_valid(0);
+    return (int)cblas_ddot(0, 0, 1, 0, 1) + dnnl_version()->major + pcre2_config(PCRE2_CONFIG_JIT, 0) + utf8proc_codepoint_valid(0) + (int)zlibCompileFlags();
 }
 C
     # shellcheck disable=SC2046,SC2086 # lists of flags

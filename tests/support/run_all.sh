@@ -1,7 +1,7 @@
 #!/bin/sh
 # run_all.sh KIND TEST... [KIND TEST...]: runs tests one after the other, a line each, and ends with the line
 # "N passed, N failed, N skipped"; exit 1 when a test failed or none ran.
-# KIND: unit (one process), mpi (once for each number of ranks in NPS), run and lint (scripts).
+# KIND: unit (one process), mpi (once for each number of ranks in NPS), run, lint and long (scripts).
 # A test says what it found in TAP ("ok 1 - name", "not ok 2 - name", "# SKIP" where it cannot run). A script without TAP counts as one
 # test by its exit code, 77 meaning skipped. O: build folder, for the logs. QEP_TEST_TIMEOUT, QEP_SCRIPT_TIMEOUT: seconds for one
 # test or script. SPDX-License-Identifier: Apache-2.0
@@ -71,7 +71,7 @@ mkdir -p "$logs" || exit 1
 kind=''
 for test in "$@"; do
     case $test in
-        unit | mpi | run | lint)
+        unit | mpi | run | lint | long)
             kind=$test
             continue
             ;;

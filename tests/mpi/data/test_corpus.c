@@ -409,7 +409,8 @@ static void refused(void **state)
     } row[] = {
         {"[calibration]\ndata = absent.npy\n", QEP_E_INPUT, "calibration.data: cannot open"},
         {"[evaluation]\ndata = a:absent.npy\n", QEP_E_INPUT, "evaluation.data: cannot open"},
-        {"[calibration]\ndata = text.txt\n", QEP_E_INPUT, "numpy.save"},
+        {"[calibration]\ndata = text.txt\n", QEP_E_INPUT, "cannot open"},
+        {"[calibration]\ndata = text.csv\n", QEP_E_INPUT, "numpy.save"},
         {"[calibration]\ndata = rows.npy\nsamples = 11\n", QEP_E_INPUT,
          "calibration.samples (11 from this file)"},
         {"[calibration]\ndata = rows.npy\nsamples = 2\nlength = 7\n", QEP_E_INPUT,

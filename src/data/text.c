@@ -1,0 +1,193 @@
+/* A text file with its tokenizer: documents, and the ids of each. SPDX-License-Identifier: Apache-2.0 */
+#include "text_priv.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { chunk_bytes = 1 << 22 };
+
+static bool ends(const char *s, const char *tail)
+{
+    const size_t n = strlen(s), m = strlen(tail);
+    return n > m && strcmp(s + n - m, tail) == 0;
+}
+
+/* C4's files are jsonl that is called .json.gz. */
+static bool is_jsonl(const char *path)
+{
+    static const char *const names[] = {".jsonl", ".jsonl.gz", ".json", ".json.gz"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (ends(path, names[i])) return true;
+    return false;
+}
+
+bool qep_text_is(const char *path)
+{
+    return is_jsonl(path) || ends(path, ".txt") || ends(path, ".txt.gz");
+}
+
+/* Root's part of the index. */
+static qep_status find_documents(qep_text *t)
+{
+    char *buf = qep_alloc("data.read", qep_min_i64(chunk_bytes, t->bytes.n), 1);
+    qep_status st = QEP_OK;
+    for (int64_t at = 0; at < t->bytes.n; at += chunk_bytes) {
+        const int64_t n = qep_min_i64(chunk_bytes, t->bytes.n - at);
+        QEP_GO(st, qep_bytes_read(&t->bytes, at, n, buf));
+        qep_document_index_feed(&t->index, buf, n);
+    }
+    qep_document_index_end(&t->index);
+    if (t->index.n == 0)
+        st = qep_fail(QEP_E_INPUT, "%s: there is no text in it%s", t->bytes.path, t->bytes.n ? ", only blank lines" : "; it is empty");
+done:
+    qep_free(buf);
+    return st;
+}
+
+static qep_status share_index_all(qep_comm *c, qep_text *t)
+{
+    qep_document_index *x = &t->index;
+    QEP_TRY(qep_agree_all(c, qep_rank(c) == 0 ? find_documents(t) : QEP_OK));
+    qep_bcast_all(c, 0, &x->n, sizeof x->n);
+    if (qep_rank(c) != 0) {
+        x->begin = qep_alloc("data.documents", x->n, sizeof *x->begin);
+        x->end = qep_alloc("data.documents", x->n, sizeof *x->end);
+    }
+    qep_bcast_all(c, 0, x->begin, x->n * (int64_t)sizeof *x->begin);
+    qep_bcast_all(c, 0, x->end, x->n * (int64_t)sizeof *x->end);
+    return QEP_OK;
+}
+
+qep_status qep_text_open_all(qep_comm *c, const char *path, const qep_text_rules *rules, qep_text **out)
+{
+    qep_text *t = qep_alloc("data.text", 1, sizeof *t);
+    t->rules = *rules;
+    qep_document_index_start(&t->index, is_jsonl(path) ? QEP_DOCUMENT_LINES : rules->blocks && !rules->as_one ? QEP_DOCUMENT_BLOCKS : QEP_DOCUMENT_FILE);
+    qep_status st = qep_bytes_open_all(c, path, &t->bytes);
+    if (st == QEP_OK) st = share_index_all(c, t);
+    t->n = rules->as_one ? 1 : t->index.n;
+    if (st != QEP_OK) qep_text_close_all(&t);
+    *out = t;
+    return st;
+}
+
+void qep_text_close_all(qep_text **tp)
+{
+    qep_text *t = *tp;
+    if (!t) return;
+    qep_bytes_close_all(&t->bytes);
+    qep_document_index_free(&t->index);
+    qep_free(t->length);
+    qep_free(t->used);
+    qep_free(t);
+    *tp = NULL;
+}
+
+int64_t qep_text_bytes(const qep_text *t, int64_t i)
+{
+    return t->rules.as_one ? t->bytes.n : t->index.end[i] - t->index.begin[i];
+}
+
+/* Number of the line that starts at byte `at`, from 1; 0 when the file cannot be read. */
+static int64_t line_number(const qep_text *t, int64_t at)
+{
+    char *buf = qep_alloc("data.read", chunk_bytes, 1);
+    int64_t line = 1;
+    for (int64_t i = 0; i < at && line > 0; i += chunk_bytes) {
+        const int64_t n = qep_min_i64(chunk_bytes, at - i);
+        if (qep_bytes_read(&t->bytes, i, n, buf) != QEP_OK) line = -n;
+        for (int64_t j = 0; j < n; j++) line += buf[j] == '\n';
+    }
+    qep_free(buf);
+    return qep_max_i64(line, 0);
+}
+
+/* The text of document i of the index. */
+static qep_status read_text(const qep_text *t, int64_t i, char **text, int64_t *n)
+{
+    *n = t->index.end[i] - t->index.begin[i];
+    *text = qep_alloc("data.text", *n + 1, 1);
+    qep_status st = qep_bytes_read(&t->bytes, t->index.begin[i], *n, *text);
+    if (st == QEP_OK && t->index.kind == QEP_DOCUMENT_LINES) {
+        char *raw = *text;
+        st = qep_jsonl_text(raw, *n, t->rules.field, t->bytes.path, text);
+        if (st != QEP_OK) { /* again, for a message with the line */
+            char *where = qep_strf("data.path", "%s:%" PRId64, t->bytes.path, line_number(t, t->index.begin[i]));
+            st = qep_jsonl_text(raw, *n, t->rules.field, where, text);
+            qep_free(where);
+        }
+        qep_free(raw);
+        if (*text) *n = (int64_t)strlen(*text);
+    }
+    if (st != QEP_OK) {
+        qep_free(*text);
+        *text = NULL;
+    }
+    return st;
+}
+
+/* All documents with the joint between them. */
+static qep_status join_texts(const qep_text *t, char **text, int64_t *n)
+{
+    const int64_t joint = (int64_t)strlen(t->rules.as_one);
+    *text = qep_alloc("data.text", 1, 1);
+    *n = 0;
+    for (int64_t i = 0, cap = 1; i < t->index.n; i++) {
+        char *one;
+        int64_t m;
+        QEP_TRY(read_text(t, i, &one, &m));
+        if (*n + joint + m + 1 > cap) {
+            cap = 2 * (*n + joint + m + 1);
+            *text = qep_realloc(*text, "data.text", cap, 1);
+        }
+        if (i > 0) memcpy(*text + *n, t->rules.as_one, (size_t)joint);
+        if (i > 0) *n += joint;
+        memcpy(*text + *n, one, (size_t)m);
+        *n += m;
+        qep_free(one);
+    }
+    return QEP_OK;
+}
+
+static qep_status check_ids(const qep_text *t, int64_t i, const int32_t *ids, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        if (ids[j] >= t->rules.vocab) {
+            return qep_fail(QEP_E_INPUT,
+                            "%s: document %" PRId64 ": the tokenizer gives id %d, outside the model's vocabulary of %" PRId64
+                            "; tokenizer and weights in the model's directory do not belong together",
+                            t->bytes.path, i, (int)ids[j], t->rules.vocab);
+        }
+    }
+    return QEP_OK;
+}
+
+qep_status qep_text_encode(qep_text *t, int64_t i, int32_t **ids, int64_t *n)
+{
+    char *text = NULL;
+    int64_t bytes;
+    *ids = NULL;
+    qep_status st = t->rules.as_one ? join_texts(t, &text, &bytes) : read_text(t, i, &text, &bytes);
+    if (st == QEP_OK) {
+        t->wrong_utf8 += qep_utf8_wrong(text, bytes);
+        st = qep_tokenizer_encode(t->rules.tokenizer, text, bytes, t->rules.special, ids, n);
+    }
+    qep_free(text);
+    QEP_TRY(st);
+    const int64_t front = t->rules.front >= 0, behind = t->rules.behind >= 0;
+    if (front || behind) {
+        int32_t *more = qep_alloc("data.ids", *n + front + behind, sizeof *more);
+        if (front) more[0] = t->rules.front;
+        if (*n) memcpy(more + front, *ids, (size_t)*n * sizeof *more);
+        if (behind) more[front + *n] = t->rules.behind;
+        qep_free(*ids);
+        *ids = more;
+        *n += front + behind;
+    }
+    st = check_ids(t, i, *ids, *n);
+    if (st != QEP_OK) {
+        qep_free(*ids);
+        *ids = NULL;
+    }
+    return st;
+}

@@ -1,0 +1,157 @@
+#!/bin/sh
+# Text in: every kind of file and selection gives the same ids for any number of ranks, from .gz, from blocks of a .txt and from saved
+# tokens; what is said of them; a configuration of four lines; and text that cannot be used.
+# SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+
+cp -r tests/data/quickstart "$work/m"
+cd "$work" || exit 1
+
+# 120 documents of 5 to 250 words, some with letters outside ASCII, as blocks of a text file and as jsonl
+awk 'function rnd(n) { s = (s * 1103 + 12345) % 65521; return s % n }
+    BEGIN {
+        s = 1; n = split("once upon a time there was little girl named Lily who liked to play in the park with her dog caf\303\251 \342\200\234yes\342\200\235 and, then. she said; big red ball \360\237\230\200", w, " ")
+        for (d = 0; d < 120; d++) {
+            line = ""
+            for (i = 5 + rnd(d % 6 == 0 ? 246 : 60); i > 0; i--) line = line (line == "" ? "" : " ") w[1 + rnd(n)]
+            print line "\n" > "docs.txt"
+            print "{\"id\": " d ", \"text\": \"" line "\"}" > "docs.jsonl"
+        }
+    }'
+gzip -k docs.txt docs.jsonl
+cat >case.ini <<'INI'
+model.path = m
+output.path = out
+calibration.data = docs.jsonl
+evaluation.data = val:docs.txt
+INI
+
+# the ids of a dry run, as a hash: $ids
+plan() {
+    np=$1
+    shift
+    run "$np" case.ini --dry-run --set calibration.length=64 --set calibration.samples=12 --set evaluation.length=32 "$@"
+    ids=$(sed -n 's/.*token ids \([0-9a-f]*\);.*/\1/p' "$work/log")
+}
+
+# --- the same ids, whoever reads them ---------------------------------------------------------------------
+
+for selection in random sequential packed; do
+    plan 1 --set calibration.selection=$selection
+    want=$ids
+    check "$selection: ids from .jsonl" [ ${#want} = 32 ]
+    cp "$work/log" "$selection.log"
+    for np in 2 3 4; do
+        plan $np --set calibration.selection=$selection
+        check "$selection: the same on $np ranks" [ "$ids" = "$want" ]
+    done
+    plan 2 --set calibration.selection=$selection --set calibration.data=docs.jsonl.gz --set evaluation.data=val:docs.txt.gz
+    check "$selection: the same from .gz" [ "$ids" = "$want" ]
+    plan 2 --set calibration.selection=$selection --set calibration.data=docs.txt --set calibration.documents=blocks
+    check "$selection: the same from the blocks of a .txt" [ "$ids" = "$want" ]
+    plan 3 --set calibration.selection=$selection --set calibration.seed=7
+    case $selection in
+        random) check "random: the seed matters" [ "$ids" != "$want" ] ;;
+        *) check "$selection: the seed does not matter" [ "$ids" = "$want" ] ;;
+    esac
+done
+# documents of the sequences of a kind, from the log
+drawn() { awk -v kind="$1" '/^[a-z]*, .* sequences of/ { on = $1 == kind "," ; next } /^  [0-9]+:[0-9]+/ && on { for (i = 1; i <= NF; i++) { sub(/:.*/, "", $i); print $i } next } /^[^ ]/ { on = 0 }' "$2" | sort -u; }
+drawn calibration random.log >calibration.docs
+drawn validation random.log >validation.docs
+check 'random: held-out windows come from documents that calibration leaves alone' sh -c '[ -s calibration.docs ] && [ "$(wc -l <validation.docs)" = 16 ] && [ -z "$(comm -12 calibration.docs validation.docs)" ]'
+check 'the log tells documents' grep -q 'docs.jsonl: 120 documents' sequential.log
+check 'the log tells the chosen windows' grep -q 'document or row:first token' random.log
+check 'sequential: windows stay inside documents, one behind the other' grep -q '^  0:0 0:64 ' sequential.log
+check 'packed: no more documents are tokenized than are needed' sh -c 'n=$(sed -n "s/.*docs.jsonl: 120 documents, the first \([0-9]*\) .*/\1/p" packed.log); [ "$n" -gt 0 ] && [ "$n" -lt 120 ]'
+plan 1 --set calibration.data=docs.txt
+want=$ids
+plan 3 --set calibration.data=docs.txt.gz
+check 'a .txt as one document: the same on 3 ranks from .gz' [ "$ids" = "$want" ]
+plan 1 --set calibration.data='docs.jsonl*3, docs.txt'
+check 'weights share the samples 3 to 1' grep -q 'calibration, docs.txt: 3 sequences' "$work/log"
+check 'the log tells the rule of BOS' said 'BOS: '
+plan 1 --set calibration.bos=no
+check 'bos = no is said' said 'BOS: none'
+
+# --- saved tokens, resume, four lines ----------------------------------------------------------------------
+
+run 2 case.ini --set calibration.length=64 --set calibration.samples=12 --set evaluation.length=32 --set calibration.save_tokens=used.h5
+check 'a run from four lines and its lengths' [ "$code" = 0 ]
+first=$(json out/summary.json tokens.digest) codes=$(digest out)
+check 'summary.json tells how BOS came in' [ -n "$(json out/summary.json tokens.bos)" ]
+run 3 case.ini --set calibration.length=64 --set calibration.samples=12 --set evaluation.length=32 --set calibration.data=used.h5 \
+    --set calibration.selection=sequential --set evaluation.data=val:used.h5:/evaluation.val --set output.path=again
+check 'saved tokens repeat the run: the ids' [ "$(json again/summary.json tokens.digest)" = "$first" ]
+check 'saved tokens repeat the run: the codes' [ "$(digest again)" = "$codes" ]
+export QEP_TEST_BLOCK_SLEEP=0.3
+start 1 case.ini --set calibration.length=64 --set calibration.samples=12 --set output.path=stopped
+wait_until "said 'block 1/4 done'" && touch stopped/STOP
+end_of "$job"
+check 'stopped after a block' [ "$code" = 75 ]
+sed 's/upon/over/' docs.jsonl >other.jsonl
+run 1 case.ini --set calibration.length=64 --set calibration.samples=12 --set output.path=stopped --set calibration.data=other.jsonl
+check 'other text: the checkpoint is refused' [ "$code" = 6 ]
+check 'other text: the message tells it' said 'token ids'
+export QEP_TEST_BLOCK_SLEEP=0
+
+# --- a read that fails on one rank is everybody's error -------------------------------------------------------
+
+for fault in data.open:1@1 data.read:1@2 data.read:2@0; do
+    for selection in random packed; do
+        export QEP_FAULT=$fault
+        plan 3 --set calibration.selection=$selection --set calibration.data=docs.jsonl
+        unset QEP_FAULT
+        check "fault $fault, $selection: exit code 5, no hang" [ "$code" = 5 ]
+    done
+done
+
+# --- text that cannot be used -------------------------------------------------------------------------------
+
+# bad CODE TEXT SAYS OPTION...: in turn on 1 and on 2 ranks
+np=2
+bad() {
+    want=$1 text=$2 says=$3
+    shift 3
+    plan $((3 - np)) "$@"
+    if [ "$code" != "$want" ]; then not_ok "$text, $np ranks: exit code $code, not $want"
+    elif ! said "$says"; then not_ok "$text, $np ranks: no word of: $says"
+    else ok "$text, $np ranks"; fi
+}
+all='--set calibration.selection=packed'
+: >empty.txt
+printf ' \n\n\t\r\n' >blank.jsonl
+printf '{"text": "a b"}\n\n{"text": }\n' >syntax.jsonl
+printf '{"text": "a b"}\n["text"]\n' >array.jsonl
+printf '{"text": "a b"}\n{"body": "c"}\n' >field.jsonl
+printf '{"text": "a b"}\n{"text": 5}\n' >number.jsonl
+head -c 300 docs.jsonl.gz >cut.jsonl.gz
+cp docs.txt plain.txt.gz
+printf 'a few words' >short.txt
+mkdir folder.txt
+bad 2 'text file missing' 'cannot open' --set calibration.data=absent.txt
+bad 2 'packed text file missing' 'cannot open' --set calibration.data=absent.txt.gz
+bad 2 'empty text' 'empty.txt: there is no text in it; it is empty' --set calibration.data=empty.txt
+bad 2 'empty evaluation set' 'evaluation.data: ' --set evaluation.data=v:empty.txt
+bad 2 'blank lines only' 'only blank lines' --set calibration.data=blank.jsonl
+bad 2 'a line that is no JSON' 'syntax.jsonl:3:' --set calibration.data=syntax.jsonl $all
+bad 2 'a line that is no object' 'array.jsonl:2: not an object' --set calibration.data=array.jsonl $all
+bad 2 'a line without the field' 'field.jsonl:2: the object has no member "text"' --set calibration.data=field.jsonl $all
+bad 2 'a field that is no text' 'number.jsonl:2: the member "text" is no string' --set calibration.data=number.jsonl $all
+bad 2 'gzip file cut off' 'cut.jsonl.gz: cannot be unpacked' --set calibration.data=cut.jsonl.gz
+bad 2 'no gzip file' 'plain.txt.gz: not a gzip file' --set calibration.data=plain.txt.gz
+bad 2 'a folder' 'folder.txt is not a file' --set calibration.data=folder.txt
+bad 2 'no document is long enough' 'none of its 120 documents has 4000 tokens' --set calibration.length=4000
+bad 2 'too few windows in documents' 'join documents with calibration.selection = packed' --set calibration.selection=sequential --set calibration.samples=500
+bad 2 'text too short' 'short.txt holds 1 row(s) of' --set calibration.data=short.txt
+bad 2 'evaluation text too short' 'not one window of 32' --set evaluation.data=v:short.txt
+bad 1 'weight that is no number' 'what follows the * is' --set 'calibration.data=docs.jsonl*x'
+bad 1 'weight 0' 'what follows the * is' --set 'calibration.data=docs.jsonl*0'
+bad 1 'weight without a share' 'gives it none of the 12 samples' --set 'calibration.data=docs.jsonl*1000, docs.txt'
+bad 2 'unknown ending' 'text is read from .txt and .jsonl files' --set calibration.data=docs.pdf
+printf 'caf\303\251 caf\303 \377\376 and some more words to make it long enough for a window of tokens' >latin.txt
+plan 1 --set evaluation.data=v:latin.txt --set evaluation.length=16
+check 'bytes that are no UTF-8 are counted and said' said 'latin.txt: 3 places are no UTF-8'
+rm m/tokenizer.json
+bad 2 'model without a tokenizer' 'm' --set calibration.data=docs.jsonl
+finish
