@@ -46,7 +46,7 @@ static const bad table[] = {
      "bad.ini:2: correction.beta: ", "Keys of [correction]: method, alpha, damping, residual, exclude"},
     {"[quantization]\nsweeps = -1\n", "bad.ini:2: quantization.sweeps: -1", "0 .. 1000"},
     {"[quantization]\nrefit = 1.5\n", "bad.ini:2: quantization.refit: 1.5", "0 .. 1000"},
-    {"[evaluation]\ntasks = a:b\n", "bad.ini:2: evaluation.tasks: ", "unknown key"},
+    {"[evaluation]\ntask = a:b\n", "bad.ini:2: evaluation.task: ", "did you mean tasks?"},
     {"[override a]\nlm_head = yes\n",
      "bad.ini:2: override a.lm_head: ", "cannot be set per module"},
     {"[override a]\nseed = 1\n", "bad.ini:2: override a.seed: ", "[calibration]"},
