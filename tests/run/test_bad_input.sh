@@ -206,7 +206,7 @@ done <<'TABLE'
 2|1|heads that do not share evenly|num_attention_heads (4) must be a multiple of num_key_value_heads (3)|model 's/"num_key_value_heads": 2/"num_key_value_heads": 3/'
 2|1|odd head size|the head size (15) must be even|model 's/"head_dim": 16/"head_dim": 15/'
 2|1|activation not supported|key "hidden_act" is "gelu"|model 's/"silu"/"gelu"/'
-2|1|rotary embedding not supported|yarn|model 's/"vocab_size"/"rope_scaling": {"rope_type": "yarn", "factor": 2.0}, "vocab_size"/'
+2|1|rotary embedding not known|wavy|model 's/"vocab_size"/"rope_scaling": {"rope_type": "wavy", "factor": 2.0}, "vocab_size"/'
 2|1|model packed in a way that is not known|quant_method "hqq" cannot be read|model 's/"vocab_size"/"quantization_config": {"quant_method": "hqq"}, "vocab_size"/'
 2|1|sliding window|key "sliding_window"|model 's/"vocab_size"/"sliding_window": 64, "vocab_size"/'
 2|1|more blocks than tensors|no weight file holds the tensor "model.layers.3.input_layernorm.weight"|model 's/"num_hidden_layers": 3/"num_hidden_layers": 4/'
@@ -293,8 +293,9 @@ done <<'TABLE'
 6|1|files of the stopped run missing|missing or belong to another run|stopped; rm out/model.safetensors.partial
 # --- finished results, read back
 2|1 3|--check of a missing folder|nowhere|command='--check nowhere'
-2|1 3|--check of changed codes|digest|checked; forge poke out/model.safetensors model.layers.1.mlp.up_proj.qweight 8 a5a5a5a5
-2|1|--check of a changed scale|digest|checked; forge poke out/model.safetensors model.layers.0.self_attn.q_proj.scales 0 0034
+2|1 3|--check of changed codes|tensor "model.layers.1.mlp.up_proj.qweight" was changed|checked; forge poke out/model.safetensors model.layers.1.mlp.up_proj.qweight 8 a5a5a5a5
+2|1 3|--check of changed codes without checksums|digest|checked; rm out/qep_mpi.json; forge poke out/model.safetensors model.layers.1.mlp.up_proj.qweight 8 a5a5a5a5
+2|1|--check of a changed scale|digest|checked; rm out/qep_mpi.json; forge poke out/model.safetensors model.layers.0.self_attn.q_proj.scales 0 0034
 2|1|--check of a scale that is not positive|scale|checked; forge poke out/model.safetensors model.layers.0.self_attn.q_proj.scales 0 00bc
 2|1|--check of a wrong group index|g_idx|checked; forge poke out/model.safetensors model.layers.2.mlp.down_proj.g_idx 0 63000000
 2|1|--check of a file cut off|truncated|checked; truncate -s -2 out/model.safetensors
