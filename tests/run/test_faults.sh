@@ -139,7 +139,7 @@ done <<'TABLE'
 5|early|earlier|export.rename:3@0|cannot rename
 5|late|none|export.rename:5@0|.partial
 5|late|earlier|file.write:5@0|.partial
-5|late|earlier|file.write:6@0|qep_mpi.json
+5|late|earlier|file.write:6@0|.partial
 5|late|earlier|file.write:7@0|modules.csv
 5|late|none|file.write:8@0|qep_mpi.ini
 5|late|none|file.write:9@0|report.html
