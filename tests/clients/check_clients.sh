@@ -48,8 +48,8 @@ convert() {
 # one NAME MODEL TOKENS EVALUATION BITS SYM GROUP ORDER
 one() {
     name=$1 tokens=$4 order=
-    [ "$8" = none ] || order="quantization.act_order=yes"
-    [ "$8" != static ] || order="$order quantization.static_groups=yes"
+    [ "$8" = none ] || order="quantization.act_order=yes quantization.static_groups=no"
+    [ "$8" != static ] || order="quantization.act_order=yes quantization.static_groups=yes"
     # shellcheck disable=SC2086 # a list
     quantize "$2" "$3" "$name" "quantization.bits=$5" "quantization.symmetric=$6" "quantization.group_size=$7" $order
     figures "$name" "$tokens"
