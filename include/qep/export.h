@@ -69,6 +69,13 @@ QEP_MUST_CHECK qep_status qep_export_put_rows(qep_export *e, int64_t i, int64_t 
                                               const uint8_t *zeros, const int32_t *g_idx);
 /* Value that a reader of the file gets: scale * (code - zero), rounded to the dense dtype in dense output. values [n, cols]. Used for the quantized stream, so that what is evaluated is what is stored. */
 void qep_export_values(const qep_export *e, int64_t i, int64_t n, const uint8_t *codes, const float *scales, const uint8_t *zeros, const int32_t *g_idx, float *values);
+/* For methods whose codes, scales and zeros alone do not tell the values. values [n, cols] as a reader of the file gets them: rounded to the dense dtype in dense output. */
+void qep_export_round(const qep_export *e, const float *from, int64_t n, float *values);
+bool qep_export_is_packed(const qep_export *e); /* false: dense output */
+/* Rows of a linear of dense output, by value. Local. */
+QEP_MUST_CHECK qep_status qep_export_put_values(qep_export *e, int64_t i, int64_t row0, int64_t n, const float *values);
+/* New elements [n] of a tensor of the source that is copied, in its own type; after qep_export_copy_all. Local, by one rank. */
+QEP_MUST_CHECK qep_status qep_export_put_copied(qep_export *e, const qep_st_tensor *source, const float *values, int64_t n);
 /* fsync of my shard files (before a checkpoint is sealed). Local. */
 QEP_MUST_CHECK qep_status qep_export_sync(qep_export *e);
 /* Writes config.json, quantize_config.json, index and side files (copied bytes) as .partial, syncs, then renames everything; old weight files that are not part of the new

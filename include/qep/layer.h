@@ -27,6 +27,7 @@ typedef struct qep_layer_member {
     int64_t rows, cols;
     qep_linear_config cfg;       /* effective settings; method none: skipped */
     qep_qspec spec;
+    bool keep_range;             /* awq: no search for a narrower range (query and key projections) */
 } qep_layer_member;
 
 /* What is recorded of a member (one line of modules.csv). Equal on all ranks. */
@@ -38,6 +39,7 @@ typedef struct qep_layer_record {
     /* per token, on the calibration and on the held-out sequences: J(round(W)) - J(Q) and J(W*) - J(Q), J(V) = |W X - V Xq|^2; NAN without C */
     struct qep_layer_gap { double before, corrected; } gap, held_gap;
     double max_scale;
+    double scale_ratio;          /* awq: exponent of the channel scales that was chosen, 0 .. 0.95; NAN: not scaled */
     double seconds;
 } qep_layer_record;
 
@@ -47,6 +49,24 @@ typedef struct qep_layer_sink {
     void (*put)(void *ctx, int member, int64_t row0, int64_t n, const float *values); /* local; several threads at once, disjoint rows */
     void (*share_all)(void *ctx, int member, const int64_t *begin, const int64_t *count);        /* collective; arrays [P] */
 } qep_layer_sink;
+
+/* AWQ divides the inputs of a group by a scale for each channel and multiplies its weights; somebody has to divide the inputs. */
+typedef struct qep_layer_fold {
+    void *ctx;
+    const int32_t *least, *most; /* [cols]: scales are powers of two, with exponents in these bounds; NULL: any scale */
+    /* The chosen scale [cols] goes into what feeds the group; on return it is what that, as stored, really divides by. Collective. NULL: the values
+     * of the weights hold it (dense output). */
+    qep_status (*apply_all)(void *ctx, float *scale);
+} qep_layer_fold;
+
+/* The result of a linear whose rows feed the next group. */
+typedef struct qep_layer_kept qep_layer_kept;
+int64_t qep_layer_kept_bytes(const qep_qspec *spec, int64_t rows, int64_t cols); /* "layer.kept", of a rank with so many of its rows */
+void qep_layer_kept_free(qep_layer_kept **k);
+/* Exponents e for which each row's scales / 2^e stay normal f16 numbers: [rows] each. Collective. */
+void qep_layer_kept_bounds_all(const qep_layer_kept *k, qep_comm *c, int32_t *least, int32_t *most);
+/* Scales of row r / divisor[r] (powers of two within the bounds), written again; the digest is corrected. *max_scale: largest of all ranks. Collective. */
+QEP_MUST_CHECK qep_status qep_layer_kept_divide_all(qep_layer_kept *k, qep_comm *c, qep_export *output, const float *divisor, uint64_t digest[2], double *max_scale);
 
 typedef struct qep_layer_job {
     qep_comm *comm;
@@ -58,6 +78,9 @@ typedef struct qep_layer_job {
     qep_dmat *H, *C;             /* NULL when no member needs them. H: dead channels are given their diagonal; C may be overwritten */
     const double *gamma;         /* my rows of Gamma (qep_stats) when the members, then one only, need it */
     const qep_stats *held;       /* the same sums over the held-out sequences; H NULL when there are none or no member needs C */
+    const qep_layer_fold *fold;  /* awq: where scales of this group's input channels go; NULL: nowhere, there are none */
+    int64_t keep;                /* index of the linear whose result is wanted in *kept, < 0: none */
+    qep_layer_kept **kept;
     bool repair;                 /* run.on_failure = repair */
     uint64_t *digest;            /* [2], this rank's sums are added to */
     double *seconds_correct, *seconds_quantize, *seconds_write; /* added to */
@@ -79,7 +102,16 @@ typedef struct qep_layer_bytes {
     int64_t packed;        /* "quantize.packed": the block at hand, for all strips */
     int matrices;          /* "solve.p": d x d matrices besides H, C and the factor */
     int64_t polish;        /* "quantize.polish": at most, while codes and scales are polished */
+    int64_t search;        /* "layer.search": AWQ's two searches */
+    int64_t rotate;        /* "layer.rotate": QuIP's rows and columns on their way through the transforms */
+    int64_t rotation;      /* "quantize.rotation": the transforms' factors */
 } qep_layer_bytes;
-qep_layer_bytes qep_layer_plan(const qep_linear_config *cfg, const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c, int threads);
+/* The set's shape as the plan needs it: strips of this rank and rows of all ranks. */
+typedef struct qep_layer_shape {
+    int64_t strips, rows, cols;
+    int ranks, threads;
+    bool with_c;
+} qep_layer_shape;
+qep_layer_bytes qep_layer_plan(const qep_linear_config *cfg, const qep_qspec *spec, const qep_layer_shape *shape);
 
 #endif

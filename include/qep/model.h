@@ -118,6 +118,9 @@ QEP_MUST_CHECK qep_status qep_model_scan_all(qep_comm *c, qep_model *m);
 const qep_st_tensor *qep_model_linear_tensor(const qep_model *m, int64_t block, int linear, const char *suffix);
 /* "model.layers.<b>.<name>" into buf. */
 const char *qep_model_linear_name(const qep_model *m, int64_t block, int linear, char *buf, size_t cap);
+/* The norm before group g (0 or 2; there must be one) of a block with 1/scale[hidden] in its weight: *t is its tensor, stored[hidden] the new elements as
+ * the tensor's type holds them; scale becomes exactly what they divide by. Local. */
+QEP_MUST_CHECK qep_status qep_model_fold_norm(const qep_model *m, int64_t block, int g, float *scale, const qep_st_tensor **t, float *stored);
 /* x[T, hidden] f32 = embedding rows of ids times arch.embed_scale, read from the file (nothing of size vocab x hidden in memory). Local. */
 QEP_MUST_CHECK qep_status qep_model_embed(const qep_model *m, const int32_t *ids, int64_t T, float *x);
 

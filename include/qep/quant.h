@@ -25,6 +25,8 @@ typedef enum qep_drive {
     QEP_DRIVE_NONE,      /* the weights stay */
     QEP_DRIVE_ROWS,      /* strips on their own: qep_rtn_strip */
     QEP_DRIVE_FACTOR,    /* column by column while a factor of H streams by: qep_gptq_* */
+    QEP_DRIVE_SCALED,    /* a scale for each input channel, found for all members together, then rows: qep_awq_* */
+    QEP_DRIVE_ROTATED,   /* one linear at a time, transformed on both sides, column by column there: qep_rotation_*, qep_quip_*, qep_gptq_* */
     QEP_N_DRIVES
 } qep_drive;
 
@@ -35,6 +37,7 @@ typedef struct qep_method_options {
     const char *rescomp_mode; /* auto | allw | org */
     double foem_alpha, foem_beta;
     const char *foem_variant; /* paper | next */
+    int64_t rotation_seed;    /* of quip's random transforms */
 } qep_method_options;
 
 typedef struct qep_column qep_column; /* quant's own: one column of a strip on its way */
@@ -56,9 +59,11 @@ typedef struct qep_method {
     void (*column)(qep_column *c);  /* rounds a column and says what goes on to later ones; NULL: as GPTQ */
     double (*fading)(const qep_method_options *o); /* f; NULL: 1 */
     int (*moves)(const qep_method_options *o, bool paper); /* matrices P of C that it needs; NULL: the target never moves */
+    const char *dense_only; /* why no packed format can hold the result; NULL: they can */
 } qep_method;
 
-extern const qep_method qep_method_none, qep_method_rtn, qep_method_gptq, qep_method_gptaq, qep_method_rescomp, qep_method_foem;
+extern const qep_method qep_method_none, qep_method_rtn, qep_method_gptq, qep_method_gptaq, qep_method_rescomp, qep_method_foem,
+    qep_method_awq, qep_method_quip;
 
 /* The table: i from 0; NULL behind the last. */
 const qep_method *qep_method_at(int i);
@@ -190,6 +195,7 @@ qep_rotation *qep_rotation_create(int64_t n, uint64_t seed);
 void qep_rotation_destroy(qep_rotation **r);
 int64_t qep_rotation_bytes(int64_t n);         /* "quantize.rotation" */
 int64_t qep_rotation_largest(int64_t n);       /* max(p, n / p): the side of the larger dense factor */
+enum { QEP_ROTATION_MOST = 4096 };             /* larger ones take minutes to make and are refused before work starts */
 /* x[n, QEP_STRIP] <- R x, or R^T x when transposed; scratch: the same size. Shapes depend on n only. */
 void qep_rotation_apply(const qep_rotation *r, bool transposed, double *x, double *scratch);
 /* D_c = (h_c / colsq_c)^(1/4), h_c = diag_c / max diag and colsq_c = sum_r W_rc^2 at least 1e-8 each (QuIP's rescaling). */

@@ -60,8 +60,8 @@ int64_t qep_stats_gamma_bytes(const qep_stats_plan *p, int ranks, int rank); /* 
 
 /* --- sums of columns, exact: the same bits for any split of the rows -------------------------------- */
 
-/* mean[d] = mean |xq| of each channel over all calibration tokens; H (from qep_stats_all of the same inputs) bounds the sums. One pass over the sequences. Collective. */
-void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t total_tokens, const qep_dmat *H, double *mean);
+/* mean[d] = mean |xq| of each channel over the tokens of all ranks; 0 when there are none. Two passes over the sequences. Collective. */
+void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t d, double *mean);
 /* out[d] = sum over all ranks of x^2 in each column; x [n_rows, d] mine, total_rows of all ranks (padding counts or not). Collective. */
 void qep_column_squares_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int64_t d, const float *x, double *out);
 

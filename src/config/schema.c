@@ -105,7 +105,8 @@ const qep_key qep_keys[] = {
     {"quantization", "clip", QEP_KEY_CHOICE, LIN(clip), .def = "auto", .choices = clips,
      .in_override = "clip",
      .help = "Search for a narrower range. none: min and max. mse: least squared error. hessian: "
-             "error weighted by the Hessian, zero points too. auto: the last of these that the method has."},
+             "error weighted by the Hessian, zero points too. awq has one search, by the error of the outputs: both. auto: the last of "
+             "these that the method has."},
     {"quantization", "refit", QEP_KEY_INT, LIN(refit), .def = "2", RANGE(0, 1000), .in_override = "refit",
      .help = "Rounds of {least squares for the scales; sweeps over the codes} after the rounding, closed by the scales once more. "
              "0: the scales stay."},
@@ -137,6 +138,8 @@ const qep_key qep_keys[] = {
      .in_override = "foem_beta", .help = "How far they are drawn back."},
     {"quantization", "foem_alpha", QEP_KEY_REAL, LIN(options.foem_alpha), .def = "0", RANGE(0, 10),
      .in_override = "foem_alpha", .help = "Weight of GPTAQ's asymmetric term (0: none)."},
+    {"quantization", "rotation_seed", QEP_KEY_INT, LIN(options.rotation_seed), .def = "0", RANGE(0, 9e18),
+     .in_override = "rotation_seed", .help = "Seed of the random transforms."},
     {"quantization", "compat", QEP_KEY_CHOICE, AT(compat), .identity = true, .def = "none",
      .choices = compats,
      .help = "paper: what the published codes do where it is not what their papers say, with scales that stay f32 (they store no "

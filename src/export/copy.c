@@ -62,6 +62,25 @@ static qep_status write_extra(qep_export *e)
     return qep_st_write(e->writer, t, 0, t->bytes, e->extra);
 }
 
+qep_status qep_export_put_copied(qep_export *e, const qep_st_tensor *source, const float *values,
+                                 int64_t n)
+{
+    int64_t i = 0, bytes;
+    void *raw;
+    qep_status st;
+
+    while (i < e->n_copies && e->copies[i].src != source)
+        i++;
+    QEP_REQUIRE(e->writer && i < e->n_copies && e->copies[i].heads == 0);
+    bytes = n * qep_dtype_size(e->copies[i].dtype);
+    QEP_REQUIRE(bytes == e->copies[i].dst->bytes);
+    raw = qep_alloc("export.copy", bytes, 1);
+    qep_from_f32(raw, e->copies[i].dtype, values, n);
+    st = qep_st_write(e->writer, e->copies[i].dst, 0, bytes, raw);
+    qep_free(raw);
+    return st;
+}
+
 /* My part of the bytes of all tensors laid end to end: an even split whatever their sizes. */
 static qep_status copy_mine(qep_export *e, int rank, int size, void *buf)
 {

@@ -114,6 +114,8 @@ void qep_modules_free(qep_modules *m);
 
 extern const qep_format qep_format_gptq, qep_format_gptq_v2, qep_format_ct, qep_format_awq,
     qep_format_dense, qep_format_gguf;
+/* Rows [row0, row0 + n) of linear i of dense output, by value (format_dense.c). */
+qep_status qep_dense_put(qep_export *e, int64_t i, int64_t row0, int64_t n, const float *values);
 /* The format of that name. QEP_E_CONFIG lists those that there are. */
 qep_status qep_format_find(const char *name, const qep_format **out);
 

@@ -8,29 +8,32 @@ static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
     return 1;
 }
 
+qep_status qep_dense_put(qep_export *e, int64_t i, int64_t row0, int64_t n, const float *values)
+{
+    const qep_export_linear *l = &e->linears[i];
+    int64_t cols = l->cols, size = qep_dtype_size(e->dense_dtype);
+    int64_t bad = qep_find_nonfinite_f32(values, n * cols);
+    void *raw;
+    qep_status st;
+
+    if (bad >= 0)
+        return qep_fail(QEP_E_NUMERIC, "%s: row %lld, column %lld: the quantized weight is not "
+                        "finite, or too large for %s", l->module, (long long)(row0 + bad / cols),
+                        (long long)(bad % cols), qep_dtype_name(e->dense_dtype));
+    raw = qep_alloc("export.rows", n * cols, (size_t)size);
+    qep_from_f32(raw, e->dense_dtype, values, n * cols);
+    st = qep_st_write(e->writer, e->places[i].part[0], row0 * cols * size, n * cols * size, raw);
+    qep_free(raw);
+    return st;
+}
+
 static qep_status put(const qep_rows *r)
 {
-    const qep_export_linear *l = r->l;
-    qep_export *e = r->e;
-    int64_t cols = l->cols, size = qep_dtype_size(e->dense_dtype), bad;
-    float *values = qep_alloc("export.rows", r->n * cols, sizeof *values);
-    void *raw = qep_alloc("export.rows", r->n * cols, (size_t)size);
-    qep_status st = QEP_OK;
+    float *values = qep_alloc("export.rows", r->n * r->l->cols, sizeof *values);
+    qep_status st;
 
-    qep_export_values(e, r->i, r->n, r->codes, r->scales, r->zeros, r->g_idx, values);
-    bad = qep_find_nonfinite_f32(values, r->n * cols);
-    if (bad >= 0) {
-        st = qep_fail(QEP_E_NUMERIC, "%s: row %lld, column %lld: the quantized weight is not "
-                      "finite, or too large for %s", l->module, (long long)(r->row0 + bad / cols),
-                      (long long)(bad % cols), qep_dtype_name(e->dense_dtype));
-        goto done;
-    }
-    qep_from_f32(raw, e->dense_dtype, values, r->n * cols);
-    st = qep_st_write(e->writer, e->places[r->i].part[0], r->row0 * cols * size,
-                      r->n * cols * size, raw);
-
-done:
-    qep_free(raw);
+    qep_export_values(r->e, r->i, r->n, r->codes, r->scales, r->zeros, r->g_idx, values);
+    st = qep_dense_put(r->e, r->i, r->row0, r->n, values);
     qep_free(values);
     return st;
 }

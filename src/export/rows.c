@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "export_priv.h"
 
+#include <string.h>
+
 enum { ROUND_AT_ONCE = 512 }; /* values rounded through a buffer on the stack */
 
 /* x rounded to dtype, still as f32. */
@@ -31,6 +33,26 @@ void qep_export_values(const qep_export *e, int64_t i, int64_t n, const uint8_t 
         round_to(e->dense_dtype, values + r * l->cols, l->cols);
     if (e->format->values)
         e->format->values(l, n, values);
+}
+
+void qep_export_round(const qep_export *e, const float *from, int64_t n, float *values)
+{
+    memcpy(values, from, (size_t)n * sizeof *values);
+    if (!e->format->packed)
+        round_to(e->dense_dtype, values, n);
+}
+
+bool qep_export_is_packed(const qep_export *e)
+{
+    return e->format->packed;
+}
+
+qep_status qep_export_put_values(qep_export *e, int64_t i, int64_t row0, int64_t n,
+                                 const float *values)
+{
+    QEP_REQUIRE(e->writer && !e->format->packed && i >= 0 && i < e->n_linears);
+    QEP_REQUIRE(row0 >= 0 && n >= 0 && row0 + n <= e->linears[i].rows);
+    return qep_dense_put(e, i, row0, n, values);
 }
 
 qep_status qep_export_put_rows(qep_export *e, int64_t i, int64_t row0, int64_t n,

@@ -32,6 +32,10 @@ static qep_status check_linear(const qep_export_request *rq, const qep_format *f
                         l->module, (long long)s->group_size, cols, rows, cols,
                         (long long)dividing_group(l->cols, qep_max_i64(s->group_size, 32)),
                         l->module);
+    if (f->packed && s->method && s->method->dense_only)
+        return qep_fail(QEP_E_CONFIG, "%s: method = %s cannot be stored in the %s format: %s; write "
+                        "[output] format = dense", l->module, s->method->name, f->name,
+                        s->method->dense_only);
     if (f->check)
         QEP_TRY(f->check(rq, l));
     if (f->packed && !qep_engines_take(f->name, l))

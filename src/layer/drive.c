@@ -25,12 +25,14 @@ static qep_status drive_rows_all(qep_set *s)
 typedef struct driver {
     qep_status (*run_all)(qep_set *s);
     int64_t (*window)(const qep_qspec *spec, int64_t cols); /* bytes of the stream window; NULL: none of its own */
-    void (*plan)(const qep_qspec *spec, int64_t strips, int64_t cols, qep_layer_bytes *b); /* adds what it allocates; NULL: nothing */
+    void (*plan)(const qep_qspec *spec, const qep_layer_shape *shape, qep_layer_bytes *b); /* adds what it allocates; NULL: nothing */
 } driver;
 
 static const driver drivers[QEP_N_DRIVES] = {
     [QEP_DRIVE_ROWS] = {drive_rows_all, NULL, NULL},
     [QEP_DRIVE_FACTOR] = {qep_drive_factor_all, qep_drive_factor_window, qep_drive_factor_plan},
+    [QEP_DRIVE_SCALED] = {qep_drive_scaled_all, NULL, qep_drive_scaled_plan},
+    [QEP_DRIVE_ROTATED] = {qep_drive_rotated_all, qep_drive_factor_window, qep_drive_rotated_plan},
 };
 
 qep_status qep_set_quantize_all(qep_set *s)
@@ -44,18 +46,18 @@ int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols)
     return qep_max_i64(qep_stream_bytes(cols), d->window ? d->window(spec, cols) : 0);
 }
 
-qep_layer_bytes qep_layer_plan(const qep_linear_config *cfg, const qep_qspec *spec, int64_t strips, int64_t cols, bool with_c, int threads)
+qep_layer_bytes qep_layer_plan(const qep_linear_config *cfg, const qep_qspec *spec, const qep_layer_shape *shape)
 {
     const driver *d = &drivers[spec->method->drive];
-    int64_t mine = strips * QEP_STRIP, groups = qep_n_groups(spec, cols);
-    int64_t written = qep_min_i64(strips, QEP_WRITE_STRIPS) * QEP_STRIP;
+    int64_t cols = shape->cols, mine = shape->strips * QEP_STRIP, groups = qep_n_groups(spec, cols);
+    int64_t written = qep_min_i64(shape->strips, QEP_WRITE_STRIPS) * QEP_STRIP;
     qep_layer_bytes b = {.rows = mine * (cols * 9 + groups * 5), .writing = written * cols * 8};
-    if (with_c) {
+    if (shape->with_c) {
         b.wc = mine * cols * 4;
         b.figures = mine * cols * 12;
     }
     if (qep_layer_fits(cfg)) b.fit = mine * cols * 20;
-    if (d->plan) d->plan(spec, strips, cols, &b);
-    b.polish = qep_set_polish_bytes(cfg, spec, strips, cols, threads);
+    if (d->plan) d->plan(spec, shape, &b);
+    b.polish = qep_set_polish_bytes(cfg, spec, shape->strips, cols, shape->threads);
     return b;
 }

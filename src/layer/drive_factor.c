@@ -8,7 +8,7 @@ typedef struct factor {
     qep_dmat *Lr;                   /* R = J Lr J */
     int n_moves;
     qep_dmat *P[QEP_MAX_MOVES];
-    int32_t *perm;                  /* [cols] processing order */
+    const int32_t *perm;            /* borrowed, [cols]: processing order */
     float *rdiag;                   /* [cols] */
 } factor;
 
@@ -24,9 +24,8 @@ static int moves_of(const qep_qspec *q)
 }
 
 /* The next block into the window. */
-static qep_gptq_block fetch_block_all(const qep_set *s, const factor *f, int64_t step)
+static qep_gptq_block fetch_block_all(const qep_set *s, const qep_qspec *q, const factor *f, int64_t step)
 {
-    const qep_qspec *q = &s->lead->spec;
     qep_window *win = s->job->stream;
     int64_t row0, n, own, ldr, ldp = row_stride(s->cols), f32 = (int64_t)sizeof(float);
     qep_gptq_step_rows(q, s->cols, step, &row0, &n);
@@ -44,12 +43,11 @@ static qep_gptq_block fetch_block_all(const qep_set *s, const factor *f, int64_t
     return b;
 }
 
-static void run_steps_all(qep_set *s, const factor *f, qep_gptq **g)
+static void run_steps_all(qep_set *s, const qep_qspec *q, const factor *f, qep_gptq **g)
 {
-    const qep_qspec *q = &s->lead->spec;
     float *packed = qep_alloc(PACKED, s->count > 0 ? qep_gptq_packed_bytes(q, s->cols) : 0, 1);
     for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
-        qep_gptq_block b = fetch_block_all(s, f, step);
+        qep_gptq_block b = fetch_block_all(s, q, f, step);
         if (s->count > 0) qep_gptq_pack(q, s->cols, step, &b, packed);
         b.packed = packed;
 #pragma omp parallel for schedule(dynamic)
@@ -60,10 +58,10 @@ static void run_steps_all(qep_set *s, const factor *f, qep_gptq **g)
 }
 
 /* The matrices of GPTAQ and its kin: P from C; ResComp's published code has R from C + H (undamped), too. */
-static void form_moves_all(const qep_set *s, factor *f)
+static void form_moves_all(const qep_set *s, const qep_qspec *q, factor *f)
 {
     const qep_layer_job *j = s->job;
-    f->n_moves = moves_of(&s->lead->spec);
+    f->n_moves = moves_of(q);
     if (f->n_moves > 0) f->P[0] = qep_form_p_all(j->C, f->perm, f->Lr, "solve.p", j->stream);
     if (f->n_moves < 2) return;
     qep_dmat *K = qep_dmat_create_all(j->comm, "solve.p", s->cols, qep_dmat_block(j->C), qep_dmat_n_owners(j->C));
@@ -73,21 +71,15 @@ static void form_moves_all(const qep_set *s, factor *f)
     qep_dmat_destroy_all(&K);
 }
 
-static qep_status prepare_all(qep_set *s, factor *f)
+static qep_status prepare_all(qep_set *s, const qep_qspec *q, const qep_dmat *H, factor *f)
 {
-    const qep_qspec *q = &s->lead->spec;
-    double *diag = qep_alloc("layer.order", s->cols, sizeof *diag);
     qep_ladder ladder = {.damping = s->lead->cfg.damping, .repair = s->job->repair};
-    f->perm = qep_alloc("layer.order", s->cols, sizeof *f->perm);
     f->rdiag = qep_alloc("layer.order", s->cols, sizeof *f->rdiag);
-    qep_dmat_diag_all(s->job->H, diag);
-    qep_processing_order(diag, s->cols, q->act_order, f->perm);
-    qep_free(diag);
-    QEP_TRY(qep_factor_r_all(s->job->H, f->perm, &ladder, &f->Lr, f->rdiag));
+    QEP_TRY(qep_factor_r_all(H, f->perm, &ladder, &f->Lr, f->rdiag));
     s->damping = ladder.damping;
     if (ladder.attempts > s->attempts) s->attempts = ladder.attempts;
     s->fallback = s->fallback || ladder.attempts > 1;
-    form_moves_all(s, f);
+    form_moves_all(s, q, f);
     return QEP_OK;
 }
 
@@ -96,26 +88,20 @@ static void release_all(factor *f)
     qep_dmat_destroy_all(&f->Lr);
     for (int m = 0; m < QEP_MAX_MOVES; m++) qep_dmat_destroy_all(&f->P[m]);
     qep_free(f->rdiag);
-    qep_free(f->perm);
 }
 
-qep_status qep_drive_factor_all(qep_set *s)
+qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, const qep_dmat *H, const int32_t *perm)
 {
-    const qep_qspec *q = &s->lead->spec;
-    factor f = {.Lr = NULL};
-    qep_status st = prepare_all(s, &f);
+    factor f = {.perm = perm};
+    qep_status st = prepare_all(s, q, H, &f);
     if (st != QEP_OK) {
         release_all(&f);
         return st;
     }
     qep_gptq **g = qep_alloc("layer.order", s->count, sizeof *g);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->count; i++) {
-        float *target = qep_set_row(s, s->target, i);
-        qep_set_clear_dead(s, target); /* a channel without signal: no code matters, 0 keeps the grid narrow */
-        g[i] = qep_gptq_create(q, target, s->cols, f.perm, f.rdiag);
-    }
-    run_steps_all(s, &f, g);
+    for (int64_t i = 0; i < s->count; i++) g[i] = qep_gptq_create(q, qep_set_row(s, rows, i), s->cols, perm, f.rdiag);
+    run_steps_all(s, q, &f, g);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) {
         qep_qstrip out = qep_set_result(s, i);
@@ -125,6 +111,21 @@ qep_status qep_drive_factor_all(qep_set *s)
     qep_free(g);
     release_all(&f);
     return QEP_OK;
+}
+
+qep_status qep_drive_factor_all(qep_set *s)
+{
+    const qep_qspec *q = &s->lead->spec;
+    double *diag = qep_alloc("layer.order", s->cols, sizeof *diag);
+    int32_t *perm = qep_alloc("layer.order", s->cols, sizeof *perm);
+    qep_dmat_diag_all(s->job->H, diag);
+    qep_processing_order(diag, s->cols, q->act_order, perm);
+    /* a channel without signal: no code matters, 0 keeps the grid narrow */
+    for (int64_t i = 0; i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->target, i));
+    qep_status st = qep_factor_loop_all(s, q, s->target, s->job->H, perm);
+    qep_free(perm);
+    qep_free(diag);
+    return st;
 }
 
 int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols)
@@ -139,10 +140,10 @@ int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols)
     return floats * (int64_t)sizeof(float);
 }
 
-void qep_drive_factor_plan(const qep_qspec *spec, int64_t strips, int64_t cols, qep_layer_bytes *b)
+void qep_drive_factor_plan(const qep_qspec *spec, const qep_layer_shape *shape, qep_layer_bytes *b)
 {
     int moves = moves_of(spec);
-    b->strips = strips * qep_gptq_bytes(spec, cols);
-    b->packed = strips > 0 ? qep_gptq_packed_bytes(spec, cols) : 0;
+    b->strips = shape->strips * qep_gptq_bytes(spec, shape->cols);
+    b->packed = shape->strips > 0 ? qep_gptq_packed_bytes(spec, shape->cols) : 0;
     b->matrices = moves > 1 ? 3 : moves; /* with C + H while R is formed */
 }

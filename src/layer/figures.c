@@ -50,7 +50,10 @@ static void strip_difference(const qep_set *s, int64_t i, stage of, float *d, fl
     int64_t n = QEP_STRIP * s->cols, at = i * QEP_STRIP;
     if (of == ROUNDED) round_strip(s, i, sum);
     else memcpy(sum, qep_set_row(s, s->target, i), (size_t)n * sizeof *sum);
-    dequantize(s, s->codes + at * s->cols, s->scales + at * s->groups, s->zeros + at * s->groups, s->g_idx, d);
+    if (s->values)
+        memcpy(d, qep_set_row(s, s->values, i), (size_t)n * sizeof *d);
+    else
+        dequantize(s, s->codes + at * s->cols, s->scales + at * s->groups, s->zeros + at * s->groups, s->g_idx, d);
     for (int64_t k = 0; k < n; k++) {
         float v = sum[k], q = d[k];
         sum[k] = q + v;

@@ -36,6 +36,7 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
         r->attempts = s->attempts;
         r->fallback = s->fallback;
         r->n_dead = s->n_dead;
+        r->scale_ratio = s->scale_ratio;
         r->seconds = (t3 - t0) * (double)s->members[m].rows / (double)s->total_rows;
     }
 done:
@@ -50,7 +51,7 @@ static qep_status run_set_all(const qep_layer_job *job, const qep_layer_member *
     bool in[MAX_MEMBERS] = {false}, more = false;
     for (int m = lead; m < n; m++) {
         if (done[m]) continue;
-        in[m] = qep_layer_same(&members[lead].cfg, &members[lead].spec, &members[m].cfg, &members[m].spec);
+        in[m] = m == lead || qep_layer_same(&members[lead].cfg, &members[lead].spec, &members[m].cfg, &members[m].spec);
         done[m] = in[m];
         if (!in[m]) more = true;
     }
@@ -61,7 +62,8 @@ static qep_status run_set_all(const qep_layer_job *job, const qep_layer_member *
         qep_dmat_copy(copy, job->C);
         own.C = copy;
     }
-    qep_set s = {.job = &own, .members = members, .in = in, .n_members = n, .lead = &members[lead], .dead = dead, .n_dead = n_dead};
+    qep_set s = {.job = &own, .members = members, .in = in, .n_members = n, .lead = &members[lead], .dead = dead, .n_dead = n_dead,
+                 .scale_ratio = (double)NAN};
     qep_status st = quantize_set_all(&s, records);
     qep_dmat_destroy_all(&copy);
     return st;

@@ -26,6 +26,8 @@ typedef struct qep_set {
     int64_t n_dead;
     float *w;                        /* [count * QEP_STRIP, cols]: rows as stored, padding rows 0 */
     float *target;                   /* the same, corrected */
+    float *values;                   /* owned, [count * QEP_STRIP, cols]: what the codes stand for, when scales and zeros alone do not tell; NULL: they do */
+    double scale_ratio;              /* exponent of the channel scales (AWQ); NAN: none */
     float *wc;                       /* W C, for the figures; NULL without C */
     uint8_t *codes, *zeros;          /* [count * QEP_STRIP, cols], [.., groups] */
     float *scales;                   /* [count * QEP_STRIP, groups] */
@@ -50,8 +52,15 @@ QEP_MUST_CHECK qep_status qep_set_quantize_all(qep_set *s);
 qep_qstrip qep_set_result(const qep_set *s, int64_t i);
 /* Driver of QEP_DRIVE_FACTOR; bytes of its window; its part of the plan for `strips` strips. */
 QEP_MUST_CHECK qep_status qep_drive_factor_all(qep_set *s);
+/* The loop itself, with the grids of q, on rows like the target's: columns in the order perm, factor of H. */
+QEP_MUST_CHECK qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, const qep_dmat *H, const int32_t *perm);
+/* Drivers of QEP_DRIVE_SCALED and, for sets of one member, QEP_DRIVE_ROTATED. */
+QEP_MUST_CHECK qep_status qep_drive_scaled_all(qep_set *s);
+QEP_MUST_CHECK qep_status qep_drive_rotated_all(qep_set *s);
+void qep_drive_scaled_plan(const qep_qspec *spec, const qep_layer_shape *shape, qep_layer_bytes *b);
+void qep_drive_rotated_plan(const qep_qspec *spec, const qep_layer_shape *shape, qep_layer_bytes *b);
 int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols);
-void qep_drive_factor_plan(const qep_qspec *spec, int64_t strips, int64_t cols, qep_layer_bytes *b);
+void qep_drive_factor_plan(const qep_qspec *spec, const qep_layer_shape *shape, qep_layer_bytes *b);
 /* The same polished on the objective tr((Q - W*) (H + mu I) (Q - W*)^T), as refit and sweeps ask. Collective. */
 void qep_set_polish_all(qep_set *s);
 /* Bytes that takes at most. */
@@ -62,6 +71,9 @@ QEP_MUST_CHECK qep_status qep_set_fit_all(qep_set *s);
 void qep_set_figures_all(qep_set *s, qep_layer_record *records);
 /* My rows into the output files, the digest and the sink; then shares every member's rows. Collective. */
 QEP_MUST_CHECK qep_status qep_set_write_all(qep_set *s);
+
+/* A copy of my rows of a member's result. */
+qep_layer_kept *qep_set_keep(const qep_set *s, int member);
 
 /* Columns of dead channels of a strip's rows [QEP_STRIP, cols] become 0. */
 void qep_set_clear_dead(const qep_set *s, float *rows);

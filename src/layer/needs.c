@@ -27,6 +27,7 @@ bool qep_layer_needs_c(const qep_linear_config *s)
 bool qep_layer_same(const qep_linear_config *a, const qep_qspec *x, const qep_linear_config *b, const qep_qspec *y)
 {
     bool corrected = qep_layer_corrects(a);
+    if (x->method->drive == QEP_DRIVE_ROTATED) return false; /* each has transforms of its own */
     if (!qep_qspec_same(x, y) || a->damping != b->damping || corrected != qep_layer_corrects(b)) return false;
     if (qep_method_reads(x->method, "sweeps") && (a->refit != b->refit || a->sweeps != b->sweeps)) return false;
     return !corrected || (a->alpha == b->alpha && a->correction_damping == b->correction_damping && a->residual == b->residual);

@@ -16,7 +16,10 @@ static void hand_over_strip(const qep_set *s, int64_t i)
     for (int64_t r = 0; r < t->n; r++)
         qep_digest_row(sum, index, t->row0 + r, codes + r * s->cols, scales + r * s->groups,
                        zeros + r * s->groups, s->g_idx, s->cols, s->groups);
-    qep_export_values(j->output, index, t->n, codes, scales, zeros, s->g_idx, values);
+    if (s->values)
+        qep_export_round(j->output, s->values + i * QEP_STRIP * s->cols, t->n * s->cols, values);
+    else
+        qep_export_values(j->output, index, t->n, codes, scales, zeros, s->g_idx, values);
     j->sink.put(j->sink.ctx, t->member, t->row0, t->n, values);
     qep_free(values);
 #pragma omp critical(digest)
@@ -34,6 +37,8 @@ static qep_status write_run(const qep_set *s, int64_t first, int64_t *next)
     for (; i < s->count && i < first + QEP_WRITE_STRIPS && s->strips[i].member == t->member; i++) rows += s->strips[i].n;
     *next = i;
     int64_t at = first * QEP_STRIP;
+    if (s->values && !qep_export_is_packed(s->job->output))
+        return qep_export_put_values(s->job->output, s->members[t->member].index, t->row0, rows, s->values + at * s->cols);
     return qep_export_put_rows(s->job->output, s->members[t->member].index, t->row0, rows, s->codes + at * s->cols,
                                s->scales + at * s->groups, s->zeros + at * s->groups, s->g_idx);
 }
@@ -69,6 +74,7 @@ qep_status qep_set_write_all(qep_set *s)
     int64_t *count = qep_alloc("layer.rows", ranks, sizeof *count);
     for (int m = 0; m < s->n_members; m++) {
         if (!s->in[m]) continue;
+        if (j->kept && s->members[m].index == j->keep) *j->kept = qep_set_keep(s, m);
         rows_of_ranks(s, m, begin, count);
         j->sink.share_all(j->sink.ctx, m, begin, count);
     }

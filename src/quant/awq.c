@@ -9,6 +9,19 @@
 
 #define LEAST_SCALE 1e-4
 
+const qep_method qep_method_awq = {
+    .name = "awq",
+    .help = "scale the input channels by their mean magnitude, narrow the ranges, round to nearest (Lin et al. 2023)",
+    .reads = "bits group_size symmetric grid clip",
+    .needs = QEP_NEEDS_H | QEP_NEEDS_TAPS,
+    .drive = QEP_DRIVE_SCALED,
+    .bits = QEP_BITS_PACKED,
+    .clips = 1u << QEP_CLIP_NONE | 1u << QEP_CLIP_MSE | 1u << QEP_CLIP_HESSIAN, /* one search, by the error of the outputs */
+    .symmetric = true,
+    .asymmetric = true,
+    .groups = true,
+};
+
 enum { TILE = 512 }; /* columns of one product: fixes its shape */
 
 void qep_awq_scales(const double *x_mean, int64_t cols, int ratio, float *scale)

@@ -23,6 +23,8 @@ static const qep_method *const methods[] = {
     &qep_method_gptaq,
     &qep_method_rescomp,
     &qep_method_foem,
+    &qep_method_awq,
+    &qep_method_quip,
 };
 enum { N_METHODS = sizeof methods / sizeof methods[0] };
 

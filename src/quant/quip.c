@@ -4,6 +4,18 @@
 
 #define LEAST 1e-8
 
+const qep_method qep_method_quip = {
+    .name = "quip",
+    .help = "second-order rounding between random orthogonal transforms (Chee et al. 2023)",
+    .reads = "bits damping block_size rotation_seed",
+    .needs = QEP_NEEDS_H,
+    .drive = QEP_DRIVE_ROTATED,
+    .bits = QEP_BITS_PACKED,
+    .clips = 1u << QEP_CLIP_NONE,
+    .asymmetric = true,
+    .dense_only = "its codes are those of the rotated weights",
+};
+
 void qep_quip_rescale(const double *diag, const double *colsq, int64_t cols, double *D)
 {
     double top = 0.0;

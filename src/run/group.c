@@ -63,7 +63,8 @@ qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const 
     QEP_REQUIRE(n <= QEP_MAX_MEMBERS);
     for (int i = 0; i < n; i++) {
         const qep_export_linear *l = &r->linears[members[i]];
-        list[i] = (qep_layer_member){members[i], l->module, l->weight, l->rows, l->cols, r->linear_cfg[members[i]], l->spec};
+        list[i] = (qep_layer_member){members[i], l->module, l->weight, l->rows, l->cols, r->linear_cfg[members[i]], l->spec,
+                                     qep_run_keeps_range(r, members[i])};
     }
     qep_layer_job job = {.comm = r->comm, .files = r->model->files, .output = r->output, .stream = r->stream, .sink = *sink,
                          .taps = taps, .H = sums->H, .C = sums->C, .gamma = sums->gamma, .held = held,
@@ -71,7 +72,10 @@ qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const 
                          .seconds_correct = &r->seconds[QEP_PHASE_CORRECTION],
                          .seconds_quantize = &r->seconds[QEP_PHASE_QUANTIZE],
                          .seconds_write = &r->seconds[QEP_PHASE_WRITE]};
+    qep_run_fold fold;
+    qep_run_fold_begin_all(r, members, n, &fold, &job);
     qep_status st = qep_layer_quantize_all(&job, list, n, records);
+    qep_run_fold_end(&fold);
     if (st != QEP_OK) return qep_context(st, "%s", list[0].module);
     for (int i = 0; i < n; i++) r->records[members[i]].layer = records[i];
     return QEP_OK;

@@ -23,6 +23,28 @@ static double damping_of_member(const char *module, double damping)
     return damping;
 }
 
+bool qep_run_keeps_range(const qep_run *r, int64_t linear)
+{
+    const qep_role_rows *parts = r->model->arch.parts;
+    int k;
+    if (qep_run_block_of(r, linear, &k) < 0) return false;
+    return k != parts[QEP_ROLE_V].linear && (k == parts[QEP_ROLE_Q].linear || k == parts[QEP_ROLE_K].linear);
+}
+
+int64_t qep_run_block_of(const qep_run *r, int64_t linear, int *k)
+{
+    const qep_arch *a = &r->model->arch;
+    int64_t low = 0, high = a->n_blocks; /* the block is in [low, high) */
+    if (linear >= qep_arch_linears_before(a, a->n_blocks)) return -1;
+    while (high - low > 1) {
+        const int64_t middle = (low + high) / 2;
+        if (qep_arch_linears_before(a, middle) <= linear) low = middle;
+        else high = middle;
+    }
+    *k = (int)(linear - qep_arch_linears_before(a, low));
+    return low;
+}
+
 static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_tensor *weight, const qep_st_tensor *bias,
                        int64_t rows, int64_t cols, bool to_stream, int zero_min)
 {
@@ -88,6 +110,21 @@ static void list_linears(qep_run *r)
     for (int64_t i = 0; i < r->n_linears; i++) r->quantizes = r->quantizes || r->linears[i].quantized;
 }
 
+/* Sizes with a large prime factor have transforms with a large dense factor. */
+static qep_status check_rotations(const qep_run *r)
+{
+    for (int64_t i = 0; i < r->n_linears; i++) {
+        const qep_export_linear *l = &r->linears[i];
+        if (l->spec.method->drive != QEP_DRIVE_ROTATED) continue;
+        const int64_t side = qep_max_i64(qep_rotation_largest(l->rows), qep_rotation_largest(l->cols));
+        if (side > QEP_ROTATION_MOST)
+            return qep_fail(QEP_E_CONFIG, "%s: method = %s: a weight of [%lld, %lld] needs a dense orthogonal factor of side %lld (at most %d): its "
+                            "sizes have too large prime factors; give the module another method in an [override ...]",
+                            l->module, l->spec.method->name, (long long)l->rows, (long long)l->cols, (long long)side, QEP_ROTATION_MOST);
+    }
+    return QEP_OK;
+}
+
 static qep_status check_modules(const qep_run *r)
 {
     const char **names = qep_alloc("run.linears", r->n_linears, sizeof *names);
@@ -127,6 +164,7 @@ qep_status qep_run_list_linears_all(qep_run *r)
     QEP_TRY(check_blocks(r));
     list_linears(r);
     QEP_TRY(check_modules(r));
+    QEP_TRY(check_rotations(r));
     if (!r->quantizes) return QEP_OK;
     QEP_TRY(refuse_packed(r));
     char *meta = meta_text(r);

@@ -164,6 +164,7 @@ static void log_task(const qep_run *r)
     qep_free(windows);
     log_kinds(r);
     if (r->output) qep_export_describe(r->output);
+    if (r->output) qep_run_describe_folds(r);
     int64_t n = c->count[QEP_SEQ_CALIBRATION];
     if (n > 0 && n < qep_size(r->comm))
         qep_warn("%lld calibration sequences for %d ranks: %lld ranks have none and help only with rows and matrices; use fewer ranks "

@@ -73,6 +73,22 @@ static int64_t strips_of(const qep_run *r, const int64_t *members, int n, int ra
     return count;
 }
 
+/* The set that needs most: all members, or the tallest of those that are handled one by one. */
+static qep_layer_shape shape_of(const qep_run *r, const int64_t *members, int n, int rank, bool want_c)
+{
+    const qep_export_linear *first = &r->linears[members[0]];
+    qep_layer_shape s = {.cols = first->cols, .ranks = qep_size(r->comm), .threads = r->threads, .with_c = want_c};
+    bool alone = false;
+    for (int i = 0; i < n; i++) alone = alone || r->linears[members[i]].spec.method->drive == QEP_DRIVE_ROTATED;
+    if (!alone) s.strips = strips_of(r, members, n, rank);
+    for (int i = 0; i < n; i++) {
+        if (!r->linears[members[i]].quantized) continue;
+        s.rows = alone ? qep_max_i64(s.rows, r->linears[members[i]].rows) : s.rows + r->linears[members[i]].rows;
+        if (alone) s.strips = qep_max_i64(s.strips, strips_of(r, &members[i], 1, rank));
+    }
+    return s;
+}
+
 /* Members with different settings are handled one after the other, and C is copied for the later ones. */
 static bool mixed(const qep_run *r, const int64_t *members, int n)
 {
@@ -109,12 +125,16 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
         want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
     }
     if (!spec) return;
-    int64_t strips = strips_of(r, members, n, rank);
-    qep_layer_bytes b = qep_layer_plan(cfg, spec, strips, d, want_c, r->threads);
+    qep_layer_shape shape = shape_of(r, members, n, rank, want_c);
+    qep_layer_bytes b = qep_layer_plan(cfg, spec, &shape);
     unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH | QEP_STAGE_FIGURES | QEP_STAGE_WRITE;
     add(t, "layer.rows", b.rows, solving, false);
     add(t, "quantize.strips", b.strips, QEP_STAGE_QUANTIZE, false);
     add(t, "quantize.packed", b.packed, QEP_STAGE_QUANTIZE, false);
+    add(t, "layer.kept", qep_run_fold_bytes(r, members, rank), QEP_STAGE_STATISTICS | solving, false);
+    add(t, "layer.search", b.search, QEP_STAGE_QUANTIZE, false);
+    add(t, "layer.rotate", b.rotate, QEP_STAGE_QUANTIZE, false);
+    add(t, "quantize.rotation", b.rotation, QEP_STAGE_QUANTIZE, false);
     if (strcmp(r->cfg->format, "dense") == 0) add(t, "export.rows", b.writing, QEP_STAGE_WRITE, false);
     add(t, "layer.fit", b.fit, QEP_STAGE_CORRECT, false);
     add(t, "quantize.polish", b.polish, QEP_STAGE_POLISH, false);
@@ -125,6 +145,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     int64_t matrix = qep_dmat_local_bytes(d, block, owners, rank);
     qep_stats_plan sp = qep_run_group_plan(r, members, n, false, keep_act), hp = qep_run_group_plan(r, members, n, true, keep_act);
     bool held = want_c && !expert && hp.total_tokens > 0;
+    if (b.rotate > 0) add(t, "solve.rotated", 2 * matrix, QEP_STAGE_QUANTIZE, false);
     add(t, "solve.h", matrix + pooled, QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "solve.p", b.matrices * matrix, QEP_STAGE_QUANTIZE, false);
@@ -133,7 +154,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     if (want_c) {
         add(t, "solve.c", matrix, QEP_STAGE_STATISTICS | solving, false);
-        add(t, "solve.rows", strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
+        add(t, "solve.rows", shape.strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
     }
     int64_t most_rows = qep_ceil_div(qep_ceil_div(d, block), owners) * block; /* of an owner */
     add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, qep_min_i64(most_rows, d) * qep_min_i64(sp.panel, d)), QEP_STAGE_STATISTICS, false);

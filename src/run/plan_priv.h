@@ -6,7 +6,7 @@
 
 /* --- memory -------------------------------------------------------------------------- */
 
-enum { QEP_PLAN_MAX_ITEMS = 32, QEP_PLAN_STAGES = 7 };
+enum { QEP_PLAN_MAX_ITEMS = 64, QEP_PLAN_STAGES = 7 };
 typedef enum qep_plan_stage { /* bits: what an item lives through */
     QEP_STAGE_STATISTICS = 1, QEP_STAGE_CORRECT = 2, QEP_STAGE_QUANTIZE = 4, QEP_STAGE_FIGURES = 8,
     QEP_STAGE_COPY = 16, QEP_STAGE_WRITE = 32, QEP_STAGE_POLISH = 64, QEP_STAGE_ALL = 127

@@ -39,6 +39,13 @@ int qep_run_plan_members(const qep_run *r, int64_t block, int g, int64_t *member
     return n;
 }
 
+/* Products of one rotated value: QuIP's two factors. */
+static int64_t sides(int64_t n)
+{
+    int64_t p = qep_rotation_largest(n);
+    return p + n / p;
+}
+
 static void add_group_work(const qep_run *r, const int64_t *members, int n, double tokens, qep_work_plan *p)
 {
     double d = (double)r->linears[members[0]].cols, rows = 0;
@@ -50,7 +57,10 @@ static void add_group_work(const qep_run *r, const int64_t *members, int n, doub
         rows += (double)l->rows;
         want_h = want_h || qep_layer_needs_h(&r->linear_cfg[members[i]]);
         want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
-        columns = columns || l->spec.method->drive == QEP_DRIVE_FACTOR;
+        columns = columns || l->spec.method->drive == QEP_DRIVE_FACTOR || l->spec.method->drive == QEP_DRIVE_ROTATED;
+        if (l->spec.method->drive == QEP_DRIVE_SCALED) p->quantize += 2 * QEP_AWQ_RATIOS * (double)l->rows * d * d;
+        if (l->spec.method->drive == QEP_DRIVE_ROTATED) /* both sides, there and back; H on both sides */
+            p->factor += 4 * (double)l->rows * d * (double)(sides(l->rows) + sides(l->cols)) + 4 * d * d * (double)sides(l->cols);
         moves = qep_max_i64(moves, qep_method_moves(l->spec.method, &l->spec.options, l->spec.paper));
         corrected = corrected || qep_layer_corrects(&r->linear_cfg[members[i]]);
     }

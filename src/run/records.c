@@ -98,6 +98,7 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     put_number(f, 9, rec->held.before);
     put_number(f, 9, rec->held.corrected);
     put_number(f, 9, rec->held.after);
+    put_number(f, 3, rec->layer.scale_ratio);
     fputc('\n', f);
 }
 
@@ -111,7 +112,7 @@ static qep_status write_csv(const qep_run *r, bool published)
     FILE *f = open_memstream(&text, &size);
     if (!f) QEP_GO(st, qep_fail(QEP_E_RESOURCE, "no memory for modules.csv"));
     fprintf(f, "module,method,bits,group_size,rows,cols,tokens,alpha,correction_damping,damping,attempts,error_before,"
-               "error_after,max_scale,seconds,fallback,residual,error_corrected,error_before_heldout,error_corrected_heldout,error_after_heldout\n");
+               "error_after,max_scale,seconds,fallback,residual,error_corrected,error_before_heldout,error_corrected_heldout,error_after_heldout,scale_ratio\n");
     for (int64_t i = 0; i < r->n_linears; i++)
         if (r->records[i].done) put_line(f, r, i);
     fclose(f);

@@ -99,6 +99,7 @@ typedef struct qep_run {
     qep_block *block;
     qep_work *work;
     qep_window *stream;
+    qep_layer_kept *kept;           /* a result that the next group may still divide (fold.c), or NULL */
 
     /* progress, saved in checkpoints */
     int64_t next_block;
@@ -134,6 +135,10 @@ void qep_run_log_tasks(const qep_run *r);
 void qep_run_close_tasks(qep_run *r);
 /* Linears, export plan (linears.c). */
 QEP_MUST_CHECK qep_status qep_run_list_linears_all(qep_run *r);
+/* Query and key projections: AWQ's code narrows no ranges there. */
+bool qep_run_keeps_range(const qep_run *r, int64_t linear);
+/* The linear's block, and its number *k there; -1 for lm_head. */
+int64_t qep_run_block_of(const qep_run *r, int64_t linear, int *k);
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear);
 /* Memory, work and time (plan.c); logs it. QEP_E_RESOURCE when a node's memory cannot hold it. */
 QEP_MUST_CHECK qep_status qep_run_plan_all(qep_run *r);
@@ -168,6 +173,22 @@ void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h
 /* Correction, quantization and output of members whose statistics are there; parts of sums and held may be NULL. Fills their records. */
 QEP_MUST_CHECK qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink,
                                               const qep_stats *sums, const qep_stats *held);
+/* Scales of a group's input channels (fold.c). */
+typedef enum qep_fold_kind { QEP_FOLD_NONE, QEP_FOLD_VALUES, QEP_FOLD_NORM, QEP_FOLD_ROWS } qep_fold_kind;
+typedef struct qep_run_fold {
+    qep_run *r;
+    int64_t linear;    /* first of the group */
+    int32_t *bounds;   /* owned */
+    qep_layer_fold hooks;
+    bool last;         /* nobody wants r->kept after this group */
+} qep_run_fold;
+/* *why: the reason for QEP_FOLD_NONE when there is an awq member, else NULL. */
+qep_fold_kind qep_run_fold_kind(const qep_run *r, const int64_t *members, int n, const char **why);
+/* Sets job's fold, keep and kept. Collective. */
+void qep_run_fold_begin_all(qep_run *r, const int64_t *members, int n, qep_run_fold *f, qep_layer_job *job);
+void qep_run_fold_end(qep_run_fold *f);
+int64_t qep_run_fold_bytes(const qep_run *r, const int64_t *members, int rank); /* "layer.kept" */
+void qep_run_describe_folds(const qep_run *r);          /* logs what is not scaled, and why */
 /* Columns per panel of the statistics: the sums do not depend on it, but all ranks must use the same. As many as fit into a budget, and no
  * more than a rank's share of the matrix; recomputed activations cost one pass per panel, so panels are wider then. */
 int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act);

@@ -42,6 +42,7 @@ static qep_json *record_json(const qep_record *rec)
     qep_json_set(o, "fallback", qep_json_new_bool(l->fallback));
     qep_json_set(o, "n_dead", qep_json_new_int(l->n_dead));
     qep_json_set(o, "max_scale", qep_json_new_real(l->max_scale));
+    qep_json_set(o, "scale_ratio", qep_json_new_real(l->scale_ratio));
     qep_json_set(o, "seconds", qep_json_new_real(l->seconds));
     qep_json_set(o, "tokens", qep_json_new_int(rec->tokens));
     qep_json_set(o, "borrowed", qep_json_new_real(rec->borrowed));
@@ -97,6 +98,7 @@ static void read_record(const qep_json *o, qep_record *rec)
                                   .n_dead = qep_json_int(qep_json_get(o, "n_dead")),
                                   .residual = number(o, "residual"),
                                   .max_scale = number(o, "max_scale"),
+                                  .scale_ratio = number(o, "scale_ratio"),
                                   .seconds = number(o, "seconds")}};
 }
 

@@ -36,22 +36,34 @@ static void deliver_all(qep_comm *c, int64_t *sum, int64_t d, const double *unit
     for (int64_t k = 0; k < d; k++) out[k] = unit[k] > 0.0 ? (double)sum[k] / unit[k] : 0.0;
 }
 
-void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t total_tokens, const qep_dmat *H, double *mean)
+/* bound[c] = larger of bound[c] and |x| of the column. */
+static void widen(double *bound, const float *x, int64_t rows, int64_t d)
 {
-    const int64_t d = qep_dmat_n(H), n = src->n_seq > 0 ? src->max_tokens * d : 0;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < d; c++) bound[c] = fmax(bound[c], fabs((double)x[r * d + c]));
+}
+
+void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t d, double *mean)
+{
+    const int64_t n = src->n_seq > 0 ? src->max_tokens * d : 0;
     double *bound = qep_alloc("stats.scale", 2 * d, sizeof *bound), *unit = bound + d;
-    int64_t *sum = qep_alloc("stats.scale", d, sizeof *sum);
+    int64_t *sum = qep_alloc("stats.scale", d, sizeof *sum), tokens = 0;
     float *x = qep_alloc("stats.tap", n, sizeof *x);
-    qep_dmat_diag_all(H, bound);
-    /* sum |x| <= N sqrt(mean x^2); twice that, for the rounding of H */
-    for (int64_t k = 0; k < d; k++) bound[k] = 2.0 * (double)total_tokens * sqrt(bound[k]);
+    for (int64_t i = 0; i < src->n_seq; i++) {
+        src->get(src->ctx, i, x, NULL);
+        widen(bound, x, src->tokens(src->ctx, i), d);
+        tokens += src->tokens(src->ctx, i);
+    }
+    qep_sum_i64_all(c, &tokens, 1);
+    qep_max_f64_all(c, bound, d);
+    for (int64_t k = 0; k < d; k++) bound[k] *= (double)tokens;
     units_of(bound, d, unit);
     for (int64_t i = 0; i < src->n_seq; i++) {
         src->get(src->ctx, i, x, NULL);
         add_rows(sum, x, src->tokens(src->ctx, i), d, unit, false);
     }
     deliver_all(c, sum, d, unit, mean);
-    for (int64_t k = 0; k < d; k++) mean[k] /= (double)total_tokens;
+    for (int64_t k = 0; k < d && tokens > 0; k++) mean[k] /= (double)tokens;
     qep_free(x);
     qep_free(sum);
     qep_free(bound);
@@ -61,8 +73,7 @@ void qep_column_squares_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int
 {
     double *bound = qep_alloc("stats.scale", 2 * d, sizeof *bound), *unit = bound + d;
     int64_t *sum = qep_alloc("stats.scale", d, sizeof *sum);
-    for (int64_t r = 0; r < n_rows; r++)
-        for (int64_t k = 0; k < d; k++) bound[k] = fmax(bound[k], fabs((double)x[r * d + k]));
+    widen(bound, x, n_rows, d);
     qep_max_f64_all(c, bound, d);
     for (int64_t k = 0; k < d; k++) bound[k] *= bound[k] * (double)total_rows;
     units_of(bound, d, unit);

@@ -114,6 +114,7 @@ QEP_MUST_CHECK qep_status bench_streams_all(bench *b); /* forward: groups in bot
 QEP_MUST_CHECK qep_status bench_solve_all(bench *b,
                                           bench_group *g); /* statistics, factor, correction */
 QEP_MUST_CHECK qep_status bench_quantize_all(bench *b, bench_group *g); /* grids, rtn, GPTQ */
+QEP_MUST_CHECK qep_status bench_transforms_all(bench *b, bench_group *g); /* AWQ, QuIP */
 QEP_MUST_CHECK qep_status bench_output_all(bench *b); /* rows into the output files */
 QEP_MUST_CHECK qep_status bench_files_all(bench *b);  /* checkpoint, weights, embedding */
 QEP_MUST_CHECK qep_status bench_text_all(bench *b);   /* tokenizer */

@@ -2,7 +2,7 @@
 # make bench [NP=ranks] [BENCH_ARGS="--preset 7b --threads 4"]; threads per rank: --threads or OMP_NUM_THREADS.
 # SPDX-License-Identifier: Apache-2.0
 BENCH_DIR    := $(O)/tests/bench
-BENCH_PARTS  := bench_parts options table machine noise part_kernels part_streams part_solve part_quantize part_output part_files part_text
+BENCH_PARTS  := bench_parts options table machine noise part_kernels part_streams part_solve part_quantize part_transforms part_output part_files part_text
 BENCH_OBJ    := $(BENCH_PARTS:%=$(BENCH_DIR)/%.o)
 BENCH_MODEL  := $(BENCH_DIR)/tiny_model.o
 BENCH_CFLAGS := -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP

@@ -59,7 +59,7 @@ static qep_status open_all(bench *b)
 
 static qep_status group_all(bench *b, int role_group)
 {
-    static const char *const sections[] = {"statistics", "factor", "correction", "quantize"};
+    static const char *const sections[] = {"statistics", "factor", "correction", "quantize", "transforms"};
     bench_group g = {0};
     bool wanted = false;
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
@@ -69,6 +69,7 @@ static qep_status group_all(bench *b, int role_group)
     QEP_GO(st, bench_group_open_all(b, role_group, &g));
     QEP_GO(st, bench_solve_all(b, &g));
     QEP_GO(st, bench_quantize_all(b, &g));
+    QEP_GO(st, bench_transforms_all(b, &g));
 done:
     bench_group_close_all(&g);
     return st;

@@ -55,7 +55,7 @@ INI
 result() {
     tree out 'qep_mpi.*' summary.json report.html modules.csv
     json out/summary.json | grep -Ev '^(seconds|memory|ranks|nodes|threads|peak_bytes|command|config|version|build|libraries)[. ]'
-    cut -d, -f1-14,16 out/modules.csv
+    cut -d, -f1-14,16-22 out/modules.csv
 }
 
 # one CONFIGURATION OPTIONS PLACES: runs on 1 rank, then on each place NP[tTHREADS][nRANKS-PER-NODE], and compares
@@ -112,6 +112,12 @@ odd        5,3n2,2t2        model.path=prime output.format=dense quantization.gr
 odd        4,7n2            model.path=prime output.format=dense quantization.group_size=-1 run.compute=f32 quantization.clip=hessian
 odd        7,4n2            correction.method=none quantization.method=rescomp quantization.bits=3
 odd        5                correction.method=none quantization.method=foem quantization.foem_alpha=.25 quantization.foem_variant=next run.compute=f32
+quickstart 3,1t2            quantization.method=awq quantization.bits=3 quantization.group_size=32
+quickstart 4n2              output.format=dense quantization.method=quip quantization.bits=3 quantization.group_size=-1 quantization.clip=none
+odd        3                model.path=wide quantization.method=awq
+odd        4,2t2            model.path=prime output.format=dense quantization.method=awq quantization.group_size=-1 correction.method=none
+odd        5,3n2,2t2        model.path=prime output.format=dense quantization.method=quip quantization.group_size=-1 quantization.clip=none
+odd        3                output.format=dense quantization.method=quip quantization.group_size=-1 quantization.clip=none quantization.lm_head=yes run.compute=f32
 odd        3                quantization.method=none
 TABLE
 

@@ -23,6 +23,30 @@ EOF
 # within NAME PLANNED MEASURED TOTAL: relative difference at most 15 %, small amounts are left out
 within() { awk -v p="$2" -v m="$3" -v t="$4" 'BEGIN { d = m - p; if (d < 0) d = -d; exit !(m + 0 > 0 && (d <= 0.15 * m || d < 0.01 * t)) }'; }
 
+# planned_and_measured NAME: of rank 0, from the last run's summary
+planned_and_measured() {
+    sed -n '/"rank0"/,$p' "$summary" | sed -n "/\"$1\"/,/}/p" | sed -n 's/.*"\(planned\|measured\)": \([0-9]*\).*/\2/p' | head -n 2 | tr '\n' ' '
+}
+
+# the drivers of single methods: METHOD OPTIONS NAMES
+summary=$work/out/summary.json
+while read -r method options names; do
+    # shellcheck disable=SC2046 # several options
+    run 2 "$work/run.ini" --restart no --set output.format=dense --set quantization.method="$method" \
+        $(for o in $(echo "$options" | tr ',' ' '); do echo "--set quantization.$o"; done)
+    check "$method: finishes" [ "$code" = 0 ]
+    total=$(json "$summary" memory.peaks.0.measured)
+    for name in $names; do
+        # shellcheck disable=SC2046 # two numbers
+        set -- $(planned_and_measured "$name")
+        check "$method: $name planned ${1:-none}, measured ${2:-none}" within "$name" "${1:-0}" "${2:-0}" "$total"
+    done
+    check "$method: in total" within total "$(json "$summary" memory.peaks.0.planned)" "$total" 0
+done <<'METHODS'
+awq clip=mse layer.search
+quip group_size=-1,clip=none layer.rotate solve.rotated quantize.rotation
+METHODS
+
 previous=''
 for np in 1 2 3 4; do
     for activations in keep recompute; do

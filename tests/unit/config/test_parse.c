@@ -47,6 +47,7 @@ static void defaults(void **state)
     assert_int_equal(c->linear.sweeps, 4);
     assert_le_f(fabs(c->linear.damping - 0.3), 0);
     assert_int_equal(c->linear.block_size, 128);
+    assert_int_equal(c->linear.options.rotation_seed, 0);
     assert_string_equal(c->linear.correction, "qep");
     assert_le_f(fabs(c->linear.alpha - 1.0), 0);
     assert_le_f(fabs(c->linear.correction_damping - 0.01), 0);
