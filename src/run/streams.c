@@ -23,7 +23,8 @@ int64_t qep_run_widest_act(const qep_arch *a)
 void qep_run_start_streams_all(qep_run *r)
 {
     const qep_arch *a = &r->model->arch;
-    int64_t tokens = r->seq_offset[r->n_mine], longest = r->corpus->max_length;
+    /* rounding without any sequence needs no tokens, but the scratch has a size */
+    int64_t tokens = r->seq_offset[r->n_mine], longest = qep_max_i64(1, r->corpus->max_length);
     int64_t kept = r->seq_offset[r->n_grouped] * qep_run_kept_act(a, r->keep_act);
     r->x_fp = qep_alloc("streams.fp", tokens * a->hidden, sizeof *r->x_fp);
     r->in_fp = qep_alloc("run.sequence", longest * a->hidden, sizeof *r->in_fp);

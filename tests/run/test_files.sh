@@ -144,4 +144,11 @@ stored=$(json none/summary.json evaluation.val.perplexity_original)
 said_before=$(json out3/summary.json evaluation.val.perplexity_quantized)
 check "none: the stored model's perplexity $stored is the one that was reported, $said_before" \
     awk -v a="$stored" -v b="$said_before" 'BEGIN { exit !(a > 0 && (a - b) / b < 1e-9 && (b - a) / b < 1e-9) }'
+
+# --- rounding to nearest asks for no sequences at all ----------------------------------------------
+printf '[model]\npath = m\n[output]\npath = plain\n[quantization]\nmethod = rtn\ngroup_size = 32\n[correction]\nmethod = none\n' >plain.ini
+run 2 plain.ini
+check 'rtn without any data: exit code 0' [ "$code" = 0 ]
+run 1 --check plain
+check '... and the result is sound' [ "$code" = 0 ]
 finish
