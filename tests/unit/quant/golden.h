@@ -1,4 +1,4 @@
-/* Reading the golden layers (shared/golden/README.md). SPDX-License-Identifier: Apache-2.0 */
+/* Reading the golden layers ($QEP_SHARED/golden/README.md). SPDX-License-Identifier: Apache-2.0 */
 #ifndef GOLDEN_H
 #define GOLDEN_H
 

@@ -1,5 +1,5 @@
 /* RTN, GPTQ, GPTAQ, ResComp, FOEM and packing against what the published implementations make of the golden layers
- * (shared/golden/README.md). Those keep f32 scales and have quirks of their own, hence exact_scales and paper.
+ * ($QEP_SHARED/golden/README.md). Those keep f32 scales and have quirks of their own, hence exact_scales and paper.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "quant_fixture.h"
 
