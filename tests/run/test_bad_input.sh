@@ -250,7 +250,7 @@ done <<'TABLE'
 2|1|NaN in a norm|tensor "model.norm.weight": NaN|poke model.norm.weight 126 c07f
 # --- token ids
 2|1 3|calibration file missing|c2.npy|line 7 'data = c2.npy'
-2|1|text where ids are needed|token ids are read from .npy, .h5 and .hdf5 files|echo hello >c.txt; line 7 'data = c.txt'
+2|1|text without a tokenizer|no tokenizer.json in this directory|echo hello >c.txt; line 7 'data = c.txt'
 2|1|not a .npy file|c.npy: not a .npy file (no magic number)|echo 'not an array' >c.npy
 2|1|empty .npy file|c.npy: the file ends too early|truncate -s 0 c.npy
 2|1|.npy of an unknown version|c.npy: version 9 of the .npy format|bytes c.npy '\0011' 6
