@@ -81,7 +81,7 @@ for test in "$@"; do
     case $kind in
         unit) one "$name" 0 1 "${QEP_TEST_TIMEOUT:-120}" "$test" ;;
         mpi) for np in $NPS; do one "$name np=$np" 0 "$np" "${QEP_TEST_TIMEOUT:-120}" "$test"; done ;;
-        *) one "$name" 1 1 "${QEP_SCRIPT_TIMEOUT:-300}" sh "$test" ;;
+        *) one "$name" 1 1 "${QEP_SCRIPT_TIMEOUT:-600}" sh "$test" ;;
     esac
 done
 echo "$passed passed, $failed failed, $skipped skipped"
