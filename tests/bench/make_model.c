@@ -8,16 +8,19 @@
 #include "tiny_model.h"
 
 static const char usage[] =
-    "make_model DIR [--hidden 256] [--inter 704] [--blocks 2] [--heads 4] [--kv 4]\n"
+    "make_model DIR [--shape 7b|13b|70b|405b] [--hidden 256] [--inter 704] [--blocks 2] [--heads 4] [--kv 4]\n"
     "               [--head-dim 0: hidden / heads] [--vocab 1024] [--dtype bf16|f16|f32]\n"
     "               [--tied 0|1] [--shards 1] [--seed 0]\n"
+    "               [--max-positions 2048] [--outline 0|1]\n"
     "               [--tokens FILE.npy] [--samples 16] [--length 256]\n"
     "Writes config.json and safetensors with random weights into DIR, and random token ids\n"
-    "[samples, length] into FILE.npy.\n";
+    "[samples, length] into FILE.npy. --shape: that of Llama-2-7B and its relatives; options behind it\n"
+    "change single sizes (--shape 7b --blocks 1). --outline 1: the files have their sizes but take no\n"
+    "room, all weights are zero; for plans (--dry-run --ranks) of models that do not fit here.\n";
 
 typedef struct options {
     tiny_model model;
-    int64_t samples, length, shards, seed, tied;
+    int64_t samples, length, shards, seed, tied, outline;
     const char *dir, *tokens;
 } options;
 
@@ -31,6 +34,28 @@ static qep_status set_dtype(options *o, const char *text)
     return QEP_OK;
 }
 
+static qep_status set_shape(options *o, const char *name)
+{
+    static const struct {
+        const char *name;
+        int64_t hidden, inter, blocks, heads, kv_heads, vocab;
+    } shapes[] = {{"7b", 4096, 11008, 32, 32, 32, 32000},
+                  {"13b", 5120, 13824, 40, 40, 40, 32000},
+                  {"70b", 8192, 28672, 80, 64, 8, 32000},
+                  {"405b", 16384, 53248, 126, 128, 8, 128256}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        if (strcmp(shapes[i].name, name) != 0) continue;
+        o->model.hidden = shapes[i].hidden;
+        o->model.inter = shapes[i].inter;
+        o->model.blocks = shapes[i].blocks;
+        o->model.heads = shapes[i].heads;
+        o->model.kv_heads = shapes[i].kv_heads;
+        o->model.vocab = shapes[i].vocab;
+        return QEP_OK;
+    }
+    return qep_fail(QEP_E_CONFIG, "--shape %s: not one of 7b, 13b, 70b, 405b", name);
+}
+
 static qep_status set_one(options *o, const char *option, const char *value)
 {
     tiny_model *m = &o->model;
@@ -41,8 +66,10 @@ static qep_status set_one(options *o, const char *option, const char *value)
         {"--hidden", &m->hidden, 1}, {"--inter", &m->inter, 1},     {"--blocks", &m->blocks, 1},
         {"--heads", &m->heads, 1},   {"--kv", &m->kv_heads, 1},     {"--head-dim", &m->head_dim, 0},
         {"--vocab", &m->vocab, 1},   {"--shards", &o->shards, 1},   {"--seed", &o->seed, 0},
-        {"--tied", &o->tied, 0},     {"--samples", &o->samples, 1}, {"--length", &o->length, 1}};
+        {"--tied", &o->tied, 0},     {"--samples", &o->samples, 1}, {"--length", &o->length, 1},
+        {"--outline", &o->outline, 0}, {"--max-positions", &m->max_positions, 1}};
     if (strcmp(option, "--dtype") == 0) return set_dtype(o, value);
+    if (strcmp(option, "--shape") == 0) return set_shape(o, value);
     if (strcmp(option, "--tokens") == 0) {
         o->tokens = value;
         return QEP_OK;
@@ -83,6 +110,7 @@ static qep_status parse(int argc, char **argv, options *o)
     o->model.shards = qep_int(o->shards);
     o->model.seed = (uint64_t)o->seed;
     o->model.tied = o->tied != 0;
+    o->model.outline = o->outline != 0;
     if (o->model.heads % o->model.kv_heads != 0)
         return qep_fail(QEP_E_CONFIG, "--kv does not divide --heads");
     if (o->model.head_dim == 0 && o->model.hidden % o->model.heads != 0)

@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,7 +50,7 @@ static const tiny_family families[] = {
      "  \"num_experts\": 5,\n  \"num_experts_per_tok\": 2,\n  \"moe_intermediate_size\": 32,\n  \"norm_topk_prob\": true,\n  \"mlp_only_layers\": [0],\n",
      BEFORE, false, false, true, false, "mlp", {"gate_proj", "up_proj", "down_proj"}},
 };
-enum { EXPERTS = 5, QWEN_INTER = 32 };
+enum { EXPERTS = 5, QWEN_INTER = 32, PIECE = 1 << 20 };
 
 static const tiny_family *family_of(const tiny_model *m)
 {
@@ -142,22 +144,41 @@ static qep_status add_all(qep_st_layout *l, const tiny_model *m)
 }
 
 /* Matrices keep the size of what they multiply; norms are near 1, biases small. */
-static qep_status fill(const tiny_model *m, qep_st_writer *w, const qep_st_tensor *t, int64_t number)
+static double spread_of(const qep_st_tensor *t)
 {
-    const char *tail = strrchr(t->name, '.');
-    bool norm = strstr(t->name, "norm.weight") != NULL, bias = strcmp(tail, ".bias") == 0;
-    bool embed = strcmp(t->name, "model.embed_tokens.weight") == 0;
-    int64_t n = t->bytes / qep_dtype_size(t->dtype);
-    double scale = norm || bias ? 0.1 : embed ? 1.0 : 1.0 / sqrt((double)t->shape[1]);
+    const bool embed = strcmp(t->name, "model.embed_tokens.weight") == 0;
+    if (t->rank == 1) return 0.1;
+    return embed ? 1.0 : 1.0 / sqrt((double)t->shape[1]);
+}
+
+/* Values [first, first + n) of a tensor, which is cut into pieces with random numbers of their own. */
+static qep_status fill_piece(const tiny_model *m, qep_st_writer *w, const qep_st_tensor *t, int64_t number, int64_t first, int64_t n)
+{
+    const double mean = strstr(t->name, "norm.weight") != NULL ? 1.0 : 0.0, spread = spread_of(t);
+    const int64_t size = qep_dtype_size(t->dtype);
     float *x = qep_alloc("test.tiny", n, sizeof *x);
-    void *raw = qep_alloc("test.tiny", t->bytes, 1);
+    void *raw = qep_alloc("test.tiny", n * size, 1);
     qep_rng rng;
-    qep_rng_seed(&rng, m->seed * 1000003u + (uint64_t)number);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)((norm ? 1.0 : 0.0) + scale * qep_rng_normal(&rng));
+    qep_rng_seed(&rng, m->seed * 1000003u + (uint64_t)number + ((uint64_t)(first / PIECE) << 32));
+    for (int64_t i = 0; i < n; i++) x[i] = (float)(mean + spread * qep_rng_normal(&rng));
     qep_from_f32(raw, t->dtype, x, n);
-    qep_status st = qep_st_write(w, t, 0, t->bytes, raw);
+    qep_status st = qep_st_write(w, t, first * size, n * size, raw);
     qep_free(raw);
     qep_free(x);
+    return st;
+}
+
+static qep_status fill(const tiny_model *m, qep_st_writer *w, const qep_st_tensor *t, int64_t number)
+{
+    const int64_t n = t->bytes / qep_dtype_size(t->dtype);
+    qep_status st = QEP_OK;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t first = 0; first < n; first += PIECE) {
+        qep_status own = fill_piece(m, w, t, number, first, qep_min_i64(PIECE, n - first));
+        if (own == QEP_OK) continue;
+#pragma omp critical(tiny)
+        st = own;
+    }
     return st;
 }
 
@@ -181,12 +202,12 @@ static qep_status write_config(const char *dir, const tiny_model *m)
                           "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n%s"
                           "  \"attention_bias\": %s,\n  \"head_dim\": %lld,\n"
                           "  \"hidden_size\": %lld,\n  \"intermediate_size\": %lld,\n"
-                          "  \"max_position_embeddings\": 2048,\n  \"num_attention_heads\": %lld,\n"
+                          "  \"max_position_embeddings\": %lld,\n  \"num_attention_heads\": %lld,\n"
                           "  \"num_hidden_layers\": %lld,\n  \"num_key_value_heads\": %lld,\n"
                           "  \"rms_norm_eps\": 1e-05,\n  \"rope_theta\": 10000.0,\n"
                           "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\",\n  \"vocab_size\": %lld\n}\n",
                           f->architecture, f->model_type, f->keys, m->bias ? "true" : "false", (long long)head_dim(m), (long long)m->hidden,
-                          (long long)m->inter, (long long)m->heads, (long long)m->blocks, (long long)m->kv_heads,
+                          (long long)m->inter, (long long)(m->max_positions > 0 ? m->max_positions : 2048), (long long)m->heads, (long long)m->blocks, (long long)m->kv_heads,
                           m->tied ? "true" : "false", dtype_name(m->dtype), (long long)m->vocab);
     qep_status st = write_text(dir, "config.json", text);
     qep_free(text);
@@ -202,24 +223,72 @@ static int64_t shard_bytes(const tiny_model *m)
     return n * qep_dtype_size(m->dtype) / m->shards + (m->shards == 1 ? INT64_C(1) << 20 : 0);
 }
 
+static qep_status write_weights(const char *dir, const tiny_model *m, const qep_st_layout *l)
+{
+    qep_st_writer *w = NULL;
+    qep_status st;
+    QEP_GO(st, qep_st_layout_create_files(l, dir, ""));
+    QEP_GO(st, qep_st_writer_open(l, dir, "", &w));
+    for (int64_t i = 0; i < qep_st_layout_count(l); i++) QEP_GO(st, fill(m, w, qep_st_layout_at(l, i), i));
+    st = qep_st_writer_close(&w);
+done:
+    if (w) (void)!qep_st_writer_close(&w);
+    return st;
+}
+
+/* Header of one file with all tensors, in a multiple of 8 bytes behind its length. */
+static char *outline_header(const qep_st_layout *l, size_t *bytes, int64_t *data)
+{
+    char *text = NULL;
+    FILE *f = open_memstream(&text, bytes);
+    *data = 0;
+    fprintf(f, "LENGTH..{\"__metadata__\":{\"format\":\"pt\"}");
+    for (int64_t i = 0; i < qep_st_layout_count(l); i++) {
+        const qep_st_tensor *t = qep_st_layout_at(l, i);
+        const char *type = t->dtype == QEP_F32 ? "F32" : t->dtype == QEP_F16 ? "F16" : "BF16";
+        fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%lld", t->name, type, (long long)t->shape[0]);
+        if (t->rank > 1) fprintf(f, ",%lld", (long long)t->shape[1]);
+        fprintf(f, "],\"data_offsets\":[%lld,%lld]}", (long long)*data, (long long)(*data + t->bytes));
+        *data += t->bytes;
+    }
+    fputc('}', f);
+    while (ftell(f) % 8 != 0) fputc(' ', f);
+    fclose(f);
+    const uint64_t length = *bytes - 8;
+    memcpy(text, &length, sizeof length);
+    return text;
+}
+
+/* One file that has the size of all weights and takes no room: what is not written reads as zeros. */
+static qep_status write_outline(const char *dir, const qep_st_layout *l)
+{
+    size_t bytes;
+    int64_t data;
+    char *path = qep_path_join(dir, "model.safetensors"), *header = outline_header(l, &bytes, &data);
+    qep_status st = qep_file_write(path, header, (int64_t)bytes);
+    if (st == QEP_OK && truncate(path, (off_t)bytes + data) != 0) st = qep_fail(QEP_E_IO, "%s: cannot be made %lld bytes long", path, (long long)data);
+    free(header);
+    qep_free(path);
+    return st;
+}
+
 qep_status tiny_model_write(const char *dir, const tiny_model *m)
 {
     qep_status st = QEP_OK;
     qep_st_layout *l = qep_st_layout_create();
-    qep_st_writer *w = NULL;
     char *index = NULL;
     QEP_GO(st, qep_dir_make(dir));
     QEP_GO(st, write_config(dir, m));
     QEP_GO(st, add_all(l, m));
     QEP_GO(st, qep_st_layout_finish(l, shard_bytes(m)));
-    QEP_GO(st, qep_st_layout_create_files(l, dir, ""));
-    QEP_GO(st, qep_st_writer_open(l, dir, "", &w));
-    for (int64_t i = 0; i < qep_st_layout_count(l); i++) QEP_GO(st, fill(m, w, qep_st_layout_at(l, i), i));
-    QEP_GO(st, qep_st_writer_close(&w));
+    if (m->outline) {
+        st = write_outline(dir, l);
+        goto done;
+    }
+    QEP_GO(st, write_weights(dir, m, l));
     index = qep_st_layout_index_text(l);
     if (index) st = write_text(dir, "model.safetensors.index.json", index);
 done:
-    if (w) (void)!qep_st_writer_close(&w);
     qep_free(index);
     qep_st_layout_destroy(&l);
     return st;

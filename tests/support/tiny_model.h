@@ -15,6 +15,8 @@ typedef struct tiny_model {
     bool bias;        /* biases of q, k, v and o (attention_bias) */
     uint64_t seed;    /* equal seeds give equal weights */
     int shards;       /* at least 1; about so many files */
+    int64_t max_positions; /* 0: 2048 */
+    bool outline;     /* headers and sizes only, weights all zero and without room on disk: for plans of large models */
 } tiny_model;
 
 /* Makes DIR with its files; one process calls it. */
