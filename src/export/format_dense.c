@@ -8,21 +8,39 @@ static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
     return 1;
 }
 
+/* First of n stored values that is not finite, -1 when all are. */
+static int64_t find_unfit(qep_dtype dtype, const char *raw, int64_t n)
+{
+    float x[512];
+
+    for (int64_t i = 0, m; i < n; i += m) {
+        int64_t bad;
+
+        m = qep_min_i64(n - i, (int64_t)(sizeof x / sizeof *x));
+        qep_to_f32(x, raw + i * qep_dtype_size(dtype), dtype, m);
+        bad = qep_find_nonfinite_f32(x, m);
+        if (bad >= 0)
+            return i + bad;
+    }
+    return -1;
+}
+
 qep_status qep_dense_put(qep_export *e, int64_t i, int64_t row0, int64_t n, const float *values)
 {
     const qep_export_linear *l = &e->linears[i];
-    int64_t cols = l->cols, size = qep_dtype_size(e->dense_dtype);
-    int64_t bad = qep_find_nonfinite_f32(values, n * cols);
-    void *raw;
+    int64_t cols = l->cols, size = qep_dtype_size(e->dense_dtype), bad;
+    void *raw = qep_alloc("export.rows", n * cols, (size_t)size);
     qep_status st;
 
-    if (bad >= 0)
-        return qep_fail(QEP_E_NUMERIC, "%s: row %lld, column %lld: the quantized weight is not "
-                        "finite, or too large for %s", l->module, (long long)(row0 + bad / cols),
-                        (long long)(bad % cols), qep_dtype_name(e->dense_dtype));
-    raw = qep_alloc("export.rows", n * cols, (size_t)size);
     qep_from_f32(raw, e->dense_dtype, values, n * cols);
-    st = qep_st_write(e->writer, e->places[i].part[0], row0 * cols * size, n * cols * size, raw);
+    bad = find_unfit(e->dense_dtype, raw, n * cols);
+    if (bad >= 0)
+        st = qep_fail(QEP_E_NUMERIC, "%s: row %lld, column %lld: the quantized weight is not "
+                      "finite, or too large for %s", l->module, (long long)(row0 + bad / cols),
+                      (long long)(bad % cols), qep_dtype_name(e->dense_dtype));
+    else
+        st = qep_st_write(e->writer, e->places[i].part[0], row0 * cols * size, n * cols * size,
+                          raw);
     qep_free(raw);
     return st;
 }

@@ -126,6 +126,21 @@ static double largest_scale(const qep_set *s, int member)
     return top;
 }
 
+/* Scales of f16 that stand on its limits. A rotated linear has one range for all of it, in f32. */
+static int64_t scales_cut(const qep_set *s, int member)
+{
+    const qep_qspec *q = &s->lead->spec;
+    int64_t n = 0;
+    if (q->exact_scales || q->method->drive == QEP_DRIVE_ROTATED) return 0;
+    for (int64_t i = 0; i < s->count; i++)
+        if (s->strips[i].member == member)
+            for (int64_t k = 0; k < s->strips[i].n * s->groups; k++) {
+                const float v = s->scales[i * QEP_STRIP * s->groups + k];
+                n += v == qep_f16_scale(0.0F) || v == qep_f16_scale(INFINITY);
+            }
+    return n;
+}
+
 void qep_set_figures_all(qep_set *s, qep_layer_record *records)
 {
     const qep_stats *held = s->job->held;
@@ -134,6 +149,8 @@ void qep_set_figures_all(qep_set *s, qep_layer_record *records)
         records[m].gap = records[m].held_gap = (struct qep_layer_gap){(double)NAN, (double)NAN};
         records[m].max_scale = largest_scale(s, m);
         qep_max_f64_all(s->job->comm, &records[m].max_scale, 1);
+        records[m].n_cut = scales_cut(s, m);
+        qep_sum_i64_all(s->job->comm, &records[m].n_cut, 1);
     }
     if (!s->job->C) return;
     gaps_all(s, s->job->H, s->wc, offsetof(qep_layer_record, gap), records);

@@ -195,11 +195,12 @@ qep_status qep_run_block_all(qep_run *r, int64_t b)
         if (st == QEP_OK) QEP_TRY(qep_run_obey_all(r, b));
     }
     if (sparse && st == QEP_OK) st = qep_run_experts_all(r, b);
-    if (st == QEP_E_STOPPED) return st;
-    if (st != QEP_OK) return qep_context(st, "block %lld", (long long)b + 1);
     t0 = qep_now_s();
-    advance_evaluation(r);
-    if (r->quantizes) measure_growth_all(r, b);
+    if (st == QEP_OK) {
+        advance_evaluation(r);
+        st = qep_run_check_streams_all(r);
+    }
+    if (st == QEP_OK && r->quantizes) measure_growth_all(r, b);
     r->seconds[QEP_PHASE_FORWARD] += qep_now_s() - t0;
-    return QEP_OK;
+    return st == QEP_OK || st == QEP_E_STOPPED ? st : qep_context(st, "block %lld", (long long)b + 1);
 }

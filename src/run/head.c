@@ -88,7 +88,7 @@ static double total_all(const qep_run *r, const qep_eval_figures *mine, size_t o
     return sum;
 }
 
-static void evaluate_all(head_ctx *c, float *logits)
+static qep_status evaluate_all(head_ctx *c, float *logits)
 {
     qep_run *r = c->r;
     int64_t d = r->model->arch.hidden;
@@ -110,6 +110,7 @@ static void evaluate_all(head_ctx *c, float *logits)
                                            total_all(r, mine, offsetof(qep_eval_figures, top_q), s)};
     qep_run_score_tasks_all(r, mine);
     qep_free(mine);
+    return qep_run_check_figures(r);
 }
 
 qep_status qep_run_head_all(qep_run *r)
@@ -121,7 +122,7 @@ qep_status qep_run_head_all(qep_run *r)
     QEP_TRY(qep_head_load_all(r->comm, r->model, r->compute, quantized, &c.head));
     float *logits = qep_alloc("eval.logits", qep_eval_bytes(&r->model->arch, r->quantizes), 1);
     qep_status st = quantized ? quantize_head_all(&c, logits) : QEP_OK;
-    if (st == QEP_OK) evaluate_all(&c, logits);
+    if (st == QEP_OK) st = evaluate_all(&c, logits);
     qep_free(logits);
     qep_head_destroy_all(&c.head);
     r->seconds[QEP_PHASE_EVALUATION] += qep_now_s() - t0;

@@ -40,6 +40,20 @@ static void set_errors(qep_run *r, int64_t i, const qep_error_sums *sums)
     rec->done = true;
 }
 
+/* What had to be mended, or could not be. */
+static void log_repairs(const qep_record *rec, const qep_export_linear *l)
+{
+    if (rec->layer.n_dead > 0)
+        qep_info("  %s: %lld of %lld input channels carry no signal; their weights are set to 0", l->module, (long long)rec->layer.n_dead,
+                 (long long)l->cols);
+    if (rec->layer.n_cut > 0)
+        qep_warn("%s: %lld scales do not fit f16 and were cut to 65504 or raised to 6.1e-05: the weights are too large or too small to be stored "
+                 "so; an [override] with method = none keeps them", l->module, (long long)rec->layer.n_cut);
+    if (rec->error.after > 1 && !(rec->layer.residual > 0)) /* one that is aimed at the stream's error is meant to give something else */
+        qep_warn("%s: what it gives on the calibration data is farther from the original than zeros would be (error %.3g); an [override] with "
+                 "method = none or more bits helps", l->module, rec->error.after);
+}
+
 static void log_record(const qep_run *r, int64_t i)
 {
     const qep_record *rec = &r->records[i];
@@ -56,8 +70,7 @@ static void log_record(const qep_run *r, int64_t i)
     if (rec->borrowed > 0)
         qep_info("  %s: %lld calibration tokens for %lld columns; %.0f %% of its H is that of all the layer's tokens", l->module,
                  (long long)rec->tokens, (long long)l->cols, 100 * rec->borrowed);
-    if (rec->layer.n_dead > 0)
-        qep_debug("%s: %lld input channels carry no signal; their weights are set to 0", l->module, (long long)rec->layer.n_dead);
+    log_repairs(rec, l);
 }
 
 void qep_run_record_errors_all(qep_run *r, const int64_t *members, int n, qep_error_sums (*sums)[2])

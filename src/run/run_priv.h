@@ -152,6 +152,10 @@ int64_t qep_run_kept_act(const qep_arch *a, bool keep_act);
 int64_t qep_run_widest_act(const qep_arch *a);
 /* Groups 2 and 3 of a block with experts, expert by expert, and both streams through them (experts.c). QEP_E_STOPPED as above. */
 QEP_MUST_CHECK qep_status qep_run_experts_all(qep_run *r, int64_t b);
+/* QEP_E_NUMERIC when a stream is not finite (finite.c); names stream, sequence, token and channel. Collective. */
+QEP_MUST_CHECK qep_status qep_run_check_streams_all(const qep_run *r);
+/* QEP_E_NUMERIC when an evaluation's sums, which are equal on all ranks, are not finite. Local. */
+QEP_MUST_CHECK qep_status qep_run_check_figures(const qep_run *r);
 /* QEP_E_STOPPED when the job is asked to stop at once (block.c). Collective. */
 QEP_MUST_CHECK qep_status qep_run_obey_all(qep_run *r, int64_t b);
 /* The experts' outputs added to the streams of my sequence i (experts.c). */

@@ -3,9 +3,13 @@
  *   forge header FILE                  prints the JSON header of a safetensors file
  *   forge rehead FILE                  replaces that header by standard input; the data stay as they are
  *   forge poke FILE TENSOR BYTE HEX    overwrites bytes of a tensor, from its byte BYTE on
+ *   forge set FILE TENSOR ROWS COLS V  changes entries of a float tensor (a vector is one row); ROWS, COLS: N, N-M or all; V: a value in
+ *                                      the tensor's own type, xF (times F) or =N (as in column N)
+ *   forge scan FILE...                 counts "float values, NaN or Inf among them, scales that are not positive" of these files
  *   forge npy FILE TYPE SHAPE VOCAB [INDEX=VALUE...]
  *                                      token ids of an order-2 chain: i4 i8 u2 u4 or any other numpy type; SHAPE N, RxC ...
  * SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,22 +110,123 @@ static int replace_header(const char *path)
     return fclose(f) == 0 ? 0 : complain("cannot write", path);
 }
 
+/* A whole safetensors file in memory. */
+typedef struct st_file {
+    char *all;
+    size_t n, header;
+    qep_json *root;
+} st_file;
+
+static bool open_file(const char *path, st_file *f)
+{
+    *f = (st_file){0};
+    f->all = read_safetensors(path, &f->n, &f->header);
+    return f->all && qep_json_parse(f->all + 8, (int64_t)f->header, path, QEP_E_INPUT, &f->root) == QEP_OK;
+}
+
+static void close_file(st_file *f)
+{
+    qep_json_free(&f->root);
+    free(f->all);
+}
+
+/* First byte of a tensor's data; NULL when there is no such tensor. */
+static char *data_of(const st_file *f, const qep_json *tensor)
+{
+    const qep_json *at = qep_json_get(tensor, "data_offsets");
+    return at ? f->all + 8 + f->header + qep_json_int(qep_json_at(at, 0)) : NULL;
+}
+
+static int write_back(const char *path, const st_file *f)
+{
+    FILE *out = fopen(path, "wb");
+    if (!out || fwrite(f->all, 1, f->n, out) != f->n || fclose(out) != 0) return complain("cannot write", path);
+    return 0;
+}
+
 static int poke(const char *path, const char *tensor, const char *byte, const char *hex)
 {
-    size_t n, header;
-    char *all = read_safetensors(path, &n, &header);
-    qep_json *root = NULL;
-    if (!all || qep_json_parse(all + 8, (int64_t)header, path, QEP_E_INPUT, &root) != QEP_OK)
-        return complain("not a safetensors file:", path);
-    const qep_json *at = qep_json_get(qep_json_get(root, tensor), "data_offsets");
+    st_file f;
+    if (!open_file(path, &f)) return complain("not a safetensors file:", path);
+    char *at = data_of(&f, qep_json_get(f.root, tensor));
     if (!at) return complain("no such tensor:", tensor);
-    long place = (long)(8 + header) + (long)qep_json_int(qep_json_at(at, 0)) + strtol(byte, NULL, 10);
-    qep_json_free(&root);
-    free(all);
-    FILE *f = fopen(path, "r+b");
-    if (!f || fseek(f, place, SEEK_SET) != 0) return complain("cannot write", path);
-    for (unsigned v; sscanf(hex, "%2x", &v) == 1; hex += 2) fputc((int)v, f);
-    return fclose(f) == 0 ? 0 : complain("cannot write", path);
+    at += strtol(byte, NULL, 10);
+    for (unsigned v; sscanf(hex, "%2x", &v) == 1; hex += 2) *at++ = (char)v;
+    int code = write_back(path, &f);
+    close_file(&f);
+    return code;
+}
+
+/* "N", "N-M" or "all" of n. */
+static void part(const char *text, int64_t n, int64_t *first, int64_t *last)
+{
+    char *end;
+    *first = 0;
+    *last = n - 1;
+    if (strcmp(text, "all") == 0) return;
+    *first = *last = strtoll(text, &end, 10);
+    if (*end == '-') *last = strtoll(end + 1, NULL, 10);
+}
+
+static bool float_type(const qep_json *tensor, qep_dtype *type)
+{
+    const char *name = qep_json_string(qep_json_get(tensor, "dtype"));
+    return name && qep_dtype_from_name(name, type) && qep_dtype_is_float(*type);
+}
+
+static int set(char **arg)
+{
+    st_file f;
+    if (!open_file(arg[0], &f)) return complain("not a safetensors file:", arg[0]);
+    const qep_json *tensor = qep_json_get(f.root, arg[1]), *shape = qep_json_get(tensor, "shape");
+    qep_dtype type;
+    char *data = data_of(&f, tensor);
+    if (!data || !float_type(tensor, &type)) return complain("no such tensor of floats:", arg[1]);
+    const int rank = (int)qep_json_size(shape);
+    const int64_t cols = qep_json_int(qep_json_at(shape, rank - 1)), rows = rank > 1 ? qep_json_int(qep_json_at(shape, 0)) : 1;
+    int64_t r0, r1, c0, c1, size = qep_dtype_size(type);
+    part(arg[2], rows, &r0, &r1);
+    part(arg[3], cols, &c0, &c1);
+    if (r1 >= rows || c1 >= cols) return complain("outside of the tensor:", arg[1]);
+    const char how = arg[4][0];
+    const float by = strtof(arg[4] + (how == 'x' || how == '='), NULL);
+    for (int64_t r = r0; r <= r1; r++)
+        for (int64_t c = c0; c <= c1; c++) {
+            char *at = data + (r * cols + c) * size;
+            float v = by;
+            if (how == 'x') qep_to_f32(&v, at, type, 1), v *= by;
+            if (how == '=') qep_to_f32(&v, data + (r * cols + (int64_t)by) * size, type, 1);
+            qep_from_f32(at, type, &v, 1);
+        }
+    int code = write_back(arg[0], &f);
+    close_file(&f);
+    return code;
+}
+
+static int scan(int argc, char **argv)
+{
+    int64_t values = 0, bad = 0, unfit = 0;
+    for (int i = 0; i < argc; i++) {
+        st_file f;
+        if (!open_file(argv[i], &f)) return complain("not a safetensors file:", argv[i]);
+        const char *name;
+        qep_json *tensor;
+        for (void *it = qep_json_next(f.root, NULL, &name, &tensor); it; it = qep_json_next(f.root, it, &name, &tensor)) {
+            const bool scales = strstr(name, "scale") != NULL;
+            qep_dtype type;
+            if (!float_type(tensor, &type)) continue;
+            const char *at = data_of(&f, tensor), *end = f.all + 8 + f.header + qep_json_int(qep_json_at(qep_json_get(tensor, "data_offsets"), 1));
+            for (; at < end; at += qep_dtype_size(type), values++) {
+                float v;
+                qep_to_f32(&v, at, type, 1);
+                bad += !isfinite(v);
+                unfit += scales && !(v > 0);
+            }
+        }
+        close_file(&f);
+    }
+    printf("%lld %lld %lld\n", (long long)values, (long long)bad, (long long)unfit);
+    return 0;
 }
 
 /* --- token ids ---------------------------------------------------------------------------- */
@@ -176,5 +281,7 @@ int main(int argc, char **argv)
     if (strcmp(what, "rehead") == 0 && argc == 3) return replace_header(argv[2]);
     if (strcmp(what, "poke") == 0 && argc == 6) return poke(argv[2], argv[3], argv[4], argv[5]);
     if (strcmp(what, "npy") == 0) return make_npy(argc - 2, argv + 2);
-    return complain("usage: forge model|header|rehead|poke|npy ...; not", what);
+    if (strcmp(what, "set") == 0 && argc == 7) return set(argv + 2);
+    if (strcmp(what, "scan") == 0) return scan(argc - 2, argv + 2);
+    return complain("usage: forge model|header|rehead|poke|set|scan|npy ...; not", what);
 }
