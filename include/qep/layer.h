@@ -84,7 +84,7 @@ typedef struct qep_layer_job {
     qep_layer_kept **kept;
     bool repair;                 /* run.on_failure = repair */
     uint64_t *digest;            /* [2], this rank's sums are added to */
-    double *seconds_correct, *seconds_quantize, *seconds_write; /* added to */
+    qep_meter *correct, *quantize, *write; /* added to */
 } qep_layer_job;
 
 /* All members have the same cols and share H and C. QEP_E_NUMERIC when a factor fails for good; I/O errors. Collective. */

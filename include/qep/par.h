@@ -79,8 +79,18 @@ void qep_window_bcast_all(qep_window *w, int root, const void *src, int64_t offs
  * ranks, count may be 0, ranges disjoint); afterwards every node's window holds all ranges. Syncs before and after. */
 void qep_window_merge_all(qep_window *w, const int64_t *begin, const int64_t *count);
 
-/* Bytes and messages that this rank has sent through this module, for the report: payload handed to MPI, a
- * broadcast counted once on its root, a reduction once on every rank. */
-void qep_par_traffic(int64_t *bytes, int64_t *messages);
+/* Most bytes of one MPI call (QEP_PAR_CHUNK), and elements of one message of qep_sum_to_owners_all whose longest part has `longest`: how a transfer
+ * is cut into messages. */
+int64_t qep_par_chunk(const qep_comm *c);
+int64_t qep_sum_to_owners_step(const qep_comm *c, int64_t longest);
+
+/* Time of a phase, and what this rank sent through this module: payload handed to MPI, a broadcast counted once on its root, a
+ * reduction once on every rank. Not counted: barriers, ScaLAPACK's and HDF5's own messages. */
+typedef struct qep_meter {
+    double seconds;
+    int64_t bytes, messages;
+} qep_meter;
+qep_meter qep_meter_now(void);
+void qep_meter_add(qep_meter *phase, const qep_meter *begin); /* phase += now - begin */
 
 #endif

@@ -11,20 +11,20 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
 {
     const qep_layer_job *j = s->job;
     qep_set_open(s);
-    double t0 = qep_now_s();
+    const qep_meter t0 = qep_meter_now();
     qep_status st;
     QEP_GO(st, qep_agree_all(j->comm, qep_set_read(s)));
     QEP_GO(st, qep_set_correct_all(s));
-    double t1 = qep_now_s();
+    qep_meter_add(j->correct, &t0);
+    const qep_meter t1 = qep_meter_now();
     QEP_GO(st, qep_set_quantize_all(s));
     qep_set_polish_all(s);
     qep_set_figures_all(s, records);
-    double t2 = qep_now_s();
+    qep_meter_add(j->quantize, &t1);
+    const qep_meter t2 = qep_meter_now();
     QEP_GO(st, qep_set_write_all(s));
-    double t3 = qep_now_s();
-    *j->seconds_correct += t1 - t0;
-    *j->seconds_quantize += t2 - t1;
-    *j->seconds_write += t3 - t2;
+    qep_meter_add(j->write, &t2);
+    const double took = qep_now_s() - t0.seconds;
     for (int m = 0; m < s->n_members; m++) {
         if (!s->in[m]) continue;
         qep_layer_record *r = &records[m];
@@ -37,7 +37,7 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
         r->fallback = s->fallback;
         r->n_dead = s->n_dead;
         r->scale_ratio = s->scale_ratio;
-        r->seconds = (t3 - t0) * (double)s->members[m].rows / (double)s->total_rows;
+        r->seconds = took * (double)s->members[m].rows / (double)s->total_rows;
     }
 done:
     qep_set_close(s);
@@ -79,8 +79,10 @@ qep_status qep_layer_quantize_all(const qep_layer_job *job, const qep_layer_memb
     for (int m = 0; m < n; m++) done[m] = members[m].spec.method->drive == QEP_DRIVE_NONE;
     if (job->H) {
         double mean;
+        const qep_meter t0 = qep_meter_now();
         dead = qep_alloc("layer.dead", members[0].cols, 1);
         qep_dead_all(job->H, dead, &n_dead, &mean);
+        qep_meter_add(job->correct, &t0);
     }
     for (int m = 0; m < n && st == QEP_OK; m++)
         if (!done[m]) st = run_set_all(job, members, n, m, done, dead, n_dead, records);

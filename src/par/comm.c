@@ -17,10 +17,22 @@ void qep_par_sent(int64_t bytes)
     process.messages++;
 }
 
-void qep_par_traffic(int64_t *bytes, int64_t *messages)
+qep_meter qep_meter_now(void)
 {
-    *bytes = process.bytes;
-    *messages = process.messages;
+    return (qep_meter){qep_now_s(), process.bytes, process.messages};
+}
+
+void qep_meter_add(qep_meter *phase, const qep_meter *begin)
+{
+    const qep_meter now = qep_meter_now();
+    phase->seconds += now.seconds - begin->seconds;
+    phase->bytes += now.bytes - begin->bytes;
+    phase->messages += now.messages - begin->messages;
+}
+
+int64_t qep_par_chunk(const qep_comm *c)
+{
+    return c->chunk;
 }
 
 const char *qep_par_library(void)

@@ -74,7 +74,7 @@ static void add_pair(const qep_comm *c, int to, const int64_t *send, int64_t n_s
 }
 
 /* Elements per message: partners must cut alike, so the step may not depend on a rank's own count. */
-static int64_t sum_step(const qep_comm *c, int64_t longest)
+int64_t qep_sum_to_owners_step(const qep_comm *c, int64_t longest)
 {
     int64_t step = qep_max_i64(1, qep_min_i64(SUM_CHUNK, c->chunk) / (int64_t)sizeof(int64_t));
     return qep_min_i64(step, qep_max_i64(1, longest));
@@ -82,7 +82,7 @@ static int64_t sum_step(const qep_comm *c, int64_t longest)
 
 int64_t qep_sum_to_owners_bytes(const qep_comm *c, int64_t longest)
 {
-    return c->size == 1 ? 0 : 2 * sum_step(c, longest) * (int64_t)sizeof(int64_t);
+    return c->size == 1 ? 0 : 2 * qep_sum_to_owners_step(c, longest) * (int64_t)sizeof(int64_t);
 }
 
 void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *count,
@@ -93,7 +93,7 @@ void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *coun
     if (c->size == 1) return;
     int64_t longest = 0;
     for (int q = 0; q < c->size; q++) longest = qep_max_i64(longest, count[q]);
-    int64_t step = sum_step(c, longest);
+    int64_t step = qep_sum_to_owners_step(c, longest);
     int64_t *buf = qep_alloc("par.sum", 2 * step, sizeof *buf);
     for (int s = 1; s < c->size; s++) {
         int to = (c->rank + s) % c->size, from = (c->rank - s + c->size) % c->size;

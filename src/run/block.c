@@ -125,13 +125,13 @@ static qep_status run_group_all(qep_run *r, int64_t b, int g)
     qep_tap_source held = {&held_ctx, r->n_grouped - r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, tap_residual};
     qep_layer_sink sink = {&ctx, sink_put, sink_share_all};
     if (r->quantizes) QEP_TRY(qep_run_group_all(r, members, n, &taps, &held, &sink));
-    double t0 = qep_now_s();
+    qep_meter t0 = qep_meter_now();
     double *diff = qep_alloc("run.errors", n * r->n_mine, sizeof *diff);
     double *ref = qep_alloc("run.errors", n * r->n_mine, sizeof *ref);
     qep_error_sums sums[QEP_MAX_MEMBERS][2];
     if (r->quantizes) advance_grouped(r, g, diff, ref);
-    r->seconds[QEP_PHASE_FORWARD] += qep_now_s() - t0;
     qep_run_error_sums_all(r, n, diff, ref, sums);
+    qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);
     qep_free(ref);
     qep_free(diff);
     if (r->quantizes) qep_run_record_errors_all(r, members, n, sums);
@@ -185,9 +185,9 @@ qep_status qep_run_obey_all(qep_run *r, int64_t b)
 
 qep_status qep_run_block_all(qep_run *r, int64_t b)
 {
-    double t0 = qep_now_s();
+    qep_meter t0 = qep_meter_now();
     QEP_TRY(qep_block_load_all(r->block, b));
-    r->seconds[QEP_PHASE_LOAD] += qep_now_s() - t0;
+    qep_meter_add(&r->phase[QEP_PHASE_LOAD], &t0);
     bool sparse = qep_arch_sparse(&r->model->arch, b);
     qep_status st = QEP_OK;
     for (int g = 0; g < (sparse ? 2 : QEP_N_GROUPS) && st == QEP_OK; g++) {
@@ -195,12 +195,12 @@ qep_status qep_run_block_all(qep_run *r, int64_t b)
         if (st == QEP_OK) QEP_TRY(qep_run_obey_all(r, b));
     }
     if (sparse && st == QEP_OK) st = qep_run_experts_all(r, b);
-    t0 = qep_now_s();
+    t0 = qep_meter_now();
     if (st == QEP_OK) {
         advance_evaluation(r);
         st = qep_run_check_streams_all(r);
     }
     if (st == QEP_OK && r->quantizes) measure_growth_all(r, b);
-    r->seconds[QEP_PHASE_FORWARD] += qep_now_s() - t0;
+    qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);
     return st == QEP_OK || st == QEP_E_STOPPED ? st : qep_context(st, "block %lld", (long long)b + 1);
 }

@@ -130,7 +130,7 @@ static qep_status statistics_all(experts *x, bool want_c, const qep_tap_source *
 {
     qep_run *r = x->r;
     int64_t d = group_cols(x), n = x->tokens[x->expert], block = r->cfg->solver_block;
-    int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
+    int64_t owners = qep_dmat_owners_rule(d, block, r->ranks, r->cfg->grid);
     if (n > 0) {
         qep_stats_plan plan = qep_run_stats_plan(r, d, n, want_c, r->keep_act);
         QEP_TRY(qep_run_statistics_all(r, &plan, taps, sums));
@@ -245,8 +245,8 @@ qep_status qep_run_experts_all(qep_run *r, int64_t b)
     qep_dmat_destroy_all(&x.pool);
     qep_free(x.tokens);
     qep_free(x.route);
-    double t0 = qep_now_s();
+    qep_meter t0 = qep_meter_now();
     for (int64_t i = 0; i < r->n_grouped && st == QEP_OK; i++) qep_run_experts_sequence(r, i);
-    r->seconds[QEP_PHASE_FORWARD] += qep_now_s() - t0;
+    qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);
     return st;
 }

@@ -147,7 +147,7 @@ int64_t qep_run_fold_bytes(const qep_run *r, const int64_t *members, int rank)
     /* from its own group to the next one's end */
     const int64_t first = qep_run_linear_index(r, p.block, r->model->arch.group_first[p.g / 2 * 2]), keep = p.expert ? -1 : wanted_next(r, &first);
     if (keep < 0) return 0;
-    qep_partition(qep_ceil_div(r->linears[keep].rows, QEP_STRIP), qep_size(r->comm), rank, &begin, &count);
+    qep_partition(qep_ceil_div(r->linears[keep].rows, QEP_STRIP), r->ranks, rank, &begin, &count);
     return qep_layer_kept_bytes(&r->linears[keep].spec, count * QEP_STRIP, r->linears[keep].cols);
 }
 

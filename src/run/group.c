@@ -6,7 +6,7 @@ int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act)
 {
     int64_t budget = (int64_t)(keep_act ? 256 : 1024) << 20, column = d * (int64_t)sizeof(int64_t) * (want_c ? 2 : 1);
     int64_t panel = qep_max_i64(1, budget / (column * QEP_STATS_TILE)) * QEP_STATS_TILE;
-    int64_t shares = keep_act ? qep_size(r->comm) : qep_min_i64(4, qep_size(r->comm));
+    int64_t shares = keep_act ? r->ranks : qep_min_i64(4, r->ranks);
     return qep_min_i64(panel, qep_round_up(qep_ceil_div(d, shares), QEP_STATS_TILE));
 }
 
@@ -28,7 +28,7 @@ qep_stats_plan qep_run_stats_plan(const qep_run *r, int64_t d, int64_t tokens, b
                             .want_c = want_c,
                             .panel = qep_run_panel(r, d, want_c, keep_act),
                             .block = block,
-                            .n_owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid)};
+                            .n_owners = qep_dmat_owners_rule(d, block, r->ranks, r->cfg->grid)};
 }
 
 qep_stats_plan qep_run_group_plan(const qep_run *r, const int64_t *members, int n, bool held, bool keep_act)
@@ -49,9 +49,9 @@ qep_stats_plan qep_run_group_plan(const qep_run *r, const int64_t *members, int 
 
 qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const qep_tap_source *taps, qep_stats *sums)
 {
-    double t0 = qep_now_s();
+    qep_meter t0 = qep_meter_now();
     qep_status st = qep_stats_all(r->comm, plan, taps, sums);
-    r->seconds[QEP_PHASE_STATISTICS] += qep_now_s() - t0;
+    qep_meter_add(&r->phase[QEP_PHASE_STATISTICS], &t0);
     return st;
 }
 
@@ -69,9 +69,9 @@ qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const 
     qep_layer_job job = {.comm = r->comm, .files = r->model->files, .output = r->output, .stream = r->stream, .sink = *sink,
                          .taps = taps, .H = sums->H, .C = sums->C, .gamma = sums->gamma, .held = held,
                          .repair = r->cfg->on_failure[0] == 'r', .digest = r->digest,
-                         .seconds_correct = &r->seconds[QEP_PHASE_CORRECTION],
-                         .seconds_quantize = &r->seconds[QEP_PHASE_QUANTIZE],
-                         .seconds_write = &r->seconds[QEP_PHASE_WRITE]};
+                         .correct = &r->phase[QEP_PHASE_CORRECTION],
+                         .quantize = &r->phase[QEP_PHASE_QUANTIZE],
+                         .write = &r->phase[QEP_PHASE_WRITE]};
     qep_run_fold fold;
     qep_run_fold_begin_all(r, members, n, &fold, &job);
     qep_status st = qep_layer_quantize_all(&job, list, n, records);

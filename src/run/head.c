@@ -117,7 +117,7 @@ qep_status qep_run_head_all(qep_run *r)
 {
     bool quantized = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
     if (!quantized && r->corpus->n_sets == 0 && !r->tasks) return QEP_OK;
-    double t0 = qep_now_s();
+    qep_meter t0 = qep_meter_now();
     head_ctx c = {r, NULL, 0};
     QEP_TRY(qep_head_load_all(r->comm, r->model, r->compute, quantized, &c.head));
     float *logits = qep_alloc("eval.logits", qep_eval_bytes(&r->model->arch, r->quantizes), 1);
@@ -125,6 +125,6 @@ qep_status qep_run_head_all(qep_run *r)
     if (st == QEP_OK) st = evaluate_all(&c, logits);
     qep_free(logits);
     qep_head_destroy_all(&c.head);
-    r->seconds[QEP_PHASE_EVALUATION] += qep_now_s() - t0;
+    qep_meter_add(&r->phase[QEP_PHASE_EVALUATION], &t0);
     return st;
 }

@@ -90,7 +90,7 @@ static void warn_of_length(const qep_run *r)
 
 qep_status qep_run_open_all(qep_run *r)
 {
-    double t0 = qep_now_s();
+    qep_meter t0 = qep_meter_now();
     QEP_TRY(read_config_all(r));
     r->compute = strcmp(r->cfg->compute, "f32") == 0 ? QEP_COMPUTE_F32 : QEP_COMPUTE_BF16;
     r->threads = qep_run_threads(r->comm, r->cfg->threads);
@@ -116,7 +116,7 @@ qep_status qep_run_open_all(qep_run *r)
     r->checkpoint = qep_strf("run.checkpoint", "%s.h5", r->cfg->checkpoint_path);
     r->stop = (qep_stop){.start_s = r->start_s, .walltime_s = r->cfg->walltime_s,
                          .stop_file = qep_path_join(r->cfg->output_path, "STOP")};
-    r->seconds[QEP_PHASE_OPEN] += qep_now_s() - t0;
+    qep_meter_add(&r->phase[QEP_PHASE_OPEN], &t0);
     return QEP_OK;
 }
 

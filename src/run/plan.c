@@ -8,12 +8,17 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+int qep_run_node_of(const qep_run *r, int rank)
+{
+    return r->per_node > 0 ? rank / r->per_node : qep_node_of(r->comm, rank);
+}
+
 /* Sum of the planned peaks of my node's ranks. */
 static int64_t node_peak(const qep_run *r, bool keep_act)
 {
     int64_t sum = 0;
-    for (int rank = 0; rank < qep_size(r->comm); rank++) {
-        if (qep_node_of(r->comm, rank) != qep_node_id(r->comm)) continue;
+    for (int rank = 0; rank < r->ranks; rank++) {
+        if (qep_run_node_of(r, rank) != qep_node_id(r->comm)) continue;
         qep_memory_plan p;
         qep_plan_memory(r, rank, keep_act, &p);
         sum += p.peak;
@@ -49,7 +54,7 @@ static qep_status check_solver(const qep_run *r)
     for (int64_t i = 0; i < r->n_linears; i++) {
         int64_t d = r->linears[i].cols, block = r->cfg->solver_block;
         if (!r->linears[i].quantized || !qep_layer_needs_h(&r->linear_cfg[i])) continue;
-        int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
+        int64_t owners = qep_dmat_owners_rule(d, block, r->ranks, r->cfg->grid);
         int64_t rows = qep_ceil_div(qep_ceil_div(d, block), owners) * block;
         if (rows * qep_round_up(d, block) > INT32_MAX)
             return qep_fail(QEP_E_RESOURCE, "%s: %lld of the %lld rows of its Hessian on one rank are more than ScaLAPACK can count; use more "
@@ -166,9 +171,9 @@ static void log_task(const qep_run *r)
     if (r->output) qep_export_describe(r->output);
     if (r->output) qep_run_describe_folds(r);
     int64_t n = c->count[QEP_SEQ_CALIBRATION];
-    if (n > 0 && n < qep_size(r->comm))
+    if (n > 0 && n < r->ranks)
         qep_warn("%lld calibration sequences for %d ranks: %lld ranks have none and help only with rows and matrices; use fewer ranks "
-                 "with more threads", (long long)n, qep_size(r->comm), (long long)(qep_size(r->comm) - n));
+                 "with more threads", (long long)n, r->ranks, (long long)(r->ranks - n));
 }
 
 qep_status qep_run_plan_all(qep_run *r)

@@ -28,7 +28,7 @@ static void add(tally *t, const char *name, int64_t bytes, unsigned stages, bool
 static int64_t tokens_of(const qep_run *r, qep_seq_kind kind, int rank)
 {
     qep_corpus_part p;
-    qep_corpus_share(r->corpus, kind, qep_size(r->comm), rank, &p);
+    qep_corpus_share(r->corpus, kind, r->ranks, rank, &p);
     return p.tokens;
 }
 
@@ -52,7 +52,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
         add(t, "streams.q", tokens * a->hidden * f, QEP_STAGE_ALL, false);
         add(t, "streams.act", 2 * grouped * qep_run_kept_act(a, keep_act) * f, QEP_STAGE_ALL, false);
     }
-    if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1)) { /* first of its node */
+    if (qep_run_node_of(r, rank) != (rank > 0 ? qep_run_node_of(r, rank - 1) : -1)) { /* first of its node */
         qep_block_bytes(a, r->compute, &fp, &q);
         add(t, "model.block.fp", fp, QEP_STAGE_ALL, true);
         if (r->quantizes) add(t, "model.block.q", q, QEP_STAGE_ALL, true);
@@ -69,7 +69,7 @@ static int64_t strips_of(const qep_run *r, const int64_t *members, int n, int ra
     int64_t total = 0, begin, count;
     for (int i = 0; i < n; i++)
         if (r->linears[members[i]].quantized) total += qep_ceil_div(r->linears[members[i]].rows, QEP_STRIP);
-    qep_partition(total, qep_size(r->comm), rank, &begin, &count);
+    qep_partition(total, r->ranks, rank, &begin, &count);
     return count;
 }
 
@@ -77,7 +77,7 @@ static int64_t strips_of(const qep_run *r, const int64_t *members, int n, int ra
 static qep_layer_shape shape_of(const qep_run *r, const int64_t *members, int n, int rank, bool want_c)
 {
     const qep_export_linear *first = &r->linears[members[0]];
-    qep_layer_shape s = {.cols = first->cols, .ranks = qep_size(r->comm), .threads = r->threads, .with_c = want_c};
+    qep_layer_shape s = {.cols = first->cols, .ranks = r->ranks, .threads = r->threads, .with_c = want_c};
     bool alone = false;
     for (int i = 0; i < n; i++) alone = alone || r->linears[members[i]].spec.method->drive == QEP_DRIVE_ROTATED;
     if (!alone) s.strips = strips_of(r, members, n, rank);
@@ -106,7 +106,7 @@ static int64_t pooled_bytes(const qep_run *r, int64_t block, int g, int rank)
     const int64_t d[2] = {a->hidden, a->expert_inter}, rows = r->cfg->solver_block;
     int64_t bytes = 0;
     for (int k = 0; k < g - 1 && qep_arch_sparse(a, block); k++)
-        bytes += qep_dmat_local_bytes(d[k], rows, qep_dmat_owners_rule(d[k], rows, qep_size(r->comm), r->cfg->grid), rank);
+        bytes += qep_dmat_local_bytes(d[k], rows, qep_dmat_owners_rule(d[k], rows, r->ranks, r->cfg->grid), rank);
     return bytes;
 }
 
@@ -141,7 +141,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH, false);
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
     if (!want_h) return;
-    int64_t owners = qep_dmat_owners_rule(d, block, qep_size(r->comm), r->cfg->grid);
+    int64_t owners = qep_dmat_owners_rule(d, block, r->ranks, r->cfg->grid);
     int64_t matrix = qep_dmat_local_bytes(d, block, owners, rank);
     qep_stats_plan sp = qep_run_group_plan(r, members, n, false, keep_act), hp = qep_run_group_plan(r, members, n, true, keep_act);
     bool held = want_c && !expert && hp.total_tokens > 0;
@@ -161,10 +161,10 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     if (held) {
         add(t, "held.h", matrix, QEP_STAGE_STATISTICS | solving, false);
         add(t, "held.c", matrix, QEP_STAGE_STATISTICS | solving, false);
-        if (hp.gamma_rows > 0) add(t, "held.gamma", qep_stats_gamma_bytes(&hp, qep_size(r->comm), rank), QEP_STAGE_STATISTICS | solving, false);
+        if (hp.gamma_rows > 0) add(t, "held.gamma", qep_stats_gamma_bytes(&hp, r->ranks, rank), QEP_STAGE_STATISTICS | solving, false);
     }
-    if (sp.gamma_rows > 0) add(t, "stats.gamma", qep_stats_gamma_bytes(&sp, qep_size(r->comm), rank), QEP_STAGE_STATISTICS | solving, false);
-    add(t, "stats.panel", qep_stats_panel_bytes(&sp, qep_size(r->comm)), QEP_STAGE_STATISTICS, false);
+    if (sp.gamma_rows > 0) add(t, "stats.gamma", qep_stats_gamma_bytes(&sp, r->ranks, rank), QEP_STAGE_STATISTICS | solving, false);
+    add(t, "stats.panel", qep_stats_panel_bytes(&sp, r->ranks), QEP_STAGE_STATISTICS, false);
     add(t, "stats.tap", qep_stats_tap_bytes(&sp, r->corpus->max_length, r->threads), QEP_STAGE_STATISTICS, false);
 }
 
@@ -195,7 +195,7 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
     tally t = lasting;
     int64_t last = r->n_linears - 1, element = r->compute == QEP_COMPUTE_F32 ? 4 : 2;
     add(&t, "eval.logits", qep_eval_bytes(a, r->quantizes), QEP_STAGE_ALL, false);
-    if (qep_node_of(r->comm, rank) != (rank > 0 ? qep_node_of(r->comm, rank - 1) : -1)) {
+    if (qep_run_node_of(r, rank) != (rank > 0 ? qep_run_node_of(r, rank - 1) : -1)) {
         add(&t, "model.head", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
         if (head) add(&t, "model.head.q", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
     }

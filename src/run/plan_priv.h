@@ -35,4 +35,47 @@ typedef struct qep_work_plan {
 } qep_work_plan;
 void qep_plan_work_all(qep_run *r, qep_work_plan *out);
 
+/* --- calls: one block of a run, step by step, as all ranks make them -------------------------- */
+
+typedef enum qep_call_kind {
+    QEP_CALL_WORK,     /* flops */
+    QEP_CALL_REDUCE,   /* row_bytes of every rank, reduced over all of them for all */
+    QEP_CALL_SUM,      /* rows of every rank, added up on the rows' owners (qep_sum_to_owners_all) */
+    QEP_CALL_ROWS,     /* rows from their owners into every node's window (qep_dmat_fetch_rows_all) */
+    QEP_CALL_STRIPS,   /* rows of one linear from their ranks into every node's window (qep_window_merge_all) */
+    QEP_CALL_TURN,     /* the upper triangle from the lower one (qep_dmat_symmetrize_all) */
+    QEP_CALL_PERMUTE,  /* rows and columns in another order (qep_dmat_permute_all) */
+    QEP_CALL_CHOLESKY  /* p?potrf: flops, and ScaLAPACK's own messages, which nobody counts */
+} qep_call_kind;
+typedef enum qep_rate { QEP_RATE_FAST, QEP_RATE_F32, QEP_RATE_F64, QEP_N_RATES } qep_rate; /* FAST: the forward pass's type */
+/* Who has how much of a call's work: tokens of the kinds of sequences, strips of a set's rows, rows of a matrix. */
+typedef enum qep_share { QEP_SHARE_GROUPED, QEP_SHARE_CALIBRATION, QEP_SHARE_VALIDATION, QEP_SHARE_EVALUATION, QEP_SHARE_STRIPS, QEP_SHARE_ROWS } qep_share;
+typedef struct qep_call {
+    qep_call_kind kind;
+    qep_phase phase;
+    double flops;      /* of all ranks */
+    qep_rate rate;
+    qep_share share;
+    int64_t n;         /* order of the matrix; strips of the set */
+    int64_t row0, rows; /* which rows; STRIPS: first strip of the linear, its rows */
+    int64_t row_bytes;
+    int64_t block, owners; /* rows are dealt in blocks to the first `owners` ranks; owners 0: strips of 64 rows, evenly to all */
+    bool flip;         /* ROWS: read backwards; PERMUTE: plain reversal, not an order of the data */
+} qep_call;
+typedef void qep_call_visit(void *ctx, const qep_call *c);
+/* The calls of block b, which has no experts, by the methods gptq, rtn and their kin (awq's and quip's own steps are left out). Collective calls and
+ * flops only: no reading, no writing, no checkpoint. Local. */
+void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, void *ctx);
+/* Its share of the work: of rank `rank`, 0 .. 1. */
+double qep_call_share(const qep_run *r, const qep_call *c, int rank);
+
+/* What par counts of a call on one rank, and what of it goes to another node. */
+typedef struct qep_call_traffic {
+    int64_t bytes, messages, far_bytes, far_messages;
+} qep_call_traffic;
+qep_call_traffic qep_call_count(const qep_run *r, const qep_call *c, int rank);
+/* {"statistics": {"planned": {"bytes": {"min","mean","max"}, "messages": ...}, "measured": ...}, ...} over the ranks, for summary.json, of the blocks done
+ * in this job; NULL for models with experts. Collective. */
+qep_json *qep_plan_traffic_json_all(qep_run *r);
+
 #endif

@@ -1,6 +1,6 @@
 /* summary.json, qep_mpi.ini and report.html of a finished run.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "run_priv.h"
+#include "plan_priv.h"
 
 #include "qep/report.h"
 
@@ -25,7 +25,7 @@ static qep_json *spread_all(qep_comm *c, double mine)
 static qep_json *seconds_json_all(qep_run *r)
 {
     qep_json *o = qep_json_new_object();
-    for (int p = 0; p < QEP_N_PHASES; p++) qep_json_set(o, qep_phase_name((qep_phase)p), spread_all(r->comm, r->seconds[p]));
+    for (int p = 0; p < QEP_N_PHASES; p++) qep_json_set(o, qep_phase_name((qep_phase)p), spread_all(r->comm, r->phase[p].seconds));
     qep_json_set(o, "total", spread_all(r->comm, r->seconds_before + qep_now_s() - r->start_s));
     return o;
 }
@@ -140,6 +140,7 @@ static qep_json *summary_all(qep_run *r)
     qep_json_set(o, "seconds", seconds_json_all(r));
     qep_json_set(o, "peak_bytes", qep_json_new_int(peak));
     qep_json_set(o, "memory", qep_run_memory_json_all(r));
+    qep_json_set(o, "traffic", qep_plan_traffic_json_all(r));
     if (r->output) qep_json_set(o, "bits_per_weight", qep_json_new_real(qep_export_bits_per_weight(r->output)));
     qep_json_set(o, "modules", qep_json_new_int(modules));
     qep_json_set(o, "tokens", tokens_json(r));

@@ -120,9 +120,9 @@ static qep_status open_output_all(qep_run *r, bool resumed)
     if (!r->output) return QEP_OK;
     if (!resumed) QEP_TRY(qep_export_discard_all(r->comm, r->output)); /* what an abandoned run left */
     QEP_TRY(qep_export_open_all(r->comm, r->output, resumed));
-    double t0 = qep_now_s();
+    qep_meter t0 = qep_meter_now();
     if (!resumed) QEP_TRY(qep_export_copy_all(r->comm, r->output));
-    r->seconds[QEP_PHASE_WRITE] += qep_now_s() - t0;
+    qep_meter_add(&r->phase[QEP_PHASE_WRITE], &t0);
     return QEP_OK;
 }
 
@@ -138,10 +138,10 @@ static qep_status finish_all(qep_run *r)
     QEP_TRY(obey_all(r, "before the evaluation"));
     QEP_TRY(qep_run_head_all(r));
     QEP_TRY(obey_all(r, "before publishing"));
-    double t0 = qep_now_s();
+    qep_meter t0 = qep_meter_now();
     if (r->output) QEP_TRY(qep_export_publish_all(r->comm, r->output));
     QEP_TRY(qep_run_write_csv_all(r, true));
-    r->seconds[QEP_PHASE_PUBLISH] += qep_now_s() - t0;
+    qep_meter_add(&r->phase[QEP_PHASE_PUBLISH], &t0);
     QEP_TRY(qep_run_report_all(r));
     QEP_TRY(qep_store_remove_all(r->comm, r->checkpoint));
     unlock_output(r);
@@ -228,7 +228,7 @@ static qep_status run_opened_all(qep_run *r)
 
 qep_status qep_run_all(qep_comm *c, const qep_args *args)
 {
-    qep_run r = {.comm = c, .args = *args, .start_s = qep_now_s()};
+    qep_run r = {.comm = c, .ranks = qep_size(c), .args = *args, .start_s = qep_now_s()};
     qep_status st = run_opened_all(&r);
     char took[32];
     if (st == QEP_OK) qep_info("qep_mpi: finished normally in %s", qep_format_seconds(qep_now_s() - r.start_s, took, sizeof took));

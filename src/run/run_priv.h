@@ -69,6 +69,7 @@ typedef struct qep_task_figures { /* one task */
 
 typedef struct qep_run {
     qep_comm *comm;
+    int ranks, per_node;            /* the job's; of a plan for another machine: its ranks, and how many share a node (0: as this job's do) */
     qep_args args;
     qep_config *cfg;
     qep_model *model;
@@ -109,7 +110,7 @@ typedef struct qep_run {
     double *growth;                 /* [n_blocks][QEP_N_SEQ_KINDS][2]: sum |x - xq|^2, sum |x|^2 */
     qep_eval_figures *figures;      /* [n_sets] after evaluation */
     qep_task_figures *task_figures; /* [tasks->n] after evaluation */
-    double seconds[QEP_N_PHASES];   /* mine, this job */
+    qep_meter phase[QEP_N_PHASES];  /* mine, this job */
     double seconds_before;          /* wall seconds of earlier jobs */
     double start_s;
     double block_seconds;           /* of blocks done in this job */
@@ -140,6 +141,7 @@ bool qep_run_keeps_range(const qep_run *r, int64_t linear);
 /* The linear's block, and its number *k there; -1 for lm_head. */
 int64_t qep_run_block_of(const qep_run *r, int64_t linear, int *k);
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear);
+int qep_run_node_of(const qep_run *r, int rank); /* of 0 .. ranks - 1 */
 /* Memory, work and time (plan.c); logs it. QEP_E_RESOURCE when a node's memory cannot hold it. */
 QEP_MUST_CHECK qep_status qep_run_plan_all(qep_run *r);
 /* Streams and buffers; both streams = the embeddings of my sequences (streams.c). */

@@ -326,15 +326,15 @@ static void sum_to_owners(void **state)
 static void traffic_is_counted(void **state)
 {
     (void)state;
-    int64_t b0 = 0, m0 = 0, b1 = 0, m1 = 0;
     char buf[100] = {0};
-    qep_par_traffic(&b0, &m0);
+    qep_meter phase = {0};
+    const qep_meter begin = qep_meter_now();
     qep_bcast_all(world, 0, buf, sizeof buf);
-    qep_par_traffic(&b1, &m1);
+    qep_meter_add(&phase, &begin);
     bool sends = qep_size(world) > 1 && qep_rank(world) == 0;
     int64_t chunk = getenv("QEP_PAR_CHUNK") ? atoi(getenv("QEP_PAR_CHUNK")) : 1 << 20;
-    assert_all(world, b1 - b0 == (sends ? 100 : 0));
-    assert_all(world, m1 - m0 == (sends ? qep_ceil_div(100, chunk) : 0));
+    assert_all(world, phase.bytes == (sends ? 100 : 0));
+    assert_all(world, phase.messages == (sends ? qep_ceil_div(100, chunk) : 0));
 }
 
 static void nothing_leaks(void **state)

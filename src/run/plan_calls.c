@@ -1,0 +1,323 @@
+/* One block of a run as a list of calls: who computes what, and which rows go where. It follows block.c, group.c and the files of layer and solve step by
+ * step; tests compare its bytes and messages with those of a run. SPDX-License-Identifier: Apache-2.0 */
+#include "plan_priv.h"
+
+#include <string.h>
+
+enum { STREAM_ROWS = 128, LINE = 8 }; /* rows of a matrix that pass by at a time; doubles of a cache line */
+
+typedef struct walk {
+    const qep_run *r;
+    qep_call_visit *visit;
+    void *ctx;
+    qep_phase phase;
+    int64_t d, block, owners;        /* the group's matrices */
+    int64_t strips, rows;            /* of the set at hand */
+} walk;
+
+static void reduce(const walk *w, int64_t bytes)
+{
+    if (bytes > 0) w->visit(w->ctx, &(qep_call){.kind = QEP_CALL_REDUCE, .phase = w->phase, .row_bytes = bytes});
+}
+
+static void agree(const walk *w)
+{
+    reduce(w, (int64_t)sizeof(int));
+}
+
+static void work(const walk *w, qep_share share, qep_rate rate, double flops)
+{
+    w->visit(w->ctx, &(qep_call){.kind = QEP_CALL_WORK, .phase = w->phase, .flops = flops, .rate = rate, .share = share,
+                                 .n = share == QEP_SHARE_ROWS ? w->d : w->strips, .block = w->block, .owners = w->owners});
+}
+
+static void matrix_call(const walk *w, qep_call c)
+{
+    c.phase = w->phase;
+    c.n = w->d;
+    c.block = w->block;
+    c.owners = w->owners;
+    w->visit(w->ctx, &c);
+}
+
+/* A matrix passes by. */
+static void pass(const walk *w, int64_t element, bool flip)
+{
+    for (int64_t row0 = 0; row0 < w->d; row0 += STREAM_ROWS)
+        matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_min_i64(STREAM_ROWS, w->d - row0),
+                                  .row_bytes = qep_round_up(w->d, LINE) * element, .flip = flip});
+}
+
+/* The set's strips multiply with what passes by, or are solved against it: `flops` per entry and row. */
+static void stream(const walk *w, int64_t element, qep_rate rate, double flops)
+{
+    pass(w, element, false);
+    work(w, QEP_SHARE_STRIPS, rate, flops * (double)w->rows * (double)w->d * (double)w->d);
+}
+
+static void stream_f32(const walk *w)
+{
+    stream(w, (int64_t)sizeof(float), QEP_RATE_F32, 2);
+}
+
+static void diagonal(const walk *w)
+{
+    reduce(w, w->d * (int64_t)sizeof(double));
+}
+
+static void factor(const walk *w)
+{
+    diagonal(w);
+    matrix_call(w, (qep_call){.kind = QEP_CALL_CHOLESKY, .flops = (double)w->d * (double)w->d * (double)w->d / 3, .rate = QEP_RATE_F64,
+                              .share = QEP_SHARE_ROWS});
+    reduce(w, (int64_t)sizeof(int64_t));
+}
+
+/* --- statistics ---------------------------------------------------------------------- */
+
+static void statistics(walk *w, const qep_stats_plan *p)
+{
+    const qep_share share = p->held ? QEP_SHARE_VALIDATION : QEP_SHARE_CALIBRATION;
+    const double tokens = (double)p->total_tokens, d = (double)p->d;
+    w->phase = QEP_PHASE_STATISTICS;
+    reduce(w, (int64_t)sizeof(int64_t));
+    agree(w);
+    reduce(w, (p->d * (p->want_c ? 2 : 1) + p->gamma_rows) * (int64_t)sizeof(float));
+    for (int64_t col0 = 0; col0 < p->d; col0 += p->panel) {
+        const int64_t width = qep_min_i64(p->panel, p->d - col0), bytes = width * (int64_t)sizeof(int64_t);
+        work(w, share, QEP_RATE_FAST, 2 * tokens * (double)width * ((double)(p->d - col0) - 0.5 * (double)width + (p->want_c ? d : 0) + (double)p->gamma_rows));
+        matrix_call(w, (qep_call){.kind = QEP_CALL_SUM, .row0 = col0, .rows = p->d - col0, .row_bytes = bytes});
+        if (p->want_c) matrix_call(w, (qep_call){.kind = QEP_CALL_SUM, .rows = p->d, .row_bytes = bytes});
+        if (p->gamma_rows > 0)
+            w->visit(w->ctx, &(qep_call){.kind = QEP_CALL_SUM, .phase = w->phase, .n = p->gamma_rows, .rows = p->gamma_rows, .row_bytes = bytes});
+    }
+    matrix_call(w, (qep_call){.kind = QEP_CALL_TURN});
+}
+
+/* --- a set of linears with the same settings ----------------------------------------------- */
+
+static void correct(const walk *w, const qep_linear_config *c)
+{
+    const double f64 = (double)w->d * (double)w->d * (double)w->d;
+    const int64_t size = (int64_t)sizeof(double);
+    const bool gamma = qep_layer_needs_gamma(c), once = w->rows > w->d && !gamma;
+    for (int k = 0; k < (qep_layer_fits(c) ? 4 : 0); k++) { /* the dampings that alpha = auto tries */
+        if (k == 0) stream_f32(w);
+        factor(w);
+        stream(w, size, QEP_RATE_F64, 2);
+        stream(w, size, QEP_RATE_F64, 1);
+        stream(w, size, QEP_RATE_F64, 1);
+        stream_f32(w);
+        reduce(w, 2 * w->strips * QEP_STRIP * size);
+    }
+    factor(w);
+    if (once) { /* C (H + lambda I)^-1 by its own rows */
+        pass(w, size, false);
+        pass(w, size, false);
+        work(w, QEP_SHARE_ROWS, QEP_RATE_F64, 2 * f64);
+    }
+    stream(w, size, QEP_RATE_F64, 2);
+    if (once) return;
+    stream(w, size, QEP_RATE_F64, 1);
+    stream(w, size, QEP_RATE_F64, 1);
+}
+
+static int64_t row_stride(int64_t cols) /* as the loop's blocks lie in the window */
+{
+    return (qep_ceil_div(cols, 16) | 1) * 16;
+}
+
+static void permute(const walk *w, bool act_order)
+{
+    matrix_call(w, (qep_call){.kind = QEP_CALL_PERMUTE, .rows = w->d, .row_bytes = w->d * (int64_t)sizeof(double), .flip = !act_order});
+}
+
+/* P = ((C' L) o SU) L^T: two solves by C's rows, from their own column on. */
+static void form_p(const walk *w, bool act_order)
+{
+    if (act_order) permute(w, true); /* else every row stays where it is */
+    pass(w, (int64_t)sizeof(double), true);
+    pass(w, (int64_t)sizeof(double), true);
+    work(w, QEP_SHARE_ROWS, QEP_RATE_F64, 2.0 / 3 * (double)w->d * (double)w->d * (double)w->d);
+}
+
+/* The loop over columns against the factor R and the method's matrices. */
+static void column_loop(const walk *w, const qep_qspec *q)
+{
+    const int64_t f = (int64_t)sizeof(float);
+    const int moves = qep_method_moves(q->method, &q->options, q->paper);
+    diagonal(w);
+    diagonal(w);
+    permute(w, q->act_order);
+    matrix_call(w, (qep_call){.kind = QEP_CALL_CHOLESKY, .flops = (double)w->d * (double)w->d * (double)w->d / 3, .rate = QEP_RATE_F64,
+                              .share = QEP_SHARE_ROWS});
+    reduce(w, (int64_t)sizeof(int64_t));
+    diagonal(w);
+    for (int m = 0; m < moves; m++) form_p(w, q->act_order);
+    for (int64_t step = 0; step < qep_gptq_n_steps(q, w->d); step++) {
+        int64_t row0, n;
+        qep_gptq_step_rows(q, w->d, step, &row0, &n);
+        matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = n, .row_bytes = row_stride(w->d - row0) * f, .flip = true});
+        for (int m = 0; m < moves; m++)
+            matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_min_i64(q->block_size, w->d - row0), .row_bytes = row_stride(w->d) * f});
+    }
+    work(w, QEP_SHARE_STRIPS, QEP_RATE_F32, (1.0 + moves) * (double)w->rows * (double)w->d * (double)w->d);
+}
+
+/* Scales by least squares: one pass over H for every batch of strips, then the gradient anew. */
+static void refit_scales(const walk *w, const qep_qspec *q)
+{
+    const int64_t normal = qep_n_groups(q, w->d) * qep_n_groups(q, w->d) * QEP_STRIP * (int64_t)sizeof(double);
+    const int64_t batch = qep_max_i64(1, (int64_t)(64 << 20) / normal), most = qep_ceil_div(w->strips, w->r->ranks);
+    for (int64_t first = 0; first < most; first += batch) pass(w, (int64_t)sizeof(float), false);
+    work(w, QEP_SHARE_STRIPS, QEP_RATE_F32, 2 * (double)w->rows * (double)w->d * (double)w->d);
+    stream_f32(w);
+}
+
+/* Sweeps end early when no code moves; here all are made. */
+static void polish(const walk *w, const qep_linear_config *c, const qep_qspec *q)
+{
+    if (!qep_method_reads(q->method, "sweeps") || (c->refit <= 0 && c->sweeps <= 0)) return;
+    diagonal(w);
+    stream_f32(w);
+    for (int64_t k = 0; k < qep_max_i64(1, c->refit); k++) {
+        if (c->refit > 0) refit_scales(w, q);
+        for (int64_t i = 0; i < c->sweeps; i++) {
+            stream(w, (int64_t)sizeof(float), QEP_RATE_F32, 2);
+            reduce(w, (int64_t)sizeof(int64_t));
+        }
+    }
+    if (c->refit > 0 && c->sweeps > 0) refit_scales(w, q);
+}
+
+static void figures(const walk *w, int members, bool with_c, bool corrects, bool held)
+{
+    for (int m = 0; m < 2 * members; m++) reduce(w, (int64_t)sizeof(double)); /* largest scale, scales that were cut */
+    if (!with_c) return;
+    for (int k = 0; k < 1 + held; k++) {
+        if (k == 1) stream_f32(w);
+        for (int stage = 0; stage < 1 + corrects; stage++) {
+            stream_f32(w);
+            reduce(w, w->strips * QEP_STRIP * (int64_t)sizeof(double));
+        }
+    }
+}
+
+static void write_rows(const walk *w, const int64_t *members, int n)
+{
+    const int64_t element = w->r->compute == QEP_COMPUTE_F32 ? 4 : 2;
+    int64_t first = 0;
+    agree(w);
+    for (int i = 0; i < n; i++) {
+        const qep_export_linear *l = &w->r->linears[members[i]];
+        w->visit(w->ctx, &(qep_call){.kind = QEP_CALL_STRIPS, .phase = w->phase, .n = w->strips, .row0 = first, .rows = l->rows, .row_bytes = l->cols * element});
+        first += qep_ceil_div(l->rows, QEP_STRIP);
+    }
+}
+
+static void quantize_set(walk *w, const int64_t *members, int n, bool with_c, bool held)
+{
+    const qep_linear_config *c = &w->r->linear_cfg[members[0]];
+    const qep_qspec *q = &w->r->linears[members[0]].spec;
+    w->strips = w->rows = 0;
+    for (int i = 0; i < n; i++) {
+        w->rows += w->r->linears[members[i]].rows;
+        w->strips += qep_ceil_div(w->r->linears[members[i]].rows, QEP_STRIP);
+    }
+    w->phase = QEP_PHASE_CORRECTION;
+    agree(w);
+    if (with_c) stream_f32(w);
+    if (qep_layer_corrects(c)) correct(w, c);
+    w->phase = QEP_PHASE_QUANTIZE;
+    if (q->method->drive == QEP_DRIVE_FACTOR) column_loop(w, q);
+    polish(w, c, q);
+    figures(w, n, with_c, qep_layer_corrects(c), held);
+    w->phase = QEP_PHASE_WRITE;
+    write_rows(w, members, n);
+}
+
+/* --- a group, a block -------------------------------------------------------------------- */
+
+static bool together(const qep_run *r, int64_t a, int64_t b)
+{
+    return qep_layer_same(&r->linear_cfg[a], &r->linears[a].spec, &r->linear_cfg[b], &r->linears[b].spec);
+}
+
+static void quantize_group(walk *w, const int64_t *members, int n)
+{
+    const qep_run *r = w->r;
+    bool want_h, want_c, done[QEP_MAX_MEMBERS] = {false};
+    qep_run_needs(r, members, n, &want_h, &want_c);
+    const qep_stats_plan plan = qep_run_group_plan(r, members, n, false, r->keep_act), held = qep_run_group_plan(r, members, n, true, r->keep_act);
+    const bool with_held = want_c && held.total_tokens > 0;
+    w->d = plan.d;
+    w->block = plan.block;
+    w->owners = plan.n_owners;
+    if (want_h) statistics(w, &plan);
+    if (with_held) statistics(w, &held);
+    w->phase = QEP_PHASE_CORRECTION;
+    if (want_h) diagonal(w);
+    for (int i = 0; i < n; i++) {
+        int64_t set[QEP_MAX_MEMBERS] = {members[i]};
+        int count = 0;
+        if (done[i] || !r->linears[members[i]].quantized) continue;
+        for (int k = i; k < n; k++) {
+            if (done[k] || !r->linears[members[k]].quantized || (k > i && !together(r, members[i], members[k]))) continue;
+            done[k] = true;
+            set[count++] = members[k];
+        }
+        quantize_set(w, set, count, want_c, with_held);
+    }
+}
+
+/* Flops of the linears of group g, and of the attention behind the first, for one token. */
+static double token_flops(const qep_run *r, int g)
+{
+    const qep_arch *a = &r->model->arch;
+    const double T = r->corpus->n > 0 ? (double)r->corpus->tokens / (double)r->corpus->n : 0;
+    double flops = g == 0 ? 2 * T * (double)(a->n_heads * a->head_dim) : 0;
+    for (int i = 0; i < a->group_count[g]; i++) {
+        const qep_linear_shape *l = &a->linears[a->group_first[g] + i];
+        flops += 2 * (double)l->rows * (double)l->cols;
+    }
+    return flops;
+}
+
+/* Both streams through group g. down's inputs that are not kept are computed again, for each pass over the sequences. */
+static void forward(walk *w, int g, const int64_t *members, int n)
+{
+    const qep_run *r = w->r;
+    const int64_t *tokens = r->corpus->kind_tokens, *count = r->corpus->count;
+    const double grouped = (double)(tokens[QEP_SEQ_CALIBRATION] + tokens[QEP_SEQ_VALIDATION]);
+    double flops = token_flops(r, g);
+    if (g == 3 && !r->keep_act) {
+        const qep_stats_plan p = qep_run_group_plan(r, members, n, false, false);
+        flops += token_flops(r, 2) * (2 + (double)qep_ceil_div(p.d, p.panel));
+    }
+    w->phase = QEP_PHASE_FORWARD;
+    work(w, QEP_SHARE_GROUPED, QEP_RATE_FAST, 2 * grouped * flops);
+    for (int m = 0; m < n; m++)
+        for (int k = 0; k < 4; k++) reduce(w, count[k < 2 ? QEP_SEQ_CALIBRATION : QEP_SEQ_VALIDATION] * (int64_t)sizeof(double));
+}
+
+void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, void *ctx)
+{
+    walk w = {.r = r, .visit = visit, .ctx = ctx, .phase = QEP_PHASE_LOAD};
+    const double streams = r->quantizes ? 2 : 1, evaluation = (double)(r->corpus->kind_tokens[QEP_SEQ_EVALUATION] + r->corpus->kind_tokens[QEP_SEQ_TASKS]);
+    double flops = 0;
+    agree(&w);
+    for (int g = 0; g < QEP_N_GROUPS; g++) {
+        int64_t members[QEP_MAX_MEMBERS];
+        const int n = qep_run_plan_members(r, b, g, members);
+        bool any = false;
+        for (int i = 0; i < n; i++) any = any || r->linears[members[i]].quantized;
+        if (any) quantize_group(&w, members, n);
+        flops += token_flops(r, g);
+        if (r->quantizes) forward(&w, g, members, n);
+    }
+    w.phase = QEP_PHASE_FORWARD;
+    work(&w, QEP_SHARE_EVALUATION, QEP_RATE_FAST, streams * evaluation * flops);
+    agree(&w); /* that the streams are finite */
+    for (int kind = 0; kind < QEP_N_SEQ_KINDS && r->quantizes; kind++)
+        for (int k = 0; k < 2; k++) reduce(&w, r->corpus->count[kind] * (int64_t)sizeof(double));
+}

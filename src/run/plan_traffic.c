@@ -1,0 +1,228 @@
+/* Bytes and messages of a call on one rank, as par counts them, and the comparison with what it did count.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "plan_priv.h"
+
+#include <string.h>
+
+enum { MAX_RUNS = 64 }; /* runs of neighbouring rows in one call for rows */
+
+/* Rows below `end` that rank q owns. */
+static int64_t rows_below(const qep_run *r, const qep_call *c, int64_t q, int64_t end)
+{
+    if (c->owners == 0) {
+        int64_t first, count;
+        qep_partition(qep_ceil_div(c->n, QEP_STRIP), r->ranks, q, &first, &count);
+        return qep_max_i64(0, qep_min_i64(end, (first + count) * QEP_STRIP) - first * QEP_STRIP);
+    }
+    if (q >= c->owners) return 0;
+    const int64_t full = end / c->block, last = full % c->owners;
+    return (full / c->owners + (q < last)) * c->block + (q == last ? end % c->block : 0);
+}
+
+static int64_t rows_of(const qep_run *r, const qep_call *c, int64_t q)
+{
+    return rows_below(r, c, q, c->row0 + c->rows) - rows_below(r, c, q, c->row0);
+}
+
+/* One transfer from `rank` to `to`, in pieces. */
+static void send(const qep_run *r, qep_call_traffic *t, int rank, int to, int64_t bytes, int64_t piece)
+{
+    if (bytes <= 0 || to == rank) return;
+    const int64_t messages = qep_ceil_div(bytes, piece);
+    t->bytes += bytes;
+    t->messages += messages;
+    if (qep_run_node_of(r, to) == qep_run_node_of(r, rank)) return;
+    t->far_bytes += bytes;
+    t->far_messages += messages;
+}
+
+/* A broadcast among the nodes' first ranks is counted on the first rank of node `node`. */
+static void spread(const qep_run *r, qep_call_traffic *t, int rank, int node, int64_t bytes)
+{
+    const bool first = rank == 0 || qep_run_node_of(r, rank - 1) != qep_run_node_of(r, rank);
+    if (bytes <= 0 || qep_run_node_of(r, rank) != node || !first || qep_run_node_of(r, r->ranks - 1) == 0) return;
+    const int64_t messages = qep_ceil_div(bytes, qep_par_chunk(r->comm));
+    t->bytes += bytes;
+    t->messages += messages;
+    t->far_bytes += bytes;
+    t->far_messages += messages;
+}
+
+static void count_sum(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
+{
+    const int64_t size = (int64_t)sizeof(int64_t);
+    int64_t longest = 0;
+    for (int q = 0; q < r->ranks; q++) longest = qep_max_i64(longest, rows_of(r, c, q));
+    const int64_t step = size * qep_sum_to_owners_step(r->comm, longest * c->row_bytes / size);
+    for (int q = 0; q < r->ranks; q++) send(r, t, rank, q, rows_of(r, c, q) * c->row_bytes, step);
+}
+
+/* A run of neighbouring rows on one owner. */
+typedef struct run {
+    int64_t owner, begin, rows;
+} run;
+
+/* The runs of a round of at most one block per owner, by owner; returns their number and moves *at on. */
+static int runs_of(const qep_call *c, int64_t *at, run *runs)
+{
+    int n = 0;
+    for (int64_t k = 0; k < c->owners && *at < c->rows && n < MAX_RUNS; k++, n++) {
+        const int64_t row = c->flip ? c->n - 1 - (c->row0 + *at) : c->row0 + *at, inside = row % c->block;
+        run one = {row / c->block % c->owners, *at, qep_min_i64(c->rows - *at, c->flip ? inside + 1 : c->block - inside)};
+        int i = n;
+        for (; i > 0 && runs[i - 1].owner > one.owner; i--) runs[i] = runs[i - 1];
+        runs[i] = one;
+        *at += one.rows;
+    }
+    return n;
+}
+
+static void count_rows(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
+{
+    for (int64_t at = 0; at < c->rows;) {
+        run runs[MAX_RUNS];
+        const int n = runs_of(c, &at, runs);
+        for (int i = 0; i < n;) {
+            const int node = qep_run_node_of(r, (int)runs[i].owner);
+            int64_t rows = runs[i].rows;
+            int next = i + 1;
+            for (; next < n && qep_run_node_of(r, (int)runs[next].owner) == node && runs[next].begin == runs[i].begin + rows; next++) rows += runs[next].rows;
+            spread(r, t, rank, node, rows * c->row_bytes);
+            i = next;
+        }
+    }
+}
+
+/* Rows of the linear that rank q has. */
+static int64_t linear_rows(const qep_run *r, const qep_call *c, int q)
+{
+    int64_t first, count;
+    qep_partition(c->n, r->ranks, q, &first, &count);
+    const int64_t begin = qep_max_i64(0, (first - c->row0) * QEP_STRIP), end = qep_min_i64(c->rows, (first + count - c->row0) * QEP_STRIP);
+    return qep_max_i64(0, end - begin);
+}
+
+static void count_strips(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
+{
+    for (int q = 0; q < r->ranks;) {
+        const int node = qep_run_node_of(r, q);
+        int64_t rows = 0;
+        for (; q < r->ranks && qep_run_node_of(r, q) == node; q++) rows += linear_rows(r, c, q);
+        spread(r, t, rank, node, rows * c->row_bytes);
+    }
+}
+
+static void count_turn(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
+{
+    for (int64_t row0 = rank * c->block; rank < c->owners && row0 < c->n; row0 += c->owners * c->block) {
+        const int64_t height = qep_min_i64(c->block, c->n - row0);
+        for (int q = 0; q < c->owners; q++)
+            send(r, t, rank, q, rows_below(r, c, q, row0 + height) * height * (int64_t)sizeof(double), qep_par_chunk(r->comm));
+    }
+}
+
+/* An order of the data is as good as random. */
+static int32_t *some_order(const qep_call *c)
+{
+    int32_t *perm = qep_alloc("plan.order", c->n, sizeof *perm);
+    qep_rng rng;
+    qep_rng_seed(&rng, 1);
+    for (int64_t i = 0; i < c->n; i++) perm[i] = (int32_t)(c->n - 1 - i);
+    for (int64_t i = c->n - 1; i > 0 && !c->flip; i--) {
+        const int64_t k = (int64_t)(qep_rng_u64(&rng) % (uint64_t)(i + 1));
+        const int32_t kept = perm[i];
+        perm[i] = perm[k];
+        perm[k] = kept;
+    }
+    return perm;
+}
+
+/* Steps of as many rows as fit into two blocks sent and received per rank. */
+static void count_permute(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
+{
+    int32_t *perm = some_order(c);
+    int64_t *sent = qep_alloc("plan.order", 3 * (int64_t)r->ranks, sizeof *sent), *got = sent + r->ranks, *mine = got + r->ranks;
+    for (int64_t i = 0; i < c->n;) {
+        memset(sent, 0, 3 * (size_t)r->ranks * sizeof *sent);
+        for (; i < c->n; i++) {
+            const int64_t from = perm[i] / c->block % c->owners, to = i / c->block % c->owners;
+            if (sent[from] == 2 * c->block || got[to] == 2 * c->block) break;
+            sent[from]++;
+            got[to]++;
+            if (from == rank) mine[to]++;
+        }
+        for (int q = 0; q < c->owners; q++) send(r, t, rank, q, mine[q] * c->row_bytes, qep_par_chunk(r->comm));
+    }
+    qep_free(sent);
+    qep_free(perm);
+}
+
+qep_call_traffic qep_call_count(const qep_run *r, const qep_call *c, int rank)
+{
+    qep_call_traffic t = {0};
+    switch (c->kind) {
+    case QEP_CALL_REDUCE: t = (qep_call_traffic){.bytes = c->row_bytes, .messages = qep_ceil_div(c->row_bytes, qep_par_chunk(r->comm))}; break;
+    case QEP_CALL_SUM: count_sum(r, c, rank, &t); break;
+    case QEP_CALL_ROWS: count_rows(r, c, rank, &t); break;
+    case QEP_CALL_STRIPS: count_strips(r, c, rank, &t); break;
+    case QEP_CALL_TURN: count_turn(r, c, rank, &t); break;
+    case QEP_CALL_PERMUTE: count_permute(r, c, rank, &t); break;
+    case QEP_CALL_WORK:
+    case QEP_CALL_CHOLESKY: break;
+    }
+    return t;
+}
+
+/* --- planned against measured ---------------------------------------------------------------- */
+
+typedef struct tally {
+    const qep_run *r;
+    qep_meter phase[QEP_N_PHASES];
+} tally;
+
+static void add_call(void *ctx, const qep_call *c)
+{
+    tally *t = ctx;
+    const qep_call_traffic n = qep_call_count(t->r, c, qep_rank(t->r->comm));
+    t->phase[c->phase].bytes += n.bytes;
+    t->phase[c->phase].messages += n.messages;
+}
+
+static qep_json *spread_json_all(qep_comm *c, int64_t mine)
+{
+    int64_t extent[2] = {mine, -mine}, sum = mine;
+    qep_max_i64_all(c, extent, 2);
+    qep_sum_i64_all(c, &sum, 1);
+    qep_json *o = qep_json_new_object();
+    qep_json_set(o, "min", qep_json_new_int(-extent[1]));
+    qep_json_set(o, "mean", qep_json_new_real((double)sum / qep_size(c)));
+    qep_json_set(o, "max", qep_json_new_int(extent[0]));
+    return o;
+}
+
+static qep_json *traffic_json_all(qep_comm *c, const qep_meter *m)
+{
+    qep_json *o = qep_json_new_object();
+    qep_json_set(o, "bytes", spread_json_all(c, m->bytes));
+    qep_json_set(o, "messages", spread_json_all(c, m->messages));
+    return o;
+}
+
+qep_json *qep_plan_traffic_json_all(qep_run *r)
+{
+    static const qep_phase planned[] = {QEP_PHASE_LOAD, QEP_PHASE_FORWARD, QEP_PHASE_STATISTICS, QEP_PHASE_CORRECTION, QEP_PHASE_QUANTIZE, QEP_PHASE_WRITE};
+    qep_json *o = qep_json_new_object();
+    tally t = {.r = r};
+    qep_meter done[QEP_N_PHASES];
+    memcpy(done, r->phase, sizeof done);
+    for (int64_t b = r->next_block - r->blocks_here; b < r->next_block && r->model->arch.n_experts == 0; b++) qep_plan_block_calls(r, b, add_call, &t);
+    for (size_t i = 0; i < sizeof planned / sizeof *planned; i++) {
+        const qep_phase p = planned[i];
+        qep_json *e = qep_json_new_object();
+        if (r->model->arch.n_experts == 0) qep_json_set(e, "planned", traffic_json_all(r->comm, &t.phase[p]));
+        qep_json_set(e, "measured", traffic_json_all(r->comm, &done[p]));
+        qep_json_set(o, qep_phase_name(p), e);
+        qep_debug("traffic of rank 0, %s: %lld bytes in %lld messages", qep_phase_name(p), (long long)done[p].bytes, (long long)done[p].messages);
+    }
+    return o;
+}
