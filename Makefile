@@ -39,7 +39,7 @@ PKG_CFLAGS := $(subst -I,-isystem ,$(shell pkg-config --cflags $(PKGS) 2>/dev/nu
 LIBS     = $(shell pkg-config --libs $(PKGS) 2>/dev/null) $(BLAS_LIBS) $(DNNL_LIBS) -ldl -lm
 
 # --- modules: floor by floor; each may use only what stands in its row (make lint, and the link of its tests) ---
-MODULES := base par tensor report store safetensors tokenizer linalg nn quant config dmat tasks data packed model solve export layer eval run
+MODULES := base par tensor report store safetensors tokenizer linalg nn quant config dmat tasks data gguf packed model solve export layer eval run
 USES_base        :=
 USES_par         := base
 USES_tensor      := base
@@ -54,10 +54,11 @@ USES_config      := base tensor quant
 USES_dmat        := base par tensor linalg
 USES_tasks       := base par tokenizer
 USES_data        := base par tensor config store tokenizer tasks
-USES_packed      := base tensor safetensors quant
+USES_gguf        := base tensor safetensors
+USES_packed      := base tensor safetensors quant gguf
 USES_model       := base par tensor config safetensors linalg nn quant packed
 USES_solve       := base par tensor linalg dmat
-USES_export      := base par tensor config safetensors tokenizer quant packed
+USES_export      := base par tensor config safetensors tokenizer quant gguf packed
 USES_layer       := base par tensor config linalg safetensors tokenizer quant dmat packed model solve export
 USES_eval        := base par tensor config linalg nn quant tokenizer tasks data packed model
 USES_run         := base par tensor config report store safetensors tokenizer linalg nn quant dmat tasks data packed model solve export layer eval

@@ -86,10 +86,10 @@ QEP_MUST_CHECK qep_status qep_export_discard_all(qep_comm *c, qep_export *e);
 
 /* --- reading back (--check DIR) ------------------------------------------------------------------------ */
 
-/* Opens a finished gptq or dense output, unpacks every quantized tensor, recomputes the digest, checks shapes, config against tensors, g_idx, zeros, scales (finite, > 0),
+/* Opens a finished output, unpacks every quantized tensor, recomputes the digest, checks shapes, config against tensors, g_idx, zeros, scales (finite, > 0),
  * and that all other floats are finite. digest[2] as qep_digest_row's sum; *n_linears: packed linears. Number of a linear in the digest: its place among the model's linears, quantized or
  * not, block by block in the order q k v o gate up down (q k v or gate up stacked in one matrix count once; experts one after the other, each gate up down),
- * lm_head after the last block. Dense output holds no codes: digest 0, *n_linears 0. Split over ranks. Collective. */
+ * lm_head after the last block. Dense output holds no codes: digest 0, *n_linears 0; so is the digest of a gguf output that keeps code - zero alone of some linear. Split over ranks. Collective. */
 QEP_MUST_CHECK qep_status qep_export_check_all(qep_comm *c, const char *dir, uint64_t digest[2], int64_t *n_linears);
 
 #endif

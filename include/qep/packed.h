@@ -1,6 +1,6 @@
 /* packed: the quantized linears of a finished model directory, read back into the one object that all formats are re-layouts of (codes, scales,
  * zeros, g_idx; formats.md 0) and to values. What is packed how is said by config.json's quantization_config. Formats: gptq (v1 and v2),
- * compressed-tensors (pack-quantized), awq (GEMM). No
+ * compressed-tensors (pack-quantized), awq (GEMM), gguf (our own files). No
  * MPI: every rank may open the same directory. SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_PACKED_H
 #define QEP_PACKED_H
@@ -16,6 +16,8 @@ typedef struct qep_packed_linear {
     int bits;            /* of a code */
     bool symmetric;      /* all zeros are 2^(bits - 1) */
     bool any_order;      /* g_idx may be other than column / (cols / groups) */
+    bool differences;    /* gguf: the file keeps code - zero alone; codes and zeros have another zero point than those that were chosen */
+    bool rounded;        /* gguf: not even that; the values were rounded to other codes and scales */
     /* where it is stored; NULL: the format has no such tensor */
     const qep_st_tensor *codes_at, *scales_at, *zeros_at, *groups_at, *shape_at;
 } qep_packed_linear;
@@ -26,8 +28,10 @@ typedef struct qep_packed qep_packed;
  * and the configuration agrees that they are quantized. *out NULL and QEP_OK when there is no quantization_config: nothing is packed. All functions
  * below take NULL as a directory without packed linears. QEP_E_INPUT names file, key or module; another program's format is refused by name. Local. */
 QEP_MUST_CHECK qep_status qep_packed_open(const qep_json *config, const char *source, const qep_st_set *files /* [keep] */, qep_packed **out);
+/* All weight files of a model directory, safetensors or one GGUF output, and the packed linears among them. *files is set whenever they could be opened. */
+QEP_MUST_CHECK qep_status qep_packed_open_dir(const char *dir, const qep_json *config, const char *source, qep_st_set **files, qep_packed **out);
 void qep_packed_close(qep_packed **p);
-const char *qep_packed_format(const qep_packed *p);                    /* "gptq", "gptq_v2", "compressed-tensors", "awq"; "" for NULL */
+const char *qep_packed_format(const qep_packed *p);                    /* "gptq", "gptq_v2", "compressed-tensors", "awq", "gguf"; "" for NULL */
 int64_t qep_packed_count(const qep_packed *p);
 const qep_packed_linear *qep_packed_at(const qep_packed *p, int64_t i); /* in order of their names */
 const qep_packed_linear *qep_packed_find(const qep_packed *p, const char *module); /* NULL: not packed */

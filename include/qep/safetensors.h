@@ -17,7 +17,13 @@ typedef struct qep_st_tensor {
     int64_t shape[QEP_ST_MAX_RANK];
     int64_t offset, bytes;          /* from the start of the file; bytes of data */
     int shard;                      /* index into the set's files */
+    /* Other containers may store it in another way, which the readers of rows undo: */
+    int64_t interleaved;            /* > 0: row r of so many equal parts is at qep_st_interleaved */
+    float more;                     /* stored values are so much larger */
 } qep_st_tensor;
+
+/* Where row r of `rows` is when the two halves of each of `parts` equal parts are interleaved. */
+int64_t qep_st_interleaved(int64_t r, int64_t rows, int64_t parts);
 
 /* --- reading -------------------------------------------------------------------------- */
 
@@ -30,6 +36,9 @@ QEP_MUST_CHECK qep_status qep_st_open_file(const char *path, qep_st_set **out);
  * must be in the shard it names; tensors of the shards that the map does not mention are ignored).
  * Clear refusals: pytorch_model*.bin only, no weights, missing shard, tensor missing. */
 QEP_MUST_CHECK qep_status qep_st_open_dir(const char *dir, qep_st_set **out);
+/* Tensors [n] of one file of another container, whose header the caller has read: names are copied, shard is set, bytes and offsets lie inside. metadata is taken,
+ * also on failure. QEP_E_INPUT: a name is there twice. */
+QEP_MUST_CHECK qep_status qep_st_open_as(const char *path, int64_t file_bytes, const qep_st_tensor *tensors, int64_t n, qep_json *metadata /* [take] */, qep_st_set **out);
 void qep_st_close(qep_st_set **s);
 int64_t qep_st_count(const qep_st_set *s);
 const qep_st_tensor *qep_st_at(const qep_st_set *s, int64_t i);            /* in file order, shards in order */
@@ -40,8 +49,12 @@ int64_t qep_st_file_bytes(const qep_st_set *s, int shard); /* size seen at open 
 const qep_json *qep_st_metadata(const qep_st_set *s, int shard); /* the __metadata__ object or NULL */
 /* Hash over all headers and file sizes: the identity of the model's files (cheap, not of the data). */
 uint64_t qep_st_identity(const qep_st_set *s);
-/* Raw bytes [begin, begin+bytes) of a tensor. Short reads are QEP_E_IO with file and tensor name. */
+/* Raw bytes [begin, begin+bytes) of a tensor as they are stored. Short reads are QEP_E_IO with file and tensor name. */
 QEP_MUST_CHECK qep_status qep_st_read(const qep_st_set *s, const qep_st_tensor *t, int64_t begin, int64_t bytes, void *dst);
+/* Its values and the order of its rows are those of the file. */
+bool qep_st_is_plain(const qep_st_tensor *t);
+/* Raw bytes of rows [row0, row0+n). */
+QEP_MUST_CHECK qep_status qep_st_read_rows(const qep_st_set *s, const qep_st_tensor *t, int64_t row0, int64_t n, void *dst);
 /* Rows [row0, row0+n) of a tensor [rows, ...] converted to f32. dtype must be a float type. A value that is not
  * finite is QEP_E_INPUT naming file, tensor, row and column. */
 QEP_MUST_CHECK qep_status qep_st_read_rows_f32(const qep_st_set *s, const qep_st_tensor *t, int64_t row0, int64_t n, float *dst);

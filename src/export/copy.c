@@ -1,5 +1,5 @@
 /* Tensors that are not quantized, copied as bytes. SPDX-License-Identifier: Apache-2.0 */
-#include "gguf_priv.h"
+#include "export_priv.h"
 
 /* Bytes [begin, begin + n) of one tensor. */
 static qep_status copy_bytes(qep_export *e, const qep_copied *t, int64_t begin, int64_t n,
@@ -17,7 +17,7 @@ static qep_status copy_bytes(qep_export *e, const qep_copied *t, int64_t begin, 
 /* Where row r of a tensor goes. */
 static int64_t row_place(const qep_copied *t, int64_t r)
 {
-    return t->heads > 0 ? qep_gguf_row_place(r, t->src->shape[0], t->heads) : r;
+    return t->heads > 0 ? qep_st_interleaved(r, t->src->shape[0], t->heads) : r;
 }
 
 /* In another type or another order of rows. Norms, biases and the like, so one rank does the whole of a tensor: a vector at once, rows of a matrix or in another
@@ -34,6 +34,8 @@ static qep_status convert_rows(qep_export *e, const qep_copied *t)
 
     for (int64_t r = 0; r < rows; r += step) {
         QEP_GO(st, qep_st_read_rows_f32(e->files, t->src, r, step, values));
+        for (int64_t k = 0; k < n; k++)
+            values[k] += t->more;
         qep_from_f32(raw, t->dtype, values, n);
         qep_to_f32(back, raw, t->dtype, n);
         bad = qep_find_nonfinite_f32(back, n);
@@ -98,7 +100,7 @@ static qep_status copy_mine(qep_export *e, int rank, int size, void *buf)
         at += bytes;
         if (n <= 0)
             continue;
-        if (t->dtype == t->src->dtype && t->heads == 0)
+        if (t->dtype == t->src->dtype && t->heads == 0 && t->more == 0 && qep_st_is_plain(t->src))
             QEP_TRY(copy_bytes(e, t, begin, n, buf));
         else if (begin == 0) /* its first byte is mine */
             QEP_TRY(convert_rows(e, t));

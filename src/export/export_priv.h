@@ -43,7 +43,8 @@ typedef struct qep_copied {
     const qep_st_tensor *src, *dst;
     int64_t at;      /* number of dst in the layout */
     qep_dtype dtype; /* of dst; another one than of src: converted */
-    int64_t heads;   /* > 0: rows in llama.cpp's order within each of so many heads */
+    int64_t heads;   /* > 0: rows in the order of qep_st_interleaved */
+    float more;      /* added to the values */
 } qep_copied;
 
 /* One output format: a file format_*.c and a row of the table in formats.c. */
@@ -65,8 +66,8 @@ typedef struct qep_format {
     /* A container of its own; all NULL: safetensors under the source's names. */
     qep_status (*begin)(qep_export *e, const qep_json *config); /* before the tensors are planned */
     qep_status (*copied)(qep_export *e, const qep_st_tensor *src, char **name, qep_copied *c);
-    char *(*name_of)(const char *name);                         /* of a part; qep_free */
-    qep_status (*finish)(qep_export *e, const qep_export_request *rq, const qep_json *config);
+    char *(*name_of)(const qep_export *e, const char *name);    /* of a part; qep_free */
+    qep_status (*finish)(qep_export *e, const qep_export_request *rq);
     /* values [n, cols] become what the file holds of them. */
     void (*values)(const qep_export_linear *l, int64_t n, float *values);
 } qep_format;
@@ -78,7 +79,8 @@ struct qep_export {
     const qep_export_linear *linears;
     int64_t n_linears, n_heads, n_kv_heads;
     bool tied, head_untied, head_quantized;
-    bool permutes;  /* rows of q and k in llama.cpp's order */
+    const struct qep_gguf_arch *arch; /* gguf: the family */
+    qep_json *config;                 /* gguf: config.json of the source */
     float *extra;   /* data of the layout's first tensor, which has no source; NULL: none */
     double worst;   /* largest difference of a value that is not held exactly */
     qep_dtype dense_dtype;
@@ -159,6 +161,8 @@ int64_t qep_settings_width(const qep_settings *s, int64_t cols);
 bool qep_settings_same(const qep_settings *a, const qep_settings *b, int64_t cols);
 /* The settings that most of the quantized linears have (the first of them in a tie). */
 qep_settings qep_settings_common(const qep_export_linear *l, int64_t n);
+/* Adds bits, group_size, sym, desc_act, lm_head and dynamic (what differs, by module) to an object. */
+void qep_settings_put(const qep_export_request *rq, qep_json *q);
 
 /* --- config_json.c ------------------------------------------------------------------------- */
 

@@ -20,37 +20,33 @@ static qep_status check(const qep_export_request *rq, const qep_export_linear *l
 
 static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
 {
-    bool exact;
-
     (void)e;
-    out[0] = (qep_part){
-        ".weight", QEP_U8, 2, {l->rows, qep_gguf_row_bytes(qep_gguf_type_of(l, &exact), l->cols)},
-        false};
+    out[0] = (qep_part){".weight", QEP_U8, 2, {l->rows, qep_gguf_row_bytes(l)}, false};
     return 1;
 }
 
 /* --- the plan of the file ------------------------------------------------------------------------- */
 
-/* Heads of a q or k projection, or of one of its tensors, whose rows llama.cpp wants in another order; 0: none. */
-static int64_t heads_of(const qep_export *e, const char *name)
-{
-    const char *q = strstr(name, ".q_proj"), *k = strstr(name, ".k_proj");
-
-    if (!e->permutes)
-        return 0;
-    return q ? e->n_heads : k ? e->n_kv_heads : 0;
-}
-
 /* Vectors are F32 there. */
 static qep_status copied(qep_export *e, const qep_st_tensor *src, char **name, qep_copied *c)
 {
-    *name = qep_gguf_name(src->name);
+    qep_gguf_place place;
+
+    *name = qep_gguf_name(e->arch, e->config, src->name, &place);
     if (!*name)
         return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp's name of the tensor \"%s\" "
                         "is not known; choose another format", src->name);
-    c->heads = heads_of(e, src->name);
+    c->heads = place.heads;
+    c->more = place.more;
     c->dtype = src->rank == 1 ? QEP_F32 : src->dtype;
     return QEP_OK;
+}
+
+static char *name_of(const qep_export *e, const char *name)
+{
+    qep_gguf_place place;
+
+    return qep_gguf_name(e->arch, e->config, name, &place);
 }
 
 static uint32_t type_id(const qep_export *e, int64_t tensor)
@@ -64,7 +60,7 @@ static uint32_t type_id(const qep_export *e, int64_t tensor)
 
     for (int64_t i = 0; i < e->n_linears; i++)
         if (e->linears[i].quantized && e->places[i].part[0] == t)
-            return qep_gguf_type_of(&e->linears[i], &exact);
+            return qep_gguf_type_of(&e->linears[i], &exact)->id;
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (plain[i].dtype == t->dtype)
             return plain[i].id;
@@ -113,17 +109,15 @@ static qep_status put_infos(const qep_export *e, int64_t *offsets, int64_t *byte
 }
 
 /* Head, keys, tensor infos; padded to where the data begin. */
-static qep_status finish(qep_export *e, const qep_export_request *rq, const qep_json *config)
+static qep_status finish(qep_export *e, const qep_export_request *rq)
 {
     static const char zeros[ALIGNMENT] = "";
     qep_gguf_text keys = {0}, t = {0};
     int64_t *offsets = qep_alloc("export.gguf", qep_st_layout_count(e->layout), sizeof *offsets);
     int64_t bytes = 0;
-    qep_gguf_arch arch;
     qep_status st = QEP_OK;
 
-    QEP_GO(st, qep_gguf_find_arch(config, &arch));
-    QEP_GO(st, qep_gguf_metadata(e, rq, config, &arch, &keys));
+    QEP_GO(st, qep_gguf_metadata(rq, e->config, e->arch, &keys));
     qep_gguf_key_string(&keys, "qep_mpi.run", QEP_ST_STAMP_MARK "0000000000000000\"");
     qep_gguf_put(&t, "GGUF", 4);
     qep_gguf_u32(&t, VERSION);
@@ -145,13 +139,22 @@ done:
 /* Before tensors are planned: the family, and a tensor of its own for llama3's frequencies. */
 static qep_status begin(qep_export *e, const qep_json *config)
 {
-    qep_gguf_arch arch;
     int64_t n;
 
-    QEP_TRY(qep_gguf_find_arch(config, &arch));
-    e->permutes = arch.permutes;
+    QEP_TRY(qep_gguf_find_arch(config, &e->arch));
+    e->config = qep_json_copy(config);
     e->extra = qep_gguf_rope_factors(config, &n);
     return e->extra ? qep_st_layout_add(e->layout, "rope_freqs.weight", QEP_F32, 1, &n) : QEP_OK;
+}
+
+/* llama.cpp's name of a linear's weight. */
+static char *weight_name(const qep_export *e, const char *module, qep_gguf_place *place)
+{
+    char *ours = qep_strf("export.name", "%s.weight", module);
+    char *theirs = qep_gguf_name(e->arch, e->config, ours, place);
+
+    qep_free(ours);
+    return theirs;
 }
 
 /* --- rows --------------------------------------------------------------------------------------------- */
@@ -166,8 +169,7 @@ static void stored_values(const qep_export_linear *l, int64_t n, float *values)
 }
 
 /* Rows as blocks [n, row bytes]. */
-static qep_status encode(const qep_rows *r, qep_gguf_type type, bool exact, int64_t row_bytes,
-                         uint8_t *out)
+static qep_status encode(const qep_rows *r, bool exact, int64_t row_bytes, uint8_t *out)
 {
     const qep_export_linear *l = r->l;
     float *values = exact ? NULL : qep_alloc("export.rows", l->cols, sizeof *values);
@@ -180,7 +182,7 @@ static qep_status encode(const qep_rows *r, qep_gguf_type type, bool exact, int6
         double worst;
 
         if (exact) {
-            qep_gguf_exact_row(type, l, codes, scales, zeros, out + n * row_bytes);
+            qep_gguf_exact_row(l, codes, scales, zeros, out + n * row_bytes);
             continue;
         }
         qep_grid_values(1, l->cols, r->groups, codes, scales, zeros, r->g_idx, values);
@@ -195,21 +197,22 @@ static qep_status encode(const qep_rows *r, qep_gguf_type type, bool exact, int6
 static qep_status put(const qep_rows *r)
 {
     const qep_st_tensor *t = r->e->places[r->i].part[0];
-    bool exact;
-    qep_gguf_type type = qep_gguf_type_of(r->l, &exact);
-    int64_t row_bytes = qep_gguf_row_bytes(type, r->l->cols);
-    int64_t heads = heads_of(r->e, r->l->module);
+    int64_t row_bytes = qep_gguf_row_bytes(r->l);
     uint8_t *blocks = qep_alloc("export.rows", r->n * row_bytes, 1);
+    qep_gguf_place place;
+    bool exact;
     qep_status st;
 
-    QEP_GO(st, encode(r, type, exact, row_bytes, blocks));
-    if (heads == 0) {
+    (void)qep_gguf_type_of(r->l, &exact);
+    qep_free(weight_name(r->e, r->l->module, &place));
+    QEP_GO(st, encode(r, exact, row_bytes, blocks));
+    if (place.heads == 0) {
         st = qep_st_write(r->e->writer, t, r->row0 * row_bytes, r->n * row_bytes, blocks);
         goto done;
     }
     for (int64_t n = 0; n < r->n; n++)
         QEP_GO(st, qep_st_write(r->e->writer, t,
-                                qep_gguf_row_place(r->row0 + n, r->l->rows, heads) * row_bytes,
+                                qep_st_interleaved(r->row0 + n, r->l->rows, place.heads) * row_bytes,
                                 row_bytes, blocks + n * row_bytes));
 
 done:
@@ -230,9 +233,10 @@ void qep_gguf_describe(const qep_export *e)
 
             for (int64_t i = 0; i < e->n_linears; i++)
                 n += e->linears[i].quantized &&
-                     qep_gguf_type_of(&e->linears[i], &exact) == types[k] && exact == exactly;
+                     qep_gguf_type_of(&e->linears[i], &exact)->id == types[k] &&
+                     exact == exactly;
             if (n > 0)
-                qep_info("  %lld linears as %s, %s", (long long)n, qep_gguf_type_name(types[k]),
+                qep_info("  %lld linears as %s, %s", (long long)n, qep_gguf_block_of(types[k])->name,
                          exactly ? "codes held exactly" : "their values rounded to it");
         }
 }
@@ -248,4 +252,4 @@ void qep_gguf_tell_rounding_all(qep_comm *c, const qep_export *e)
 
 const qep_format qep_format_gguf = {.name = "gguf", .packed = true, .check = check, .parts = parts,
                                     .put = put, .begin = begin, .copied = copied, .finish = finish,
-                                    .name_of = qep_gguf_name, .values = stored_values};
+                                    .name_of = name_of, .values = stored_values};

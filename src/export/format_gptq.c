@@ -99,64 +99,6 @@ static qep_status put(const qep_rows *r)
                         r->g_idx);
 }
 
-/* "+:^model\.layers\.0\.mlp\.down_proj$": matches this module alone. */
-static char *module_pattern(const char *sign, const char *module)
-{
-    size_t cap = 2 * strlen(module) + 8, at = 0;
-    char *text = qep_alloc("export.config", (int64_t)cap, 1);
-
-    at = (size_t)snprintf(text, cap, "%s:^", sign);
-    for (const char *p = module; *p; p++) {
-        if (*p == '.')
-            text[at++] = '\\';
-        text[at++] = *p;
-    }
-    text[at] = '$';
-    return text;
-}
-
-static void add_entry(qep_json *dynamic, const char *sign, const char *module, qep_json *value)
-{
-    char *key = module_pattern(sign, module);
-
-    qep_json_set(dynamic, key, value);
-    qep_free(key);
-}
-
-/* What differs from the common settings. */
-static qep_json *own_settings(const qep_settings *s, const qep_settings *common, int64_t cols)
-{
-    qep_json *o = qep_json_new_object();
-
-    if (s->bits != common->bits)
-        qep_json_set(o, "bits", qep_json_new_int(s->bits));
-    if (qep_settings_width(s, cols) != qep_settings_width(common, cols))
-        qep_json_set(o, "group_size", qep_json_new_int(s->group_size));
-    if (s->sym != common->sym)
-        qep_json_set(o, "sym", qep_json_new_bool(s->sym));
-    if (s->desc_act != common->desc_act)
-        qep_json_set(o, "desc_act", qep_json_new_bool(s->desc_act));
-    return o;
-}
-
-/* The first matching pattern holds, so what stays unquantized comes first. */
-static qep_json *dynamic_json(const qep_export_request *rq, const qep_settings *common)
-{
-    qep_json *dynamic = qep_json_new_object();
-
-    for (int64_t i = 0; i < rq->n_linears; i++)
-        if (!rq->linears[i].quantized && strcmp(rq->linears[i].module, "lm_head") != 0)
-            add_entry(dynamic, "-", rq->linears[i].module, qep_json_new_object());
-    for (int64_t i = 0; i < rq->n_linears; i++) {
-        const qep_export_linear *l = &rq->linears[i];
-        qep_settings s = qep_settings_of(l);
-
-        if (l->quantized && !qep_settings_same(&s, common, l->cols))
-            add_entry(dynamic, "+", l->module, own_settings(&s, common, l->cols));
-    }
-    return dynamic;
-}
-
 static bool uses_static_groups(const qep_export_request *rq)
 {
     bool used = false;
@@ -168,25 +110,16 @@ static bool uses_static_groups(const qep_export_request *rq)
 
 static qep_json *config(const qep_export_request *rq)
 {
-    qep_settings s = qep_settings_common(rq->linears, rq->n_linears);
-    qep_json *q = qep_json_new_object(), *dynamic = dynamic_json(rq, &s);
+    qep_json *q = qep_json_new_object();
 
     qep_json_set(q, "quant_method", qep_json_new_string("gptq"));
     qep_json_set(q, "checkpoint_format", qep_json_new_string(rq->format));
     qep_json_set(q, "format", qep_json_new_string(rq->format));
-    qep_json_set(q, "bits", qep_json_new_int(s.bits));
-    qep_json_set(q, "group_size", qep_json_new_int(s.group_size));
-    qep_json_set(q, "sym", qep_json_new_bool(s.sym));
-    qep_json_set(q, "desc_act", qep_json_new_bool(s.desc_act));
     qep_json_set(q, "static_groups", qep_json_new_bool(uses_static_groups(rq)));
     qep_json_set(q, "true_sequential", qep_json_new_bool(true));
     qep_json_set(q, "damp_percent", qep_json_new_real(rq->damping));
-    qep_json_set(q, "lm_head", qep_json_new_bool(qep_head_quantized(rq)));
     qep_json_set(q, "pack_dtype", qep_json_new_string("int32"));
-    if (qep_json_size(dynamic) > 0)
-        qep_json_set(q, "dynamic", dynamic);
-    else
-        qep_json_free(&dynamic);
+    qep_settings_put(rq, q);
     return q;
 }
 

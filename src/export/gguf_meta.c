@@ -75,7 +75,7 @@ static void arch_u32(qep_gguf_text *t, const qep_gguf_arch *a, const char *key, 
 {
     char name[96];
 
-    snprintf(name, sizeof name, "%s.%s", a->name, key);
+    snprintf(name, sizeof name, "%s.%s", qep_gguf_arch_name(a), key);
     qep_gguf_key_u32(t, name, v);
 }
 
@@ -83,7 +83,7 @@ static void arch_f32(qep_gguf_text *t, const qep_gguf_arch *a, const char *key, 
 {
     char name[96];
 
-    snprintf(name, sizeof name, "%s.%s", a->name, key);
+    snprintf(name, sizeof name, "%s.%s", qep_gguf_arch_name(a), key);
     qep_gguf_key_f32(t, name, v);
 }
 
@@ -100,7 +100,7 @@ static qep_status put_rope(const qep_json *config, const qep_gguf_arch *a, qep_g
     if (strcmp(type, "linear") != 0)
         return qep_fail(QEP_E_CONFIG, "output.format = gguf: rope_type \"%s\" is not known there; "
                         "known: default, linear, llama3", type);
-    snprintf(name, sizeof name, "%s.rope.scaling.type", a->name);
+    snprintf(name, sizeof name, "%s.rope.scaling.type", qep_gguf_arch_name(a));
     qep_gguf_key_string(t, name, "linear");
     arch_f32(t, a, "rope.scaling.factor", number(o, "factor", 1));
     return QEP_OK;
@@ -111,7 +111,7 @@ static qep_status put_model(const qep_json *config, const qep_gguf_arch *a, cons
 {
     double heads = number(config, "num_attention_heads", 0);
 
-    qep_gguf_key_string(t, "general.architecture", a->name);
+    qep_gguf_key_string(t, "general.architecture", qep_gguf_arch_name(a));
     qep_gguf_key_string(t, "general.name", name);
     qep_gguf_key_u32(t, "general.quantization_version", 2);
     qep_gguf_key_u32(t, "general.alignment", 32);
@@ -260,14 +260,29 @@ static void put_chat_template(const char *dir, qep_gguf_text *t)
     qep_free(path);
 }
 
-qep_status qep_gguf_metadata(const qep_export *e, const qep_export_request *rq,
-                             const qep_json *config, const qep_gguf_arch *a, qep_gguf_text *t)
+/* What was quantized how: our own readers need it to tell codes from differences. */
+static void put_settings(const qep_export_request *rq, qep_gguf_text *t)
+{
+    qep_json *o = qep_json_new_object();
+    char *text;
+
+    qep_json_set(o, "quant_method", qep_json_new_string("gguf"));
+    qep_settings_put(rq, o);
+    text = qep_json_text(o, false);
+    qep_gguf_key_string(t, QEP_GGUF_SETTINGS_KEY, text);
+    qep_free(text);
+    qep_json_free(&o);
+}
+
+qep_status qep_gguf_metadata(const qep_export_request *rq, const qep_json *config,
+                             const qep_gguf_arch *a, qep_gguf_text *t)
 {
     char *path = qep_path_join(rq->source_dir, "tokenizer.json");
     qep_tokenizer *k = NULL;
     qep_status st = put_model(config, a, qep_path_base(rq->source_dir), t);
 
-    (void)e;
+    if (st == QEP_OK)
+        put_settings(rq, t);
     if (st == QEP_OK && qep_file_exists(path)) {
         st = qep_tokenizer_open(rq->source_dir, &k);
         if (st == QEP_OK)

@@ -4,38 +4,18 @@
 
 #include "export_priv.h"
 
-#define QEP_GGUF_FILE "model.gguf"
-
-typedef enum qep_gguf_type {
-    QEP_GGUF_F32 = 0, QEP_GGUF_F16 = 1, QEP_GGUF_Q4_0 = 2, QEP_GGUF_Q5_0 = 6, QEP_GGUF_Q8_0 = 8,
-    QEP_GGUF_Q2_K = 10, QEP_GGUF_Q3_K = 11, QEP_GGUF_Q4_K = 12, QEP_GGUF_BF16 = 30
-} qep_gguf_type;
+#include "qep/gguf.h"
 
 /* --- gguf_types.c --------------------------------------------------------------------------- */
 
-/* The type for a linear; *exact: it holds the codes exactly. cols a multiple of 32. */
-qep_gguf_type qep_gguf_type_of(const qep_export_linear *l, bool *exact);
-const char *qep_gguf_type_name(qep_gguf_type id);
-int64_t qep_gguf_row_bytes(qep_gguf_type id, int64_t cols);
-/* One row into blocks. */
-void qep_gguf_exact_row(qep_gguf_type id, const qep_export_linear *l, const uint8_t *codes,
-                        const float *scales, const uint8_t *zeros, uint8_t *out);
+/* The block type for a linear; *exact: it holds the codes exactly. cols a multiple of 32. */
+const qep_gguf_block *qep_gguf_type_of(const qep_export_linear *l, bool *exact);
+int64_t qep_gguf_row_bytes(const qep_export_linear *l);
+/* One row into blocks of a type that holds it exactly. */
+void qep_gguf_exact_row(const qep_export_linear *l, const uint8_t *codes, const float *scales,
+                        const uint8_t *zeros, uint8_t *out);
 /* values [cols] become what Q8_0 holds of them; out (NULL allowed): the blocks. Returns the largest difference. */
 double qep_gguf_round_row(float *values, int64_t cols, uint8_t *out);
-
-/* --- gguf_names.c ------------------------------------------------------------------------------ */
-
-typedef struct qep_gguf_arch {
-    const char *name;      /* general.architecture */
-    bool permutes;         /* rows of q and k are reordered in each head */
-} qep_gguf_arch;
-
-/* By model_type of config.json. QEP_E_CONFIG names a family that is not known. */
-qep_status qep_gguf_find_arch(const qep_json *config, qep_gguf_arch *out);
-/* "model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight"; NULL: unknown. qep_free. */
-char *qep_gguf_name(const char *name);
-/* Where llama.cpp wants row r of a q or k matrix of `rows` rows and `heads` heads: halves of a head are interleaved. */
-int64_t qep_gguf_row_place(int64_t r, int64_t rows, int64_t heads);
 
 /* --- gguf_text.c: growing bytes of the header, little-endian -------------------------------------- */
 
@@ -64,16 +44,11 @@ void qep_gguf_describe(const qep_export *e);
 /* Logs how far a value is from what is stored, of those written in this job. Collective. */
 void qep_gguf_tell_rounding_all(qep_comm *c, const qep_export *e);
 
-/* --- gguf_check.c -------------------------------------------------------------------------------- */
-
-bool qep_gguf_is_there(const char *dir);
-qep_status qep_gguf_check_all(qep_comm *c, const char *dir);
-
 /* --- gguf_meta.c ----------------------------------------------------------------------------------- */
 
 /* All keys of the model and of its tokenizer. QEP_E_CONFIG, QEP_E_INPUT. */
-qep_status qep_gguf_metadata(const qep_export *e, const qep_export_request *rq,
-                             const qep_json *config, const qep_gguf_arch *a, qep_gguf_text *t);
+qep_status qep_gguf_metadata(const qep_export_request *rq, const qep_json *config,
+                             const qep_gguf_arch *a, qep_gguf_text *t);
 /* rope_freqs.weight for rope_type llama3: n factors; NULL: none is needed. qep_free. */
 float *qep_gguf_rope_factors(const qep_json *config, int64_t *n);
 

@@ -11,7 +11,7 @@ static char *part_name(const qep_export *e, const qep_export_linear *l, const qe
 
     if (!e->format->name_of)
         return name;
-    theirs = e->format->name_of(name);
+    theirs = e->format->name_of(e, name);
     qep_free(name);
     return theirs;
 }
@@ -136,7 +136,7 @@ static qep_status lay_out(qep_export *e, const qep_export_request *rq)
         QEP_GO(st, qep_st_layout_finish(e->layout, rq->shard_bytes));
     find_tensors(e);
     if (e->format->finish)
-        st = e->format->finish(e, rq, config);
+        st = e->format->finish(e, rq);
 
 done:
     qep_json_free(&config);
@@ -195,6 +195,7 @@ void qep_export_destroy(qep_export **e)
     qep_free((*e)->index_text);
     qep_free((*e)->sums_text);
     qep_free((*e)->extra);
+    qep_json_free(&(*e)->config);
     qep_free(*e);
     *e = NULL;
 }

@@ -60,13 +60,14 @@ qep_status qep_weight_load(const qep_model *m, const char *module, const qep_wei
                            const qep_weight *copy, int64_t row0, int64_t n)
 {
     if (n == 0) return QEP_OK;
-    const stored s = {m, qep_model_weight_tensor(m, module), qep_packed_find(m->packed, module)};
+    const qep_packed_linear *packed = qep_packed_find(m->packed, module);
+    const stored s = {m, packed ? NULL : qep_model_weight_tensor(m, module), packed};
     QEP_REQUIRE(s.plain || s.packed);
     const int64_t begin = row0 * row_bytes(w), bytes = n * row_bytes(w);
     float *direct = (float *)(void *)row_at(w, row0);
     if (w->type == QEP_F32)
         QEP_TRY(read_values(&s, row0, n, direct));
-    else if (s.plain && s.plain->dtype == w->type)
+    else if (s.plain && s.plain->dtype == w->type && qep_st_is_plain(s.plain))
         QEP_TRY(qep_st_read(m->files, s.plain, begin, bytes, direct));
     else
         QEP_TRY(load_converted(&s, w, row0, n));

@@ -1,13 +1,15 @@
 /* The packed linears of a directory, whatever their format. SPDX-License-Identifier: Apache-2.0 */
 #include "packed_priv.h"
 
+#include "qep/gguf.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 enum { ROWS_AT_ONCE = 256 }; /* of values */
 
 static const qep_packed_format_ops *const formats[] = {&qep_packed_gptq, &qep_packed_ct,
-                                                     &qep_packed_awq};
+                                                     &qep_packed_awq, &qep_packed_gguf};
 enum { N_FORMATS = sizeof formats / sizeof formats[0] };
 
 qep_packed_linear *qep_packed_add(qep_packed *p, const char *module)
@@ -68,7 +70,7 @@ static qep_status check_linear(const qep_packed *p, const qep_packed_linear *l)
     if (!qep_packed_expects(p, l->module))
         return qep_fail(QEP_E_INPUT, "%s says that %s is not quantized, but there is a %s",
                         p->source, l->module, l->codes_at->name);
-    if (weight)
+    if (weight && weight != l->codes_at)
         return qep_fail(QEP_E_INPUT, "%s: there are both %s and %s",
                         qep_st_file(p->files, weight->shard), weight->name, l->codes_at->name);
     return QEP_OK;
@@ -77,11 +79,14 @@ static qep_status check_linear(const qep_packed *p, const qep_packed_linear *l)
 qep_status qep_packed_open(const qep_json *config, const char *source, const qep_st_set *files,
                            qep_packed **out)
 {
+    const qep_json *own = qep_st_n_files(files) > 0 ? qep_st_metadata(files, 0) : NULL;
     const qep_json *quantization = qep_json_get(config, "quantization_config");
     qep_packed *p;
     qep_status st;
 
     *out = NULL;
+    if (qep_json_get(own, "gguf_types"))
+        quantization = qep_json_get(own, "quantization");
     if (!quantization || qep_json_type(quantization) == QEP_JSON_NULL)
         return QEP_OK;
     p = qep_alloc("packed.linears", 1, sizeof *p);
@@ -100,6 +105,29 @@ done:
     if (st != QEP_OK)
         qep_packed_close(&p);
     return st;
+}
+
+static qep_status open_files(const char *dir, const qep_json *config, qep_st_set **files)
+{
+    qep_gguf_file *f = NULL;
+    qep_status st;
+
+    if (!qep_gguf_is_there(dir))
+        return qep_st_open_dir(dir, files);
+    st = qep_gguf_open(dir, &f);
+    if (st == QEP_OK)
+        st = qep_gguf_as_model(f, config, files);
+    qep_gguf_close(&f);
+    return st;
+}
+
+qep_status qep_packed_open_dir(const char *dir, const qep_json *config, const char *source,
+                               qep_st_set **files, qep_packed **out)
+{
+    *files = NULL;
+    *out = NULL;
+    QEP_TRY(open_files(dir, config, files));
+    return qep_packed_open(config, source, *files, out);
 }
 
 void qep_packed_close(qep_packed **packed)

@@ -17,7 +17,7 @@ typedef struct qep_packed_format_ops {
     qep_status (*groups)(const qep_packed *p, const qep_packed_linear *l, int32_t *g_idx);
 } qep_packed_format_ops;
 
-extern const qep_packed_format_ops qep_packed_gptq, qep_packed_ct, qep_packed_awq;
+extern const qep_packed_format_ops qep_packed_gptq, qep_packed_ct, qep_packed_awq, qep_packed_gguf;
 
 struct qep_packed {
     const qep_packed_format_ops *ops;
@@ -54,8 +54,10 @@ qep_status qep_packed_scales_by_group(const qep_packed *p, const qep_packed_line
                                       int64_t row0, int64_t n, float *scales);
 /* g_idx of groups that lie side by side. */
 void qep_packed_groups_in_order(const qep_packed_linear *l, int32_t *g_idx);
-/* Adds a linear for each tensor whose name ends with suffix, and lets `find` fill in the rest. */
+/* Adds a linear for each tensor, or for one, if its name ends with suffix, and lets `find` fill in the rest. */
 typedef qep_status (*qep_packed_find_fn)(const qep_packed *p, qep_packed_linear *l);
+qep_status qep_packed_add_tensor(qep_packed *p, const qep_st_tensor *t, const char *suffix,
+                                 qep_packed_find_fn find);
 qep_status qep_packed_add_all(qep_packed *p, const char *suffix, qep_packed_find_fn find);
 
 /* --- keys.c: members of an object of the configuration ------------------------------------ */

@@ -53,23 +53,25 @@ void qep_packed_groups_in_order(const qep_packed_linear *l, int32_t *g_idx)
         g_idx[k] = (int32_t)(k / width);
 }
 
+qep_status qep_packed_add_tensor(qep_packed *p, const qep_st_tensor *t, const char *suffix,
+                                 qep_packed_find_fn find)
+{
+    size_t n = strlen(t->name), k = strlen(suffix);
+    qep_packed_linear *l;
+    char *module;
+
+    if (n <= k || strcmp(t->name + n - k, suffix) != 0)
+        return QEP_OK;
+    module = qep_strf("packed.name", "%.*s", (int)(n - k), t->name);
+    l = qep_packed_add(p, module);
+    qep_free(module);
+    l->codes_at = t;
+    return find(p, l);
+}
+
 qep_status qep_packed_add_all(qep_packed *p, const char *suffix, qep_packed_find_fn find)
 {
-    size_t k = strlen(suffix);
-
-    for (int64_t i = 0; i < qep_st_count(p->files); i++) {
-        const qep_st_tensor *t = qep_st_at(p->files, i);
-        size_t n = strlen(t->name);
-        qep_packed_linear *l;
-        char *module;
-
-        if (n <= k || strcmp(t->name + n - k, suffix) != 0)
-            continue;
-        module = qep_strf("packed.name", "%.*s", (int)(n - k), t->name);
-        l = qep_packed_add(p, module);
-        qep_free(module);
-        l->codes_at = t;
-        QEP_TRY(find(p, l));
-    }
+    for (int64_t i = 0; i < qep_st_count(p->files); i++)
+        QEP_TRY(qep_packed_add_tensor(p, qep_st_at(p->files, i), suffix, find));
     return QEP_OK;
 }

@@ -39,11 +39,14 @@ static qep_status open_all(conversion *v)
     QEP_GO(st, qep_agree_all(v->comm, st));
     qep_bcast_text_all(v->comm, 0, &text, &bytes);
     st = qep_json_parse(text, bytes, path, QEP_E_INPUT, &v->config);
-    if (st == QEP_OK) st = qep_st_open_dir(v->dir, &v->files);
-    if (st == QEP_OK) st = qep_packed_open(v->config, path, v->files, &v->packed);
+    if (st == QEP_OK) st = qep_packed_open_dir(v->dir, v->config, path, &v->files, &v->packed);
     if (st == QEP_OK && qep_packed_count(v->packed) == 0)
         st = qep_fail(QEP_E_CONFIG, "%s holds no packed codes (a dense output or a model as it came), so there is nothing to lay out anew; "
                                     "quantize the model with [output] format = %s instead", v->dir, v->format);
+    for (int64_t i = 0; i < qep_packed_count(v->packed) && st == QEP_OK; i++)
+        if (qep_packed_at(v->packed, i)->differences)
+            st = qep_fail(QEP_E_CONFIG, "%s: of %s the GGUF file keeps code - zero alone, or rounded values, which no other format can be made of; convert the "
+                                        "output that it came from", v->dir, qep_packed_at(v->packed, i)->module);
     st = qep_agree_all(v->comm, st);
 done:
     qep_free(text);
@@ -69,12 +72,12 @@ static void add_packed(conversion *v, const qep_packed_linear *p)
     qep_free(bias);
 }
 
-/* A weight matrix that stays as it is; embeddings are none. */
+/* A weight matrix that stays as it is; embeddings are none, nor are blocks. */
 static void add_plain(conversion *v, const qep_st_tensor *t)
 {
     static const char tail[] = ".weight";
     size_t n = strlen(t->name), k = sizeof tail - 1;
-    if (t->rank != 2 || n <= k || strcmp(t->name + n - k, tail) != 0 || strstr(t->name, "embed")) return;
+    if (t->rank != 2 || !qep_dtype_is_float(t->dtype) || n <= k || strcmp(t->name + n - k, tail) != 0 || strstr(t->name, "embed")) return;
     v->linears[v->n++] = (qep_export_linear){.module = qep_strf("run.convert", "%.*s", (int)(n - k), t->name), .weight = t,
                                              .rows = t->shape[0], .cols = t->shape[1]};
 }
@@ -301,16 +304,60 @@ static qep_status write_own(const conversion *v, const qep_export *e)
     return write_summary(v, e);
 }
 
+/* My rows of one linear in both: the same values, unless they were rounded. */
+static qep_status compare_values(const conversion *v, const qep_packed *made, const qep_packed_linear *l)
+{
+    const qep_packed_linear *was = qep_packed_find(v->packed, l->module);
+    int64_t first, mine, most = qep_min_i64(ROWS_AT_ONCE, l->rows) * l->cols;
+    float *a = qep_alloc("run.convert", most, sizeof *a), *b = qep_alloc("run.convert", most, sizeof *b);
+    qep_status st = QEP_OK;
+    QEP_REQUIRE(was && was->rows == l->rows && was->cols == l->cols);
+    qep_partition(l->rows, qep_size(v->comm), qep_rank(v->comm), &first, &mine);
+    for (int64_t row = first; row < first + mine; row += ROWS_AT_ONCE) {
+        int64_t n = qep_min_i64(ROWS_AT_ONCE, first + mine - row);
+        QEP_GO(st, qep_packed_values(v->packed, was, row, n, a));
+        QEP_GO(st, qep_packed_values(made, l, row, n, b));
+        for (int64_t k = 0; k < n * l->cols && !l->rounded; k++)
+            if (a[k] != b[k]) {
+                st = qep_fail(QEP_E_INTERNAL, "%s: %s: a weight of row %lld does not read back as in %s", v->output, l->module,
+                              (long long)(row + k / l->cols), v->dir);
+                goto done;
+            }
+    }
+done:
+    qep_free(b);
+    qep_free(a);
+    return st;
+}
+
+/* Of a format that does not keep all codes: the weights are those of the source. Collective. */
+static qep_status compare_values_all(const conversion *v)
+{
+    qep_st_set *files = NULL;
+    qep_packed *made = NULL;
+    int64_t rounded = 0, n;
+    qep_status st = qep_packed_open_dir(v->output, v->config, v->output, &files, &made);
+    n = qep_packed_count(made);
+    for (int64_t i = 0; i < n && st == QEP_OK; i++) {
+        rounded += qep_packed_at(made, i)->rounded;
+        st = compare_values(v, made, qep_packed_at(made, i));
+    }
+    st = qep_agree_all(v->comm, st);
+    if (st == QEP_OK)
+        qep_info("%s: %lld quantized linears in the %s format, %lld with the weights of %s, %lld rounded", v->output, (long long)n, v->format,
+                 (long long)(n - rounded), v->dir, (long long)rounded);
+    qep_packed_close(&made);
+    qep_st_close(&files);
+    return st;
+}
+
 /* The new files give the digest of the old ones. Collective. */
 static qep_status compare_all(conversion *v)
 {
     uint64_t digest[2];
     int64_t n = 0;
     QEP_TRY(qep_export_check_all(v->comm, v->output, digest, &n));
-    if (strcmp(v->format, "gguf") == 0) {
-        qep_info("%s: %lld quantized linears in model.gguf", v->output, (long long)v->n_packed);
-        return QEP_OK;
-    }
+    if (n > 0 && digest[0] == 0 && digest[1] == 0) return compare_values_all(v);
     if (strcmp(v->format, "dense") == 0) {
         qep_info("%s: %lld linears as dense weights (their values rounded to the model's type)", v->output, (long long)v->n_packed);
         return QEP_OK;

@@ -60,8 +60,9 @@ static qep_status not_finite(const qep_st_set *s, const qep_st_tensor *t, int64_
                     (long long)(element % cols));
 }
 
-qep_status qep_st_read_rows_f32(const qep_st_set *s, const qep_st_tensor *t, int64_t row0,
-                                int64_t n, float *dst)
+/* Rows side by side in the file. */
+static qep_status read_f32(const qep_st_set *s, const qep_st_tensor *t, int64_t row0, int64_t n,
+                           float *dst)
 {
     int64_t rows = t->rank > 0 ? t->shape[0] : 1;
     int64_t cols = 1, size = qep_dtype_size(t->dtype), step, end;
@@ -94,4 +95,51 @@ qep_status qep_st_read_rows_f32(const qep_st_set *s, const qep_st_tensor *t, int
 done:
     qep_free(raw);
     return st;
+}
+
+/* --- rows of tensors that are stored in another way ------------------------------------------------ */
+
+int64_t qep_st_interleaved(int64_t r, int64_t rows, int64_t parts)
+{
+    int64_t width = rows / parts, half = width / 2, i = r % width;
+
+    return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+}
+
+bool qep_st_is_plain(const qep_st_tensor *t)
+{
+    return t->interleaved == 0 && t->more == 0;
+}
+
+qep_status qep_st_read_rows(const qep_st_set *s, const qep_st_tensor *t, int64_t row0, int64_t n,
+                            void *dst)
+{
+    int64_t bytes = t->bytes / qep_max_i64(t->shape[0], 1);
+
+    if (t->interleaved == 0)
+        return qep_st_read(s, t, row0 * bytes, n * bytes, dst);
+    for (int64_t r = 0; r < n; r++)
+        QEP_TRY(qep_st_read(s, t, qep_st_interleaved(row0 + r, t->shape[0], t->interleaved) * bytes,
+                            bytes, (char *)dst + r * bytes));
+    return QEP_OK;
+}
+
+qep_status qep_st_read_rows_f32(const qep_st_set *s, const qep_st_tensor *t, int64_t row0,
+                                int64_t n, float *dst)
+{
+    int64_t rows = t->rank > 0 ? t->shape[0] : 1, cols;
+
+    if (qep_st_is_plain(t) || n == 0)
+        return read_f32(s, t, row0, n, dst);
+    cols = t->bytes / qep_dtype_size(t->dtype) / rows;
+    for (int64_t r = 0; r < n; r++) {
+        int64_t at = row0 + r;
+
+        if (t->interleaved > 0)
+            at = qep_st_interleaved(at, rows, t->interleaved);
+        QEP_TRY(read_f32(s, t, at, 1, dst + r * cols));
+        for (int64_t k = 0; k < cols; k++)
+            dst[r * cols + k] -= t->more;
+    }
+    return QEP_OK;
 }

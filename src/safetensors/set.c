@@ -74,6 +74,42 @@ qep_status qep_st_open_file(const char *path, qep_st_set **out)
     return st;
 }
 
+/* Names in one piece, as the header of a file gives them. */
+static void copy_tensors(qep_st_header *h, const qep_st_tensor *tensors, int64_t n)
+{
+    int64_t bytes = 0, at = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        bytes += (int64_t)strlen(tensors[i].name) + 1;
+    h->names = qep_alloc("safetensors.index", bytes, 1);
+    h->tensors = qep_alloc("safetensors.index", n, sizeof *h->tensors);
+    for (int64_t i = 0; i < n; i++) {
+        size_t length = strlen(tensors[i].name) + 1;
+
+        h->tensors[i] = tensors[i];
+        h->tensors[i].name = memcpy(h->names + at, tensors[i].name, length);
+        at += (int64_t)length;
+        h->hash = qep_hash64(&tensors[i].offset, sizeof tensors[i].offset, h->hash);
+    }
+    h->n = n;
+}
+
+qep_status qep_st_open_as(const char *path, int64_t file_bytes, const qep_st_tensor *tensors,
+                          int64_t n, qep_json *metadata, qep_st_set **out)
+{
+    qep_st_header h = {.file_bytes = file_bytes, .hash = (uint64_t)file_bytes, .metadata = metadata};
+    qep_status st;
+
+    copy_tensors(&h, tensors, n);
+    *out = qep_st_set_create(1);
+    qep_st_set_put(*out, 0, path, &h, NULL);
+    qep_st_header_free(&h);
+    st = qep_st_set_seal(*out);
+    if (st != QEP_OK)
+        qep_st_close(out);
+    return st;
+}
+
 void qep_st_close(qep_st_set **s)
 {
     if (!*s)

@@ -91,7 +91,17 @@ to 2 b2 dense b2-dense
 run 2 --check b2-dense
 check 'dense: sound' [ "$code" = 0 ]
 
-# --- gguf: out, not back ------------------------------------------------------------------------------
+# --- gguf: out, and back where codes and zero points are in the file ------------------------------------
+to 2 four gguf four-gguf
+to 3 four-gguf gptq_v2 four-back
+sums four >a.sums
+sums four-back >b.sums
+grep -E 'qweight|scales|g_idx' a.sums >a.some
+grep -E 'qweight|scales|g_idx' b.sums >b.some
+check '... codes and scales are the same bytes' cmp -s a.some b.some
+run 2 --check four-gguf
+check '... the digest of the GGUF file is compared' said "digest $(digest four) as in summary.json"
+check '... with the perplexity of the run' said "val: perplexity from the files $(printf %.6f "$(json four/summary.json evaluation.val.perplexity_quantized)")"
 run 3 --convert b3 --format gguf --output b3-gguf
 check 'b3 -> gguf on 3 ranks: exit code 0' [ "$code" = 0 ]
 check '... codes held exactly' said '14 linears as Q4_0, codes held exactly'
@@ -100,6 +110,8 @@ run 1 --convert b3 --format gguf --output b3-gguf1
 check '... the same file from one rank' cmp -s b3-gguf/model.gguf b3-gguf1/model.gguf
 run 2 --check b3-gguf
 check '... sound' [ "$code" = 0 ]
+check '... with the perplexity of the run' said "val: perplexity from the files $(printf %.6f "$(json b3/summary.json evaluation.val.perplexity_quantized)")"
+check '... why there is no digest' said 'keeps code - zero alone'
 run 1 --convert b8 --format gguf --output b8-gguf
 check 'b8: rounded, and it is said' said 'the largest difference is'
 
@@ -118,6 +130,7 @@ rm b2-v2/summary.json b2-v2/qep_mpi.json # which would tell that it was changed
 refused 'up_proj has a zero point 0' --convert b2-v2 --format gptq --output no
 refused 'no packed codes' --convert b2-dense --format gptq --output no
 refused 'there is no such format' --convert four --format exl2 --output no
+refused 'convert the output that it came from' --convert b3-gguf --format gptq_v2 --output no
 refused 'exists' --convert four --format gptq_v2 --output v2
 refused "model's own directory" --convert four --format gptq_v2 --output four
 refused 'into which format' --convert four

@@ -1,12 +1,24 @@
 /* --check finds every kind of damage. SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include "export_fixture.h"
+#include "qep/gguf.h"
+
+/* The files as they are stored. */
+static qep_status open_stored(const char *dir, qep_st_set **out)
+{
+    qep_gguf_file *f = NULL;
+    if (!qep_gguf_is_there(dir)) return qep_st_open_dir(dir, out);
+    qep_status st = qep_gguf_open(dir, &f);
+    if (st == QEP_OK) st = qep_gguf_stored(f, out);
+    qep_gguf_close(&f);
+    return st;
+}
 
 /* Overwrites bytes of a tensor of the output at `at`; `old` keeps what was there. */
 static void poke(const char *dir, const char *tensor, int64_t at, const void *bytes, size_t n, void *old)
 {
     qep_st_set *s = NULL;
-    assert_ok(qep_st_open_dir(dir, &s));
+    assert_ok(open_stored(dir, &s));
     const qep_st_tensor *t = qep_st_find(s, tensor);
     assert_true(t && at + (int64_t)n <= t->bytes);
     if (old) assert_ok(qep_st_read(s, t, at, (int64_t)n, old));
@@ -87,13 +99,13 @@ static void damaged_tensors(void **state)
 static void flipped_bytes(void **state)
 {
     (void)state;
-    static const char *const formats[] = {"gptq", "compressed-tensors", "awq", "dense"};
-    for (int k = 0; k < 4; k++) {
+    static const char *const formats[] = {"gptq", "compressed-tensors", "awq", "dense", "gptq_v2", "gguf"};
+    for (int k = 0; k < 6; k++) {
         fixture f = open_fixture(&small, k != 2, spec_of(4, 32, false, false));
         f.rq.format = formats[k];
         assert_ok(write_output(&f, false, false, false));
         qep_st_set *s = NULL;
-        assert_ok(qep_st_open_dir(f.out, &s));
+        assert_ok(open_stored(f.out, &s));
         for (int64_t i = 0; i < qep_st_count(s); i++) {
             const qep_st_tensor *t = qep_st_at(s, i);
             int64_t at = i % 3 * (t->bytes - 1) / 2, n;

@@ -1,0 +1,156 @@
+/* llama.cpp's names of tensors and its order of rows, by family (its gguf constants and conversion scripts). SPDX-License-Identifier: Apache-2.0 */
+#include "gguf_priv.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const qep_gguf_pair
+    whole[] = {{"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}, {NULL, NULL}},
+    attention[] = {{"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"},
+                   {"self_attn.o_proj", "attn_output"}, {"self_attn.q_norm", "attn_q_norm"},
+                   {"self_attn.k_norm", "attn_k_norm"}, {NULL, NULL}},
+    norms_before[] = {{"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"}, {NULL, NULL}},
+    mlp[] = {{"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}, {NULL, NULL}};
+
+static const qep_gguf_arch known[] = {
+    {"llama", "llama", true, 0, {attention, norms_before, mlp}},
+    {"mistral", "llama", true, 0, {attention, norms_before, mlp}},
+    {"qwen2", "qwen2", false, 0, {attention, norms_before, mlp}},
+    {"qwen3", "qwen3", false, 0, {attention, norms_before, mlp}},
+};
+enum { N_KNOWN = sizeof known / sizeof *known };
+
+qep_status qep_gguf_find_arch(const qep_json *config, const qep_gguf_arch **out)
+{
+    const char *type = qep_json_string(qep_json_get(config, "model_type"));
+    char names[256] = "";
+
+    for (int i = 0; i < N_KNOWN; i++) {
+        size_t used = strlen(names);
+
+        *out = &known[i];
+        if (type && strcmp(type, known[i].model_type) == 0)
+            return QEP_OK;
+        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", known[i].model_type);
+    }
+    return qep_fail(QEP_E_CONFIG, "output.format = gguf: the metadata of model_type \"%s\" are not "
+                    "known; known: %s; choose another format", type ? type : "", names);
+}
+
+const char *qep_gguf_arch_name(const qep_gguf_arch *a)
+{
+    return a->name;
+}
+
+/* `length` characters of text against a pattern in which # stands for a number. */
+static bool matches(const char *pattern, const char *text, size_t length, int64_t *number)
+{
+    const char *end = text + length;
+
+    for (; *pattern; pattern++) {
+        if (*pattern != '#') {
+            if (text == end || *text++ != *pattern)
+                return false;
+            continue;
+        }
+        if (text == end || !isdigit((unsigned char)*text))
+            return false;
+        *number = strtoll(text, (char **)(uintptr_t)&text, 10);
+        if (text > end)
+            return false;
+    }
+    return text == end;
+}
+
+static const qep_gguf_pair *pair_of(const qep_gguf_pair *table, bool theirs, const char *name, size_t length,
+                                    int64_t *number)
+{
+    for (; table->ours; table++)
+        if (matches(theirs ? table->theirs : table->ours, name, length, number))
+            return table;
+    return NULL;
+}
+
+/* In a block of the family. */
+static const qep_gguf_pair *in_block(const qep_gguf_arch *a, bool theirs, const char *name, size_t length,
+                                     int64_t *number)
+{
+    const qep_gguf_pair *p = NULL;
+
+    for (int i = 0; i < QEP_GGUF_TABLES && a->tables[i] && !p; i++)
+        p = pair_of(a->tables[i], theirs, name, length, number);
+    return p;
+}
+
+/* Splits "PREFIX<block>.<name>.<tail>". */
+static bool split(const char *name, const char *prefix, long *block, const char **inside, const char **tail)
+{
+    char *end;
+
+    *tail = strrchr(name, '.');
+    if (!*tail || strncmp(name, prefix, strlen(prefix)) != 0)
+        return false;
+    *block = strtol(name + strlen(prefix), &end, 10);
+    *inside = end + 1;
+    return end > name + strlen(prefix) && *end == '.' && end < *tail;
+}
+
+static int64_t count(const qep_json *config, const char *key, int64_t otherwise)
+{
+    const qep_json *j = qep_json_get(config, key);
+
+    return j && qep_json_type(j) == QEP_JSON_INT ? qep_json_int(j) : otherwise;
+}
+
+static void find_place(const qep_gguf_arch *a, const qep_json *config, const qep_gguf_pair *p, qep_gguf_place *place)
+{
+    int64_t heads = count(config, "num_attention_heads", 0);
+
+    if (a->permutes && strcmp(p->theirs, "attn_q") == 0)
+        place->heads = heads;
+    if (a->permutes && strcmp(p->theirs, "attn_k") == 0)
+        place->heads = count(config, "num_key_value_heads", heads);
+    if (strstr(p->theirs, "norm"))
+        place->more = a->norms_more;
+}
+
+char *qep_gguf_name(const qep_gguf_arch *a, const qep_json *config, const char *name, qep_gguf_place *place)
+{
+    const char *inside, *tail;
+    const qep_gguf_pair *p;
+    long block;
+    bool in = split(name, "model.layers.", &block, &inside, &tail);
+
+    *place = (qep_gguf_place){.expert = -1};
+    if (!tail)
+        return NULL;
+    p = in ? in_block(a, false, inside, (size_t)(tail - inside), &place->expert)
+           : pair_of(whole, false, name, (size_t)(tail - name), &place->expert);
+    if (!p)
+        return NULL;
+    find_place(a, config, p, place);
+    return in ? qep_strf("gguf.name", "blk.%ld.%s%s", block, p->theirs, tail)
+              : qep_strf("gguf.name", "%s%s", p->theirs, tail);
+}
+
+char *qep_gguf_our_name(const qep_gguf_arch *a, const qep_json *config, const char *name, qep_gguf_place *place)
+{
+    const char *inside, *tail;
+    const qep_gguf_pair *p;
+    long block;
+    int64_t unused = -1;
+    bool in = split(name, "blk.", &block, &inside, &tail);
+
+    *place = (qep_gguf_place){.expert = -1};
+    if (!tail)
+        return NULL;
+    p = in ? in_block(a, true, inside, (size_t)(tail - inside), &unused)
+           : pair_of(whole, true, name, (size_t)(tail - name), &unused);
+    if (!p)
+        return NULL;
+    find_place(a, config, p, place);
+    place->expert = strchr(p->ours, '#') ? 0 : -1;
+    return in ? qep_strf("gguf.name", "model.layers.%ld.%s%s", block, p->ours, tail)
+              : qep_strf("gguf.name", "%s%s", p->ours, tail);
+}

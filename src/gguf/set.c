@@ -1,0 +1,100 @@
+/* A GGUF file as a set of tensors: as they are stored, and as those of the model. SPDX-License-Identifier: Apache-2.0 */
+#include "gguf_priv.h"
+
+#include <string.h>
+
+qep_status qep_gguf_stored(const qep_gguf_file *f, qep_st_set **out)
+{
+    return qep_st_open_as(f->path, f->bytes, f->tensors, f->n, NULL, out);
+}
+
+typedef struct list {
+    qep_st_tensor *tensors;
+    int64_t n;
+    qep_json *types;
+} list;
+
+/* One tensor of the model; name is taken. */
+static void add(list *l, char *name, const qep_st_tensor *t, int64_t type)
+{
+    l->tensors = qep_realloc(l->tensors, "gguf.index", l->n + 1, sizeof *l->tensors);
+    l->tensors[l->n] = *t;
+    l->tensors[l->n++].name = name;
+    if (t->dtype == QEP_U8)
+        qep_json_set(l->types, name, qep_json_new_int(type));
+}
+
+/* The experts of a tensor that holds them all, one by one. */
+static void add_experts(list *l, const char *pattern, const qep_st_tensor *all, int64_t type)
+{
+    const char *at = strchr(pattern, '#');
+    int64_t bytes = all->bytes / qep_max_i64(all->shape[0], 1);
+
+    for (int64_t e = 0; e < all->shape[0]; e++) {
+        qep_st_tensor t = *all;
+
+        t.rank = all->rank - 1;
+        memmove(t.shape, all->shape + 1, (size_t)t.rank * sizeof *t.shape);
+        t.offset += e * bytes;
+        t.bytes = bytes;
+        add(l, qep_strf("gguf.name", "%.*s%lld%s", (int)(at - pattern), pattern, (long long)e, at + 1),
+            &t, type);
+    }
+}
+
+static void add_tensor(list *l, const qep_gguf_arch *a, const qep_json *config, const qep_st_tensor *stored,
+                       int64_t type)
+{
+    qep_gguf_place place;
+    char *name = qep_gguf_our_name(a, config, stored->name, &place);
+    qep_st_tensor t = *stored;
+
+    if (!name)
+        return; /* a table of llama.cpp's own */
+    t.interleaved = place.heads;
+    t.more = place.more;
+    if (place.expert < 0) {
+        add(l, name, &t, type);
+        return;
+    }
+    if (t.rank > 1)
+        add_experts(l, name, &t, type);
+    qep_free(name);
+}
+
+/* {"quantization": settings, "gguf_types": {...}} */
+static qep_status make_metadata(const qep_gguf_file *f, qep_json *types, qep_json **out)
+{
+    qep_json *settings;
+
+    if (!f->settings)
+        return qep_fail(QEP_E_INPUT, "%s has no key " QEP_GGUF_SETTINGS_KEY ": only GGUF files that were "
+                        "written here are read", f->path);
+    QEP_TRY(qep_json_parse(f->settings, (int64_t)strlen(f->settings), f->path, QEP_E_INPUT, &settings));
+    *out = qep_json_new_object();
+    qep_json_set(*out, "quantization", settings);
+    qep_json_set(*out, "gguf_types", qep_json_copy(types));
+    return QEP_OK;
+}
+
+qep_status qep_gguf_as_model(const qep_gguf_file *f, const qep_json *config, qep_st_set **out)
+{
+    list l = {.types = qep_json_new_object()};
+    const qep_gguf_arch *a;
+    qep_json *metadata = NULL;
+    qep_status st;
+
+    *out = NULL;
+    QEP_GO(st, qep_gguf_find_arch(config, &a));
+    for (int64_t i = 0; i < f->n; i++)
+        add_tensor(&l, a, config, &f->tensors[i], f->types[i]);
+    QEP_GO(st, make_metadata(f, l.types, &metadata));
+    st = qep_st_open_as(f->path, f->bytes, l.tensors, l.n, metadata, out);
+
+done:
+    for (int64_t i = 0; i < l.n; i++)
+        qep_free(l.tensors[i].name);
+    qep_free(l.tensors);
+    qep_json_free(&l.types);
+    return st;
+}
