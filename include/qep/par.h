@@ -55,10 +55,12 @@ void qep_exchange_all(qep_comm *c, const void *send, const int64_t *count, const
                       void *recv, const int64_t *rcount, const int64_t *rdispl);
 /* Sum over ranks of int64 parts: rank q's part of every rank's send (count[q] elements at displ[q]; equal on all
  * ranks) is added into recv (count[rank] elements, overwritten). Exact: independent of the number of ranks and of
- * order. scratch inside: a few MiB. */
+ * order. Parts are added up inside each node first. Scratch inside: a few MiB, and on nodes of several ranks a rank's
+ * share of what its node sends to others. */
 void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *count, const int64_t *displ, int64_t *recv);
-/* Scratch "par.sum" of that call, when the longest part has `longest` elements (for the plan). */
-int64_t qep_sum_to_owners_bytes(const qep_comm *c, int64_t longest);
+/* Scratch "par.sum" of that call on so many ranks, per_node of them on a node, when the longest part has `longest` and all have `total` elements (for the
+ * plan). */
+int64_t qep_sum_to_owners_bytes(const qep_comm *c, int ranks, int per_node, int64_t longest, int64_t total);
 
 /* --- memory shared by the ranks of a node ------------------------------------------------ */
 

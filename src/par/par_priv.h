@@ -15,6 +15,7 @@ struct qep_comm {
     int rank, size;
     int node_rank, node_size, node_id, n_nodes;
     int *node_of; /* [size] */
+    int *index_of, *member, *node_begin; /* [size] number of a rank inside its node; [size] ranks by node; [n_nodes + 1] where a node's begin */
     int64_t chunk; /* most bytes in one MPI call; equal on all ranks */
     char host[MPI_MAX_PROCESSOR_NAME];
 };

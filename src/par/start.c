@@ -46,6 +46,23 @@ static void read_settings(qep_comm *c, int64_t *ranks_per_node)
     c->chunk = v[1];
 }
 
+static void list_members(qep_comm *c)
+{
+    c->index_of = qep_alloc("par.comm", c->size, sizeof *c->index_of);
+    c->member = qep_alloc("par.comm", c->size, sizeof *c->member);
+    c->node_begin = qep_alloc("par.comm", c->n_nodes + 1, sizeof *c->node_begin);
+    int n = 0;
+    for (int node = 0; node < c->n_nodes; node++) {
+        c->node_begin[node] = n;
+        for (int r = 0; r < c->size; r++) {
+            if (c->node_of[r] != node) continue;
+            c->index_of[r] = n - c->node_begin[node];
+            c->member[n++] = r;
+        }
+    }
+    c->node_begin[c->n_nodes] = n;
+}
+
 /* Node communicator and the numbers of the nodes. */
 static void split_into_nodes(qep_comm *c, int64_t ranks_per_node)
 {
@@ -65,6 +82,7 @@ static void split_into_nodes(qep_comm *c, int64_t ranks_per_node)
     for (int r = 0; r < c->size; r++)
         c->node_of[r] = c->node_of[r] == r ? c->n_nodes++ : c->node_of[c->node_of[r]];
     c->node_id = c->node_of[c->rank];
+    list_members(c);
 }
 
 static void set_error_handlers(qep_comm *c)
@@ -115,6 +133,9 @@ void qep_par_end(qep_comm **comm)
     MPI_Comm_free(&c->job);
     MPI_Errhandler_free(&c->on_error);
     MPI_Errhandler_free(&c->on_win_error);
+    qep_free(c->node_begin);
+    qep_free(c->member);
+    qep_free(c->index_of);
     qep_free(c->node_of);
     qep_free(c);
     *comm = NULL;

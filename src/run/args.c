@@ -59,6 +59,10 @@ static qep_status parse_option(int argc, char **argv, int *i, qep_args *out)
             return QEP_OK;
         }
         return add_set(out, qep_strf("args", "run.walltime=%s", v)); /* lives as long as the program */
+    } else if (qep_elsewhere_knows(arg)) {
+        const char *v = option_value(argc, argv, i);
+        if (!v || !*v) return qep_fail(QEP_E_CONFIG, "%s needs a value; see qep_mpi --help", arg);
+        return qep_elsewhere_option(&out->elsewhere, arg, v);
     } else {
         return qep_fail(QEP_E_CONFIG, "unknown option %s; see qep_mpi --help", arg);
     }
@@ -79,6 +83,7 @@ qep_status qep_args_parse(int argc, char **argv, qep_args *out)
     }
     if ((out->format || out->output) && !out->convert)
         return qep_fail(QEP_E_CONFIG, "--format and --output belong to --convert DIR; of a run they are --set output.format=... and output.path=...");
+    QEP_TRY(qep_elsewhere_check(&out->elsewhere, out->dry_run));
     if (!out->config && !out->check && !out->report && !out->convert && !out->help && !out->version)
         return qep_fail(QEP_E_CONFIG, "no configuration file; usage: mpirun -np P qep_mpi config.ini (qep_mpi --help tells more)");
     return QEP_OK;
@@ -99,6 +104,9 @@ void qep_print_help(void)
            "  --restart auto|yes|no    continue from the checkpoint if there is one (auto), demand one (yes), start anew (no)\n"
            "  --walltime H:MM:SS       stop cleanly (exit code 75) before this time is over\n"
            "  --dry-run                check everything, print the plan (work, memory, disk, time), touch nothing\n"
+           "  --ranks N [--ranks-per-node M] [--network LATENCY,BANDWIDTH] [--flops FORWARD,F32,F64] [--storage BANDWIDTH]\n"
+           "                           with --dry-run: the plan for another machine, from these figures (2us,12.5G; flops of one rank, measured\n"
+           "                           here when not given)\n"
            "  --check DIR              read a finished output back and verify it\n"
            "  --convert DIR --format NAME [--output DIR2]   lay a finished output out in another format, codes unchanged (DIR-NAME)\n"
            "  --report DIR             print the tables of a finished run\n"

@@ -13,12 +13,11 @@ int qep_run_node_of(const qep_run *r, int rank)
     return r->per_node > 0 ? rank / r->per_node : qep_node_of(r->comm, rank);
 }
 
-/* Sum of the planned peaks of my node's ranks. */
-static int64_t node_peak(const qep_run *r, bool keep_act)
+int64_t qep_plan_node_peak(const qep_run *r, bool keep_act)
 {
     int64_t sum = 0;
     for (int rank = 0; rank < r->ranks; rank++) {
-        if (qep_run_node_of(r, rank) != qep_node_id(r->comm)) continue;
+        if (qep_run_node_of(r, rank) != (r->per_node > 0 ? 0 : qep_node_id(r->comm))) continue;
         qep_memory_plan p;
         qep_plan_memory(r, rank, keep_act, &p);
         sum += p.peak;
@@ -30,7 +29,7 @@ static int64_t node_peak(const qep_run *r, bool keep_act)
 static void choose_activations_all(qep_run *r, int64_t available)
 {
     const char *want = r->cfg->activations;
-    bool fits = available < 0 || node_peak(r, true) < available - available / 10;
+    bool fits = available < 0 || qep_plan_node_peak(r, true) < available - available / 10;
     r->keep_act = strcmp(want, "auto") == 0 ? fits : strcmp(want, "keep") == 0;
     r->keep_act = !qep_any_all(r->comm, !r->keep_act);
 }
@@ -72,7 +71,7 @@ static int64_t file_bytes(const char *path, const char *suffix)
     return bytes;
 }
 
-static int64_t checkpoint_bytes(const qep_run *r)
+int64_t qep_plan_checkpoint_bytes(const qep_run *r)
 {
     return r->corpus->tokens * r->model->arch.hidden * (int64_t)sizeof(float) * (r->quantizes ? 2 : 1);
 }
@@ -83,7 +82,7 @@ static qep_status check_disk(const qep_run *r)
     char *folder = qep_dir_existing(r->checkpoint), need[32], have[32];
     struct statvfs v;
     int64_t there = file_bytes(r->checkpoint, "") + file_bytes(r->checkpoint, ".prev"); /* generations that will be replaced */
-    int64_t want = qep_max_i64(0, checkpoint_bytes(r) * (r->cfg->checkpoint_keep + 1) - there);
+    int64_t want = qep_max_i64(0, qep_plan_checkpoint_bytes(r) * (r->cfg->checkpoint_keep + 1) - there);
     bool fresh = there == 0; /* the output's files are still to be made, by default beside the checkpoint */
     if (r->output && fresh && strncmp(r->checkpoint, r->cfg->output_path, strlen(r->cfg->output_path)) == 0)
         want += qep_export_disk_bytes(r->output);
@@ -118,7 +117,7 @@ static void log_work(const qep_run *r, const qep_work_plan *w)
              w->evaluation * 1e-12, qep_format_seconds(w->seconds, t, sizeof t));
     qep_info("disk: output %s in %s, checkpoint %s x %lld",
              qep_format_bytes(r->output ? qep_export_disk_bytes(r->output) : 0, d, sizeof d), r->cfg->output_path,
-             qep_format_bytes(checkpoint_bytes(r), c, sizeof c), (long long)r->cfg->checkpoint_keep);
+             qep_format_bytes(qep_plan_checkpoint_bytes(r), c, sizeof c), (long long)r->cfg->checkpoint_keep);
 }
 
 static bool same_kind(const qep_run *r, int64_t i, int64_t j)
@@ -181,10 +180,14 @@ qep_status qep_run_plan_all(qep_run *r)
     qep_memory_plan mine;
     qep_work_plan work;
     int64_t available = qep_mem_available();
+    if (r->args.elsewhere.ranks > 0) {
+        log_task(r);
+        return qep_plan_elsewhere_all(r);
+    }
     choose_activations_all(r, available);
     qep_plan_memory(r, qep_rank(r->comm), r->keep_act, &mine);
     r->planned_peak = mine.peak;
-    int64_t node = node_peak(r, r->keep_act);
+    int64_t node = qep_plan_node_peak(r, r->keep_act);
     log_task(r);
     log_memory(r, &mine, node);
     qep_plan_work_all(r, &work);

@@ -157,7 +157,9 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
         add(t, "solve.rows", shape.strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
     }
     int64_t most_rows = qep_ceil_div(qep_ceil_div(d, block), owners) * block; /* of an owner */
-    add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, qep_min_i64(most_rows, d) * qep_min_i64(sp.panel, d)), QEP_STAGE_STATISTICS, false);
+    int per_node = r->per_node > 0 ? r->per_node : qep_node_size(r->comm);
+    add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, r->ranks, per_node, qep_min_i64(most_rows, d) * qep_min_i64(sp.panel, d), d * qep_min_i64(sp.panel, d)),
+        QEP_STAGE_STATISTICS, false);
     if (held) {
         add(t, "held.h", matrix, QEP_STAGE_STATISTICS | solving, false);
         add(t, "held.c", matrix, QEP_STAGE_STATISTICS | solving, false);

@@ -35,6 +35,14 @@ typedef struct qep_work_plan {
 } qep_work_plan;
 void qep_plan_work_all(qep_run *r, qep_work_plan *out);
 
+typedef enum qep_rate { QEP_RATE_FAST, QEP_RATE_F32, QEP_RATE_F64, QEP_N_RATES } qep_rate; /* FAST: the forward pass's type */
+/* Of one rank, flops per second, measured in a fraction of a second. */
+void qep_plan_measure_rates(const qep_run *r, double *rates);
+
+int64_t qep_plan_checkpoint_bytes(const qep_run *r); /* of one */
+/* Sum of the planned peaks of the ranks of rank 0's node; this rank's node in a plan for this job. */
+int64_t qep_plan_node_peak(const qep_run *r, bool keep_act);
+
 /* --- calls: one block of a run, step by step, as all ranks make them -------------------------- */
 
 typedef enum qep_call_kind {
@@ -47,9 +55,8 @@ typedef enum qep_call_kind {
     QEP_CALL_PERMUTE,  /* rows and columns in another order (qep_dmat_permute_all) */
     QEP_CALL_CHOLESKY  /* p?potrf: flops, and ScaLAPACK's own messages, which nobody counts */
 } qep_call_kind;
-typedef enum qep_rate { QEP_RATE_FAST, QEP_RATE_F32, QEP_RATE_F64, QEP_N_RATES } qep_rate; /* FAST: the forward pass's type */
 /* Who has how much of a call's work: tokens of the kinds of sequences, strips of a set's rows, rows of a matrix. */
-typedef enum qep_share { QEP_SHARE_GROUPED, QEP_SHARE_CALIBRATION, QEP_SHARE_VALIDATION, QEP_SHARE_EVALUATION, QEP_SHARE_STRIPS, QEP_SHARE_ROWS } qep_share;
+typedef enum qep_share { QEP_SHARE_GROUPED, QEP_SHARE_CALIBRATION, QEP_SHARE_VALIDATION, QEP_SHARE_EVALUATION, QEP_SHARE_STRIPS, QEP_SHARE_ROWS, QEP_N_SHARES } qep_share;
 typedef struct qep_call {
     qep_call_kind kind;
     qep_phase phase;
@@ -74,6 +81,27 @@ typedef struct qep_call_traffic {
     int64_t bytes, messages, far_bytes, far_messages;
 } qep_call_traffic;
 qep_call_traffic qep_call_count(const qep_run *r, const qep_call *c, int rank);
+
+/* --- another machine (--ranks ... with --dry-run) --------------------------------------------- */
+
+typedef struct qep_machine {
+    double latency, bandwidth;     /* seconds of a message between nodes; bytes per second of a node */
+    double rates[QEP_N_RATES];     /* flops per second of a rank */
+    double storage;                /* bytes per second of the file system, all nodes; 0: not looked at */
+} qep_machine;
+/* Seconds of the messages of a call. */
+double qep_call_seconds(const qep_run *r, const qep_machine *m, const qep_call *c);
+typedef struct qep_phase_time {
+    double work, uneven, messages, storage; /* seconds: the ranks' mean, what most of the work takes longer, ... */
+    int64_t idle;                           /* most ranks without work in some step */
+} qep_phase_time;
+/* All blocks and the evaluation on r->ranks ranks, r->per_node on a node; phase [QEP_N_PHASES]. Local. */
+void qep_plan_times(const qep_run *r, const qep_machine *m, qep_phase_time *phase);
+/* The plan for the machine of the options: time by phase, efficiency, memory per node, idle ranks; logged. Collective. */
+QEP_MUST_CHECK qep_status qep_plan_elsewhere_all(qep_run *r);
+
+/* --- the count ----------------------------------------------------------------------------- */
+
 /* {"statistics": {"planned": {"bytes": {"min","mean","max"}, "messages": ...}, "measured": ...}, ...} over the ranks, for summary.json, of the blocks done
  * in this job; NULL for models with experts. Collective. */
 qep_json *qep_plan_traffic_json_all(qep_run *r);

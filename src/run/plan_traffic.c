@@ -24,6 +24,12 @@ static int64_t rows_of(const qep_run *r, const qep_call *c, int64_t q)
     return rows_below(r, c, q, c->row0 + c->rows) - rows_below(r, c, q, c->row0);
 }
 
+static void send_near(qep_call_traffic *t, int64_t bytes, int64_t piece)
+{
+    t->bytes += bytes;
+    t->messages += qep_ceil_div(bytes, piece);
+}
+
 /* One transfer from `rank` to `to`, in pieces. */
 static void send(const qep_run *r, qep_call_traffic *t, int rank, int to, int64_t bytes, int64_t piece)
 {
@@ -48,13 +54,33 @@ static void spread(const qep_run *r, qep_call_traffic *t, int rank, int node, in
     t->far_messages += messages;
 }
 
+/* index[q]: rank q's number inside its node. Returns how many ranks are on rank's node. */
+static int number_ranks(const qep_run *r, int rank, int *index)
+{
+    int *size = qep_alloc("plan.order", r->ranks, sizeof *size); /* by node */
+    for (int q = 0; q < r->ranks; q++) index[q] = size[qep_run_node_of(r, q)]++;
+    const int mine = size[qep_run_node_of(r, rank)];
+    qep_free(size);
+    return mine;
+}
+
+/* First inside the node, to the one who collects for the owner; from there to the owner. */
 static void count_sum(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
 {
     const int64_t size = (int64_t)sizeof(int64_t);
+    const int node = qep_run_node_of(r, rank);
+    int *index = qep_alloc("plan.order", r->ranks, sizeof *index);
+    const int mine = number_ranks(r, rank, index);
     int64_t longest = 0;
     for (int q = 0; q < r->ranks; q++) longest = qep_max_i64(longest, rows_of(r, c, q));
     const int64_t step = size * qep_sum_to_owners_step(r->comm, longest * c->row_bytes / size);
-    for (int q = 0; q < r->ranks; q++) send(r, t, rank, q, rows_of(r, c, q) * c->row_bytes, step);
+    for (int q = 0; q < r->ranks; q++) {
+        const int64_t bytes = rows_of(r, c, q) * c->row_bytes;
+        const bool collected = index[q] % mine == index[rank], away = qep_run_node_of(r, q) != node;
+        if (away && collected) send(r, t, rank, q, bytes, step);
+        if (!collected) send_near(t, bytes, step);
+    }
+    qep_free(index);
 }
 
 /* A run of neighbouring rows on one owner. */

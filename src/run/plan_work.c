@@ -29,6 +29,13 @@ static double measured_rate(qep_compute compute)
     return rate;
 }
 
+void qep_plan_measure_rates(const qep_run *r, double *rates)
+{
+    rates[QEP_RATE_F32] = measured_rate(QEP_COMPUTE_F32);
+    rates[QEP_RATE_FAST] = r->compute == QEP_COMPUTE_F32 ? rates[QEP_RATE_F32] : measured_rate(r->compute);
+    rates[QEP_RATE_F64] = rates[QEP_RATE_F32] / 2;
+}
+
 int qep_run_plan_members(const qep_run *r, int64_t block, int g, int64_t *members)
 {
     const qep_arch *a = &r->model->arch;
@@ -105,9 +112,9 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *p)
             double share = experts ? tokens * (double)a->top_k / (double)a->n_experts : tokens;
             for (int64_t e = 0; e < (experts ? a->n_experts : 1); e++) add_group_work(r, members, n_members, share, p);
         }
-    double fast = measured_rate(r->compute), f32 = r->compute == QEP_COMPUTE_F32 ? fast : measured_rate(QEP_COMPUTE_F32);
-    double rates[2] = {fast, f32};
-    qep_sum_f64_all(r->comm, rates, 2); /* of the whole job */
-    p->seconds = (p->forward + p->statistics + p->evaluation) / rates[0] + p->quantize / rates[1] +
-                 (p->factor + p->correction) / (rates[1] / 2); /* f64 */
+    double rates[QEP_N_RATES];
+    qep_plan_measure_rates(r, rates);
+    qep_sum_f64_all(r->comm, rates, QEP_N_RATES); /* of the whole job */
+    p->seconds = (p->forward + p->statistics + p->evaluation) / rates[QEP_RATE_FAST] + p->quantize / rates[QEP_RATE_F32] +
+                 (p->factor + p->correction) / rates[QEP_RATE_F64];
 }

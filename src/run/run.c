@@ -202,6 +202,7 @@ static qep_status prepare_all(qep_run *r, bool *done)
     bool again = qep_any_all(r->comm, qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && has_file(r, "summary.json"));
     if (!again) QEP_TRY(check_output_all(r));
     QEP_TRY(qep_run_plan_all(r));
+    if (r->args.elsewhere.ranks > 0) return QEP_OK; /* the values of the weights do not matter */
     QEP_TRY(qep_model_scan_all(r->comm, r->model));
     qep_run_set_identity(r);
     *done = again && !r->args.dry_run && qep_run_finished_all(r);
@@ -228,7 +229,7 @@ static qep_status run_opened_all(qep_run *r)
 
 qep_status qep_run_all(qep_comm *c, const qep_args *args)
 {
-    qep_run r = {.comm = c, .ranks = qep_size(c), .args = *args, .start_s = qep_now_s()};
+    qep_run r = {.comm = c, .ranks = args->elsewhere.ranks > 0 ? args->elsewhere.ranks : qep_size(c), .per_node = args->elsewhere.per_node, .args = *args, .start_s = qep_now_s()};
     qep_status st = run_opened_all(&r);
     char took[32];
     if (st == QEP_OK) qep_info("qep_mpi: finished normally in %s", qep_format_seconds(qep_now_s() - r.start_s, took, sizeof took));

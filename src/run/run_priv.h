@@ -12,6 +12,16 @@
 /* --- command line (args.c) ----------------------------------------------------------- */
 
 typedef enum qep_restart { QEP_RESTART_AUTO, QEP_RESTART_YES, QEP_RESTART_NO } qep_restart;
+/* --ranks, --ranks-per-node, --network, --flops, --storage: another machine, for --dry-run. Numbers 0: not given. */
+typedef struct qep_elsewhere {
+    int ranks, per_node;
+    double latency, bandwidth, flops[3], storage;
+} qep_elsewhere;
+/* (elsewhere.c) */
+QEP_MUST_CHECK qep_status qep_elsewhere_option(qep_elsewhere *e, const char *option, const char *value);
+bool qep_elsewhere_knows(const char *option);
+QEP_MUST_CHECK qep_status qep_elsewhere_check(qep_elsewhere *e, bool dry_run);
+
 typedef struct qep_args {
     const char *config;
     const char *sets[64];
@@ -19,6 +29,7 @@ typedef struct qep_args {
     qep_restart restart;
     bool dry_run, version, help;
     const char *check, *report, *convert, *format, *output;
+    qep_elsewhere elsewhere;
 } qep_args;
 QEP_MUST_CHECK qep_status qep_args_parse(int argc, char **argv, qep_args *out);
 void qep_print_help(void);

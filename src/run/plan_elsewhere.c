@@ -1,0 +1,92 @@
+/* The plan for a machine that is not there. SPDX-License-Identifier: Apache-2.0 */
+#include "plan_priv.h"
+
+#include <string.h>
+
+static double total_of(const qep_phase_time *phase)
+{
+    double s = 0;
+    for (int p = 0; p < QEP_N_PHASES; p++) s += phase[p].work + phase[p].uneven + phase[p].messages + phase[p].storage;
+    return s;
+}
+
+/* Time of the same run on fewer ranks, of one node. */
+static double time_on(const qep_run *r, const qep_machine *m, int ranks)
+{
+    qep_run other = *r;
+    qep_phase_time phase[QEP_N_PHASES];
+    other.ranks = other.per_node = ranks;
+    qep_plan_times(&other, m, phase);
+    return total_of(phase);
+}
+
+static void log_machine(const qep_run *r, const qep_machine *m, bool measured)
+{
+    qep_info("plan for %d ranks with %d threads each, %d on a node; network: %.3g us a message, %.3g GB/s a node; a rank's GFLOP/s, %s: forward %.0f, f32 %.0f, f64 %.0f",
+             r->ranks, r->threads, r->per_node, m->latency * 1e6, m->bandwidth * 1e-9, measured ? "measured here" : "as given", m->rates[QEP_RATE_FAST] * 1e-9,
+             m->rates[QEP_RATE_F32] * 1e-9, m->rates[QEP_RATE_F64] * 1e-9);
+}
+
+static void log_phases(const qep_run *r, const qep_phase_time *phase)
+{
+    qep_info("  %-12s %12s %12s %12s %12s   %s", "seconds", "work", "uneven", "messages", "storage", "ranks without work in some step");
+    for (int p = 0; p < QEP_N_PHASES; p++) {
+        const qep_phase_time *t = &phase[p];
+        if (!(t->work + t->messages + t->storage > 0)) continue;
+        qep_info("  %-12s %12.2f %12.2f %12.2f %12.2f   %lld of %d", qep_phase_name((qep_phase)p), t->work, t->uneven, t->messages, t->storage,
+                 (long long)t->idle, r->ranks);
+    }
+}
+
+/* What is there once per node, and what every rank of it adds. */
+static void log_node(const qep_run *r)
+{
+    char a[32], b[32], c[32];
+    qep_memory_plan first;
+    int64_t node = qep_plan_node_peak(r, r->keep_act), shared = 0;
+    qep_plan_memory(r, 0, r->keep_act, &first);
+    for (int i = 0; i < first.n; i++) shared += first.items[i].per_node ? first.items[i].rank_bytes : 0;
+    qep_info("memory per node: %s; once per node %s of it, a rank without that %s; FFN activations %s", qep_format_bytes(node, a, sizeof a),
+             qep_format_bytes(shared, b, sizeof b), qep_format_bytes(first.peak - shared, c, sizeof c), r->keep_act ? "kept" : "recomputed");
+    for (int i = 0; i < first.n; i++)
+        qep_info("  %-18s %12s%s", first.items[i].name, qep_format_bytes(first.items[i].rank_bytes, a, sizeof a),
+                 first.items[i].per_node ? "  (once per node)" : "");
+}
+
+/* Sequences are dealt whole: numbers of ranks that leave none waiting. */
+static void log_advice(const qep_run *r)
+{
+    const int64_t n = r->corpus->count[QEP_SEQ_CALIBRATION], held = r->corpus->count[QEP_SEQ_VALIDATION];
+    if (n == 0 || n % r->ranks == 0) {
+        if (held % r->ranks != 0)
+            qep_info("the %lld validation sequences are not a multiple of %d ranks: in the forward pass %lld ranks wait for the others", (long long)held,
+                     r->ranks, (long long)(r->ranks - held % r->ranks));
+        return;
+    }
+    qep_info("sequences stay whole on a rank: %lld calibration sequences on %d ranks are %lld each at most, %.1f on average; a number of ranks that divides "
+             "them, with more threads each, leaves none waiting", (long long)n, r->ranks, (long long)qep_ceil_div(n, r->ranks), (double)n / r->ranks);
+}
+
+qep_status qep_plan_elsewhere_all(qep_run *r)
+{
+    const qep_elsewhere *e = &r->args.elsewhere;
+    qep_machine m = {.latency = e->latency, .bandwidth = e->bandwidth, .storage = e->storage};
+    qep_phase_time phase[QEP_N_PHASES];
+    char t[32];
+    if (r->model->arch.n_experts > 0) return qep_fail(QEP_E_CONFIG, "--ranks: models with experts cannot be planned for another machine");
+    if (e->flops[0] > 0)
+        memcpy(m.rates, e->flops, sizeof m.rates);
+    else
+        qep_plan_measure_rates(r, m.rates);
+    r->keep_act = strcmp(r->cfg->activations, "recompute") != 0;
+    log_machine(r, &m, !(e->flops[0] > 0));
+    qep_plan_times(r, &m, phase);
+    const double all = total_of(phase);
+    log_phases(r, phase);
+    log_advice(r);
+    qep_info("time %s (%.1f s); efficiency %.1f %% against one rank, %.1f %% against one node of %d; %s", qep_format_seconds(all, t, sizeof t), all,
+             100 * time_on(r, &m, 1) / (all * r->ranks), 100 * time_on(r, &m, r->per_node) * r->per_node / (all * r->ranks), r->per_node,
+             m.storage > 0 ? "with the file system" : "without reading, writing and checkpoints");
+    log_node(r);
+    return QEP_OK;
+}

@@ -1,0 +1,75 @@
+#!/bin/sh
+# The plan for a machine that is not there: the same memory as the plan on as many ranks, time that follows the ranks, the network and the flops, idle
+# ranks, and nothing written. SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+
+cat >"$work/run.ini" <<EOF
+[model]
+path = $PWD/tests/data/quickstart
+[output]
+path = out
+[calibration]
+data = $PWD/tests/data/quickstart_tokens/calibration.npy
+samples = 16
+validation = 0
+[quantization]
+bits = 3
+group_size = 32
+[run]
+activations = keep
+EOF
+
+# plan OPTION...: with fixed flops, so that the figures are the same everywhere
+plan() { run 1 "$work/run.ini" --dry-run --flops 300G,200G,100G "$@"; }
+seconds() { sed -n 's/.*^*time .*(\([0-9.]*\) s); efficiency.*/\1/p' "$work/log"; }
+efficiency() { sed -n 's/.*efficiency \([0-9.]*\) % against one rank.*/\1/p' "$work/log"; }
+# phase NAME COLUMN: 2 work, 3 uneven, 4 messages, 6 idle ranks
+phase() { awk -v p="$1" -v c="$2" '$1 == p && NF >= 8 { print $c }' "$work/log"; }
+less() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a + 0 < b + 0) }'; }
+
+plan --ranks 1
+check "one rank" [ "$code" = 0 ]
+check "one rank is as fast as itself: $(efficiency) %" [ "$(efficiency)" = 100.0 ]
+one=$(seconds)
+check "one rank takes time: $one s" less 0 "$one"
+check "nothing is written" said "dry run: nothing was written"
+check "there is no output directory" [ ! -e "$work/out" ]
+
+plan --ranks 4 --ranks-per-node 4
+four=$(seconds)
+check "4 ranks: $four s, $(efficiency) %" less "$(efficiency)" 100.1
+grep -A 40 'memory per node' "$work/log" | sed -n 's/.*memory per node: \([^;]*\);.*/\1/p' >"$work/node"
+run 4 "$work/run.ini" --dry-run
+check "its memory is that of a plan on 4 ranks: $(cat "$work/node")" said "$(cat "$work/node") on its node"
+
+plan --ranks 8 --ranks-per-node 2 --network 1us,1000G
+check "8 ranks on a fast network" [ "$code" = 0 ]
+fast=$(phase statistics 4)
+plan --ranks 8 --ranks-per-node 2 --network 1us,0.1G
+check "a slow network costs: statistics $fast -> $(phase statistics 4) s" less "$fast" "$(phase statistics 4)"
+slow=$(seconds)
+plan --ranks 8 --ranks-per-node 2 --network 10ms,0.1G
+check "and so do slow messages: $slow -> $(seconds) s" less "$slow" "$(seconds)"
+plan --ranks 24 --ranks-per-node 8
+check "8 of 24 ranks have no sequence" [ "$(phase forward 6)" = 8 ]
+check "and the log says so" said "16 calibration sequences for 24 ranks: 8 ranks have none"
+plan --ranks 8 --storage 1G
+check "storage: with the file system" said "with the file system"
+
+while read -r options; do
+    # shellcheck disable=SC2086 # several options
+    run 1 "$work/run.ini" $options
+    check "refused: $options" [ "$code" = 1 ]
+done <<'WRONG'
+--ranks 4
+--dry-run --ranks 0
+--dry-run --ranks 4x
+--dry-run --network 2us,12.5G
+--dry-run --ranks 4 --network 2us
+--dry-run --ranks 4 --network 2us,
+--dry-run --ranks 4 --network 2xs,1G
+--dry-run --ranks 4 --flops 1G,2G
+--dry-run --ranks 4 --flops 1G,2G,3G,4G
+--dry-run --ranks 4 --storage -1
+WRONG
+finish
