@@ -191,6 +191,10 @@ $(O)/tests/asan/leak: tests/asan/leak.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,test $@) $(MPICC) $(CFLAGS_ALL) $(PKG_CFLAGS) -o $@ $< $(LDFLAGS)
 
+.PHONY: soak
+soak: all   ## a run killed 200 times in a row (KILLS=n), each time resumed on another number of ranks
+	@O=$(O) QEP_KILLS=$(or $(KILLS),200) sh tests/run/test_kills.sh
+
 .PHONY: check-clients
 check-clients: all   ## opens our outputs with transformers, GPTQModel, compressed-tensors and gguf from PyPI (minutes, 3 GB of packages)
 	@O=$(O) sh tests/clients/check_clients.sh

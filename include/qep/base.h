@@ -72,6 +72,12 @@ void qep_error_clear(void);
 void qep_bug_at(const char *file, int line, const char *fmt, ...) QEP_PRINTF(3, 4) __attribute__((noreturn));
 /* hook(exit_code) must not return; par sets it to MPI_Abort. rank is printed in messages. */
 void qep_set_abort_hook(void (*hook)(int exit_code), int rank);
+/* Ends the job through the abort hook, or this process when there is none. */
+void qep_end_job(int exit_code) __attribute__((noreturn));
+/* A library could not let go of what it holds (HDF5 after a close that failed) and would crash when MPI is finalized: main then ends the job by
+ * qep_end_job once everything is told. */
+void qep_set_stuck(void);
+bool qep_stuck(void);
 
 /* --- log --------------------------------------------------------------------------- */
 

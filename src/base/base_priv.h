@@ -16,7 +16,5 @@ void qep_vformat(char *buf, size_t cap, const char *fmt, va_list ap)
 const char *qep_errno_text(int err, char *buf, size_t cap);
 /* Rank for messages, as told by qep_set_abort_hook; 0 before. */
 int qep_message_rank(void);
-/* Ends the job through the abort hook, or this process when there is none. */
-void qep_end_job(int exit_code) __attribute__((noreturn));
 
 #endif

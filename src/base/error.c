@@ -10,6 +10,7 @@ static pthread_mutex_t record_lock = PTHREAD_MUTEX_INITIALIZER;
 static char record_text[QEP_MESSAGE_CAP];
 static char record_where[256];
 
+static bool stuck;
 static void (*abort_hook)(int exit_code);
 static int message_rank;
 
@@ -97,6 +98,16 @@ void qep_set_abort_hook(void (*hook)(int exit_code), int rank)
 int qep_message_rank(void)
 {
     return message_rank;
+}
+
+void qep_set_stuck(void)
+{
+    stuck = true;
+}
+
+bool qep_stuck(void)
+{
+    return stuck;
 }
 
 void qep_end_job(int exit_code)

@@ -141,3 +141,42 @@ qep_status qep_run_resume_all(qep_run *r, bool *resumed)
     qep_free(prev);
     return st;
 }
+
+/* The file with this ending tells that it is of this run; *readable: it tells at all. */
+static bool is_mine_all(qep_run *r, const char *ending, bool *readable)
+{
+    char *path = qep_strf("run.checkpoint", "%s%s", r->checkpoint, ending), *identity = NULL;
+    qep_store *s = NULL;
+    qep_status st = qep_store_open_all(r->comm, path, &s);
+    if (st == QEP_OK) st = qep_store_get_text_all(s, "identity", &identity);
+    *readable = st == QEP_OK;
+    bool mine = *readable && strcmp(identity, r->identity) == 0;
+    if (!*readable) qep_error_clear();
+    qep_free(identity);
+    qep_store_close_all(&s);
+    qep_free(path);
+    return mine;
+}
+
+bool qep_run_has_checkpoint_all(qep_run *r)
+{
+    static const char *const endings[] = {"", ".prev", ".tmp"};
+    bool any = false;
+    for (int i = 0; i < 3 && !any; i++) {
+        char *path = qep_strf("run.checkpoint", "%s%s", r->checkpoint, endings[i]);
+        any = exists_all(r->comm, path);
+        qep_free(path);
+    }
+    return any;
+}
+
+bool qep_run_owns_checkpoint_all(qep_run *r)
+{
+    bool readable = false, mine = is_mine_all(r, "", &readable);
+    if (!readable) mine = is_mine_all(r, ".prev", &readable);
+    if (readable) return mine;
+    char *dir = qep_path_dir(r->checkpoint);
+    mine = strcmp(dir, r->cfg->output_path) == 0;
+    qep_free(dir);
+    return mine;
+}

@@ -42,6 +42,7 @@ int main(int argc, char **argv)
     }
     if (st != QEP_OK && root) print_outcome(st);
     qep_log_close();
+    if (qep_any_all(comm, qep_stuck())) qep_end_job(qep_status_exit_code(st));
     qep_par_end(&comm);
     return qep_status_exit_code(st);
 }

@@ -3,47 +3,10 @@
 #include "run_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-/* A job that was killed a moment ago may still hold its lock while the system ends its last write: tried for five seconds. */
-static bool lock_file(int fd)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    const struct timespec pause = {0, 100000000};
-    for (int i = 0; i < 50; i++) {
-        if (fcntl(fd, F_SETLK, &lock) == 0) return true;
-        if (errno != EACCES && errno != EAGAIN) return true; /* a file system without locks: nothing to hold on to */
-        nanosleep(&pause, NULL);
-    }
-    return false;
-}
-
-/* Two jobs on one output would destroy each other: the second is refused. Held until the process ends. */
-static qep_status lock_output(qep_run *r)
-{
-    char *path = qep_path_join(r->cfg->output_path, "qep_mpi.lock");
-    qep_status st = QEP_OK;
-    r->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (r->lock_fd < 0)
-        st = qep_fail(QEP_E_IO, "%s: cannot be created: %s", path, strerror(errno));
-    else if (!lock_file(r->lock_fd))
-        st = qep_fail(QEP_E_CONFIG, "another job is working on %s; wait for it or choose another [output] path", r->cfg->output_path);
-    qep_free(path);
-    return st;
-}
-
-/* At the end of a finished run: the lock file goes too. */
-static void unlock_output(qep_run *r)
-{
-    if (qep_rank(r->comm) != 0) return;
-    char *path = qep_path_join(r->cfg->output_path, "qep_mpi.lock");
-    unlink(path);
-    qep_free(path);
-}
 
 /* Makes the output directory ours: created, locked, with a log. */
 static qep_status take_output_all(qep_run *r)
@@ -53,7 +16,7 @@ static qep_status take_output_all(qep_run *r)
         char *log = qep_path_join(r->cfg->output_path, "qep_mpi.log"), *dir = qep_path_dir(r->checkpoint);
         st = qep_dir_make(r->cfg->output_path);
         if (st == QEP_OK) st = qep_dir_make(dir);
-        if (st == QEP_OK) st = lock_output(r);
+        if (st == QEP_OK) st = qep_run_lock(r);
         if (st == QEP_OK) st = qep_log_file(log);
         qep_free(dir);
         qep_free(log);
@@ -144,7 +107,7 @@ static qep_status finish_all(qep_run *r)
     qep_meter_add(&r->phase[QEP_PHASE_PUBLISH], &t0);
     QEP_TRY(qep_run_report_all(r));
     QEP_TRY(qep_store_remove_all(r->comm, r->checkpoint));
-    unlock_output(r);
+    if (qep_rank(r->comm) == 0) qep_run_unlock(r);
     return QEP_OK;
 }
 
@@ -209,6 +172,22 @@ static qep_status prepare_all(qep_run *r, bool *done)
     return again && !*done ? check_output_all(r) : QEP_OK;
 }
 
+/* A job that ended between its last file and its last act left its checkpoint or its lock beside the finished result: they go now, unless
+ * another job is at work here. */
+static qep_status tidy_all(qep_run *r)
+{
+    bool root = qep_rank(r->comm) == 0, checkpoint = qep_run_has_checkpoint_all(r);
+    if (!qep_any_all(r->comm, root && (checkpoint || has_file(r, QEP_LOCK_NAME)))) return QEP_OK;
+    if (qep_agree_all(r->comm, root ? qep_run_lock(r) : QEP_OK) != QEP_OK) {
+        qep_info("%s: what a job left beside the result stays: %s", r->cfg->output_path, qep_error_text());
+        qep_error_clear();
+        return QEP_OK;
+    }
+    if (checkpoint && qep_run_owns_checkpoint_all(r)) QEP_TRY(qep_store_remove_all(r->comm, r->checkpoint));
+    if (root) qep_run_unlock(r);
+    return QEP_OK;
+}
+
 static qep_status run_opened_all(qep_run *r)
 {
     bool done = false;
@@ -217,7 +196,7 @@ static qep_status run_opened_all(qep_run *r)
     if (done) {
         qep_info("%s already holds the finished result of this very configuration; nothing to do (--restart no with [output] overwrite = yes does it again)",
                  r->cfg->output_path);
-        return QEP_OK;
+        return tidy_all(r);
     }
     if (r->args.dry_run) {
         if (qep_any_all(r->comm, qep_rank(r->comm) == 0 && going_on(r))) qep_info("a run would go on from %s, if it is of this run", r->checkpoint);

@@ -133,6 +133,11 @@ typedef struct qep_run {
 /* Reading configuration, model and tokens (open.c). Writes nothing. */
 QEP_MUST_CHECK qep_status qep_run_open_all(qep_run *r);
 void qep_run_close_all(qep_run *r);
+/* Two jobs on one output would destroy each other: the second is refused, QEP_E_CONFIG (lock.c). Held until the process ends; unlock takes the file
+ * away. Root calls them. */
+#define QEP_LOCK_NAME "qep_mpi.lock"
+QEP_MUST_CHECK qep_status qep_run_lock(qep_run *r);
+void qep_run_unlock(const qep_run *r);
 int qep_run_threads(qep_comm *c, int64_t configured); /* threads.c */
 /* The variables that text and --set name, as root has them, on every rank (environment.c). Collective. */
 QEP_MUST_CHECK qep_status qep_run_share_environment_all(qep_comm *c, const char *text, const qep_args *args);
@@ -223,6 +228,10 @@ QEP_MUST_CHECK qep_status qep_run_write_csv_all(qep_run *r, bool published);
 QEP_MUST_CHECK qep_status qep_run_save_all(qep_run *r);
 /* Decides by --restart and what is on disk; sets next_block and streams. *resumed. QEP_E_CHECKPOINT when it does not match. */
 QEP_MUST_CHECK qep_status qep_run_resume_all(qep_run *r, bool *resumed);
+/* A generation of the checkpoint, or an unfinished one, is there; and it is this run's: by its identity or, when it is damaged, by its place in the
+ * output directory. */
+bool qep_run_has_checkpoint_all(qep_run *r);
+bool qep_run_owns_checkpoint_all(qep_run *r);
 bool qep_run_finished_all(qep_run *r); /* an output of this very run is already complete */
 /* What the result depends on, and the comparison with a checkpoint's (identity.c): QEP_E_CHECKPOINT lists the differences. */
 void qep_run_set_identity(qep_run *r); /* after the scan of the weights: r->identity, r->stamp */

@@ -31,6 +31,7 @@ static void handle_by(void (*handler)(int))
 void qep_stop_install(void)
 {
     handle_by(on_signal);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes: the write fails with EFBIG instead, and the message names the file */
 }
 
 void qep_stop_remove(void)

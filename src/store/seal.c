@@ -7,6 +7,17 @@
 #include <string.h>
 #include <unistd.h>
 
+/* False when HDF5 could not write what it still had: then it keeps the file for ever. */
+static bool close_file(qep_store *s)
+{
+    bool closed = H5Fclose(s->file) >= 0;
+
+    if (!closed)
+        qep_set_stuck();
+    s->file = -1;
+    return closed;
+}
+
 /* The mark of completeness comes last; flush and close check that everything left the process. */
 static qep_status complete(qep_store *s)
 {
@@ -17,9 +28,8 @@ static qep_status complete(qep_store *s)
 
     if (!marked || !flushed)
         st = qep_store_fail(QEP_E_IO, "cannot complete %s; is the disk full?", s->tmp);
-    if (H5Fclose(s->file) < 0 && st == QEP_OK)
+    if (!close_file(s) && st == QEP_OK)
         st = qep_store_fail(QEP_E_IO, "cannot close %s", s->tmp);
-    s->file = -1;
     return st;
 }
 
@@ -103,7 +113,7 @@ void qep_store_close_all(qep_store **store)
     if (!s)
         return;
     if (s->file >= 0)
-        H5Fclose(s->file);
+        (void)close_file(s);
     qep_barrier_all(s->comm); /* nobody writes any more */
     if (s->tmp) {
         if (qep_rank(s->comm) == 0)

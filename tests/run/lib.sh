@@ -127,6 +127,10 @@ start() {
 # children PROCESS
 children() { cat /proc/[0-9]*/stat 2>/dev/null | awk -v p="$1" '{ id = $1; sub(/.*\) /, ""); if ($2 == p) print id }'; }
 
+# The ranks of the job that was started last, lowest process first: not the launcher's own helpers.
+ranks() { descendants "$launcher" | while read -r p; do case $(cat "/proc/$p/comm" 2>/dev/null) in qep_mpi*) echo "$p" ;; esac; done | sort -n; }
+descendants() { for d in $(children "$1"); do echo "$d"; descendants "$d"; done; }
+
 # end_of JOB: waits; exit code in $code
 end_of() {
     wait "$1" 2>/dev/null

@@ -230,6 +230,52 @@ else
     skip 'disk full during a run' 'no small file system can be mounted'
 fi
 
+# A limit on the size of a file acts like a quota: on the shards, then on the checkpoint. (Only one rank: it would hold for mpirun's own files.)
+title='after a quota'
+while read -r blocks want named; do
+    rm -rf "$work/case"
+    cp -r "$base" "$work/case"
+    cd "$work/case" || exit 1
+    (ulimit -f "$blocks" && exec timeout -k 5 "$LIMIT" "$QEP_MPI" case.ini >"$work/log" 2>&1 </dev/null)
+    code=$?
+    check "a quota of $blocks blocks: exit code $want" [ "$code" = "$want" ]
+    check "... and the message: $named" said "$named"
+    again 2 late && ok "$title of $blocks blocks: the result of an undisturbed run"
+done <<'QUOTAS'
+50 3 no space for
+200 5 checkpoint.h5.tmp
+QUOTAS
+
+mkdir "$work/full"
+if mount -t tmpfs -o size=4k none "$work/full" 2>/dev/null; then
+    mounts="$mounts $work/full"
+    rm -rf "$work/case/out"
+    mkdir "$work/case/out"
+    ln -s "$work/full/log" "$work/case/out/qep_mpi.log"
+    run 2 case.ini
+    check 'no room for the log: the run does without' [ "$code" = 0 ]
+    check '... says so' said 'cannot write the log file: No space left on device'
+    check '... and gives the result of an undisturbed run' [ "$(digest out)" = "$good" ]
+else
+    skip 'no room for the log' 'no small file system can be mounted'
+fi
+cd "$here" || exit 1
+
+begin 2 case.ini
+if mount --bind out out 2>/dev/null; then
+    mounts="$mounts $work/case/out"
+    mount -o remount,bind,ro out
+    ended 'output folder becomes read-only during a run' 5 out/
+    umount "$work/case/out"
+    title='after a read-only folder'
+    again 1 late && ok "$title: the result of an undisturbed run"
+else
+    end_of "$job"
+    unset QEP_TEST_BLOCK_SLEEP
+    skip 'output folder becomes read-only during a run' 'no bind mount'
+fi
+cd "$here" || exit 1
+
 # Not while a checkpoint is being created: MPI_File_open of Open MPI's OMPIO waits for ever when the file goes after some ranks opened it.
 begin 3 case.ini
 wait_until "[ -f out/checkpoint.h5 ]"

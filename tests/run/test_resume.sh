@@ -1,6 +1,6 @@
 #!/bin/sh
-# A run that is stopped or killed at any point goes on, on any number of ranks and threads, to the result of an undisturbed run; and what
-# --restart, a second job and a finished output do. SPDX-License-Identifier: Apache-2.0
+# A run that is stopped or killed goes on, on any number of ranks and threads, to the result of an undisturbed run; and what
+# --restart, a second job and a finished output do. (Kills at random moments: test_kills.sh.) SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
 LIMIT=60
 
@@ -43,13 +43,7 @@ begin() {
 # after_block N: waits until the running job has done N blocks
 after_block() { wait_until "said 'block $1/5 done'" || bail_out "block $1 does not come"; }
 
-ranks() { children "$launcher"; }
 rank() { ranks | sed -n "$1p"; } # process of the $1-th rank
-
-kill_all() {
-    # shellcheck disable=SC2046 # several processes
-    kill -9 "$launcher" $(ranks) 2>/dev/null
-}
 
 # stopped TEXT: the job ended with 75 and tells how to go on
 stopped() {
@@ -83,8 +77,6 @@ same() {
         ok "$text: the digest of the undisturbed run"
     fi
 }
-
-random() { od -An -N2 -tu2 /dev/urandom | awk -v n="$1" '{ print $1 % n }'; } # 0 .. $1 - 1
 
 # --- requests to stop ----------------------------------------------------------------------------
 
@@ -174,50 +166,6 @@ kill -9 "$(rank 3)"
 end_of "$job"
 check 'a killed rank ends the job' [ "$code" != 0 ]
 same 1 'after the kill of one rank, from 3 ranks to 1'
-
-# Jobs follow each other on the same output, each killed as a whole a random time after its start or one of its blocks: in the middle of
-# reading, computing, writing and publishing.
-rm -rf out
-slow 0.02
-kills=0 tries=0
-while [ "$kills" -lt 8 ] && [ "$tries" -lt 16 ]; do
-    tries=$((tries + 1))
-    blocks=$(random 3) ms=$(random 80)
-    start $((1 + tries % 4)) case.ini
-    wait_until "said 'disk: ' && [ \$(grep -c '^block' log) -ge $blocks ] || said 'finished normally'"
-    sleep "$(printf '0.%03d' "$ms")"
-    kill_all
-    end_of "$job"
-    if [ -e out/summary.json ] && [ ! -e out/checkpoint.h5 ]; then # it was faster
-        [ "$(digest out)" = "$good" ] || not_ok "killed after its end: another digest"
-        rm -rf out
-        continue
-    fi
-    kills=$((kills + 1))
-    echo "# killed $ms ms after its start and $blocks blocks: $(ls out 2>/dev/null | tr '\n' ' ')"
-done
-check "killed as a whole $kills times" [ "$kills" -ge 4 ]
-same 2 'after kills at random times'
-
-# In the middle of a checkpoint: the .tmp file is there.
-rm -rf out
-slow 0
-caught=0 tries=0
-while [ "$caught" -lt 2 ] && [ "$tries" -lt 12 ]; do
-    tries=$((tries + 1))
-    start $((1 + tries % 4)) case.ini
-    wait_until "said 'disk: '"
-    all="$launcher $(ranks)"
-    rm -f out/checkpoint.h5.tmp
-    until [ -e out/checkpoint.h5.tmp ] || [ -e out/summary.json ] || ! kill -0 "$job" 2>/dev/null; do :; done
-    # shellcheck disable=SC2086 # several processes
-    kill -9 $all 2>/dev/null
-    end_of "$job"
-    [ -e out/summary.json ] && rm -rf out
-    [ -e out/checkpoint.h5.tmp ] && caught=$((caught + 1))
-done
-check "killed while a checkpoint was being written, $caught of $tries times" [ "$caught" -gt 0 ]
-same 3 'after kills while checkpoints were being written'
 
 # --- what is on disk --------------------------------------------------------------------------------
 
