@@ -55,6 +55,7 @@ typedef struct qep_config {
     int64_t validation;                     /* held-out sequences */
     qep_linear_config linear;               /* [quantization] + [correction] */
     const char *compat;                     /* none | paper */
+    const char *final_norm;                 /* auto | yes | no */
     bool lm_head;
     char *blocks;                           /* all, or ranges: "0-9, 12" (qep_ranges_hold) */
     qep_override *overrides; int64_t n_overrides;

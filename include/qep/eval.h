@@ -23,6 +23,20 @@ int64_t qep_eval_bytes(const qep_arch *a, bool with_q); /* scratch, "eval.logits
 void qep_eval_sequence(const qep_head *h, const qep_arch *a, const int32_t *ids, int64_t first, int64_t T, const float *x_fp, const float *x_q,
                        qep_work *w, float *logits, qep_eval_figures *out);
 
+/* KL(original || quantized) of one sequence, summed over its tokens 0, step, 2 step, ... (each is a prediction, whether its target is known or not), and
+ * its slope with respect to w (slope.c). */
+typedef struct qep_eval_slope_of {
+    const qep_head *head;
+    const qep_arch *arch;
+    qep_work *work;
+    const float *w;           /* [hidden]: weight of the quantized stream's final norm, as it multiplies */
+    const float *x_fp, *x_q;  /* [T, hidden] */
+    int64_t T, step;
+} qep_eval_slope_of;
+int64_t qep_eval_slope_bytes(const qep_arch *a); /* scratch, "eval.slope" */
+/* *kl in nats; slope [hidden], f64 in a fixed order; NULL: not wanted. Local. */
+void qep_eval_slope(const qep_eval_slope_of *s, float *scratch, double *kl, double *slope);
+
 /* One value per sequence of the corpus, known to its owner (mine: my sequences, kind by kind), summed in order of the sequences over those of a kind and set
  * (set < 0: all sets). Same bits on every rank and for every number of ranks. Collective. */
 double qep_eval_ordered_sum_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, int set);

@@ -34,6 +34,9 @@ void qep_linalg_fix_core_type(char **argv);
 void qep_linear_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t T, int64_t C, int64_t O, bool accumulate);
 /* The same with bf16 inputs and f32 result (oneDNN matmul, f32 accumulation). */
 void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t T, int64_t C, int64_t O);
+/* The way back: g[T, C] = r[T, O] * w[O, C], in the same tiles. */
+void qep_linear_back_f32(float *g, const float *r, const float *w, int64_t T, int64_t C, int64_t O);
+void qep_linear_back_bf16(float *g, const uint16_t *r, const uint16_t *w, int64_t T, int64_t C, int64_t O);
 
 /* c[m, n] = a^T b with a: [k, m] ld lda, b: [k, n] ld ldb; single thread, one library call (called from the
  * caller's own parallel loop over tiles). c has ld ldc. */

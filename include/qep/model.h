@@ -121,6 +121,8 @@ const char *qep_model_linear_name(const qep_model *m, int64_t block, int linear,
 /* The norm before group g (0 or 2; there must be one) of a block with 1/scale[hidden] in its weight: *t is its tensor, stored[hidden] the new elements as
  * the tensor's type holds them; scale becomes exactly what they divide by. Local. */
 QEP_MUST_CHECK qep_status qep_model_fold_norm(const qep_model *m, int64_t block, int g, float *scale, const qep_st_tensor **t, float *stored);
+/* The final norm's weight w[hidden], as it multiplies: stored[hidden] the elements as its tensor's type holds them, w becomes what they multiply by. */
+void qep_model_round_final_norm(const qep_model *m, float *w, float *stored);
 /* x[T, hidden] f32 = embedding rows of ids times arch.embed_scale, read from the file (nothing of size vocab x hidden in memory). Local. */
 QEP_MUST_CHECK qep_status qep_model_embed(const qep_model *m, const int32_t *ids, int64_t T, float *x);
 
@@ -178,14 +180,21 @@ void qep_block_expert_errors(const qep_block *b, int64_t expert, int g, int64_t 
 /* --- the head ---------------------------------------------------------------------------------------- */
 
 typedef struct qep_head qep_head; /* final norm and lm_head weights: "model.head" per node, vocab x hidden in the compute type */
+int64_t qep_head_bytes(const qep_arch *a, qep_compute compute, qep_stream s); /* per node: "model.head", "model.head.q" */
 QEP_MUST_CHECK qep_status qep_head_load_all(qep_comm *c, const qep_model *m, qep_compute compute, bool with_q, qep_head **out);
 void qep_head_destroy_all(qep_head **h);
 void qep_head_put_rows(qep_head *h, int64_t row0, int64_t n, const float *values);
 void qep_head_share_all(qep_head *h, const int64_t *begin, const int64_t *count);
-void qep_head_norm(const qep_head *h, const float *x, int64_t T, float *out); /* final RMSNorm */
+/* w[hidden]: what the quantized stream's final norm multiplies by from now on; until then both streams have the model's. Collective. */
+void qep_head_set_norm_all(qep_head *h, const float *w);
+const float *qep_head_norm_weight(const qep_head *h, qep_stream s); /* [hidden], as it multiplies (1 + w where the family has it so) */
+void qep_head_norm(const qep_head *h, qep_stream s, const float *x, int64_t T, float *out); /* final RMSNorm */
 /* y[T, vocab] = product of normed rows a[T, hidden] with the head; stream Q uses the quantized head when there is one. T small (chunks). */
 void qep_head_product(const qep_head *h, qep_stream s, const float *a, int64_t T, float *y, qep_work *w);
 /* The same, capped where the family does that: the model's logits. */
 void qep_head_logits(const qep_head *h, qep_stream s, const float *a, int64_t T, float *logits, qep_work *w);
+/* g[T, hidden] = r[T, vocab] times the head's weight: slopes with respect to qep_head_product's y become those with respect to its a. scratch: T * vocab
+ * bf16 numbers, used where the weights are bf16. */
+void qep_head_back(const qep_head *h, qep_stream s, const float *r, int64_t T, void *scratch, float *g);
 
 #endif

@@ -72,5 +72,9 @@ void qep_add(float *x, const float *y, int64_t n); /* x += y */
 double qep_nll_row(const float *logits, int64_t V, int64_t target);
 /* KL(p || q) of two rows of logits in nats, and whether both have the same argmax (lowest index wins). */
 double qep_kl_row(const float *p, const float *q, int64_t V, bool *same_top);
+/* KL(p || q) again, and q becomes its gradient with respect to what q was before the cap: (softmax(q) - softmax(p)) * (1 - (q / cap)^2), the second
+ * factor only for cap > 0. */
+double qep_kl_slope_row(const float *p, float *q, int64_t V, float cap);
+double qep_kl_slope_row_ref(const float *p, float *q, int64_t V, float cap);
 
 #endif

@@ -65,6 +65,25 @@ void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t d, double
 /* out[d] = sum over all ranks of x^2 in each column; x [n_rows, d] mine, total_rows of all ranks (padding counts or not). Collective. */
 void qep_column_squares_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int64_t d, const float *x, double *out);
 
+/* out[d] = sum over all ranks of the columns of x [n_rows, d], mine; total_rows of all ranks. Each value is rounded to 2^-61 of total_rows times its column's
+ * largest; NAN for a column with a value that is not finite. Collective. */
+void qep_column_sums_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int64_t d, const double *x, double *out);
+
+/* --- a smooth function of many variables ------------------------------------------------------ */
+
+typedef struct qep_minimum {
+    int64_t n;
+    double (*value)(void *ctx, const double *x, double *slope); /* and its slope[n] at x[n]; may be collective */
+    void *ctx;
+    double first_step;  /* largest change of a variable in the first step, before anything is known of the curvature */
+    double tolerance;   /* ends when a step lowers the value by less than this share of it */
+    int evaluations;    /* at most */
+} qep_minimum;
+/* x[n]: start in, best found out, never with a higher value: L-BFGS with halved steps. *first, *last: values there. Returns the evaluations made. The calling
+ * thread works alone, in a fixed order: ranks whose values and slopes have the same bits get the same x. */
+int qep_minimize(const qep_minimum *m, double *x, double *first, double *last);
+int64_t qep_minimize_bytes(int64_t n); /* scratch "solve.minimize" */
+
 /* --- damping, factor ------------------------------------------------------------------------- */
 
 typedef struct qep_ladder {

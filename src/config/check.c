@@ -120,22 +120,23 @@ static qep_status check_override(const qep_config *c, const qep_origin *o, int64
     return st;
 }
 
-static bool needs_tokens(const qep_linear_config *l)
+static bool needs_tokens(const qep_config *c, const qep_linear_config *l)
 {
+    if (qep_same(c->final_norm, "yes") && !qep_same(l->method, "none")) return true;
     return qep_method_needs(qep_method_find(l->method), &l->options) != 0 || corrects(l);
 }
 
 static qep_status check_calibration(const qep_config *c, const qep_origin *o)
 {
     if (c->n_calibration_data > 0) return QEP_OK;
-    bool needed = needs_tokens(&c->linear);
+    bool needed = needs_tokens(c, &c->linear);
     for (int64_t i = 0; i < c->n_overrides; i++) {
         qep_linear_config l = under(c, &c->overrides[i]);
-        needed = needed || needs_tokens(&l);
+        needed = needed || needs_tokens(c, &l);
     }
     return need(o, "calibration", "data", !needed,
-                "missing: this method or correction.method = qep needs calibration tokens (only "
-                "rtn without correction does not)");
+                "missing: this method, correction.method = qep or quantization.final_norm = yes needs calibration tokens (only "
+                "rtn without them does not)");
 }
 
 static qep_status check_compat(const qep_config *c, const qep_origin *o)

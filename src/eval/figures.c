@@ -11,7 +11,7 @@ int64_t qep_eval_bytes(const qep_arch *a, bool with_q)
 static void chunk_logits(const qep_head *h, const qep_arch *a, qep_stream s, const float *x, int64_t t0, int64_t n,
                          float *scratch, float *logits, qep_work *w)
 {
-    qep_head_norm(h, x + t0 * a->hidden, n, scratch);
+    qep_head_norm(h, s, x + t0 * a->hidden, n, scratch);
     qep_head_logits(h, s, scratch, n, logits, w);
 }
 

@@ -77,6 +77,39 @@ void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, cons
     }
 }
 
+void qep_linear_back_f32(float *g, const float *r, const float *w, int64_t T, int64_t C, int64_t O)
+{
+    if (T == 0 || C == 0 || O == 0) {
+        set_zero(g, C, T, C);
+        return;
+    }
+    const qep_tiles n = qep_tiles_of(T, C);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < n.n_rows * n.n_cols; i++) {
+        int64_t t0 = i % n.n_rows * n.rows, c0 = i / n.n_rows * n.cols;
+        qep_gemm_f32(false, qep_min_i64(n.rows, T - t0), qep_min_i64(n.cols, C - c0), O, 1.0F,
+                     r + t0 * O, O, w + c0, C, 0.0F, g + t0 * C + c0, C);
+    }
+}
+
+void qep_linear_back_bf16(float *g, const uint16_t *r, const uint16_t *w, int64_t T, int64_t C,
+                          int64_t O)
+{
+    if (T == 0 || C == 0 || O == 0) {
+        set_zero(g, C, T, C);
+        return;
+    }
+    const qep_tiles n = qep_tiles_of(T, C);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < n.n_rows * n.n_cols; i++) {
+        int64_t t0 = i % n.n_rows * n.rows, c0 = i / n.n_rows * n.cols;
+        qep_bf16_view a = {.data = r + t0 * O, .row = O, .col = 1};
+        qep_bf16_view b = {.data = w + c0, .row = C, .col = 1};
+        qep_product_bf16(g + t0 * C + c0, C, a, b, qep_min_i64(n.rows, T - t0),
+                         qep_min_i64(n.cols, C - c0), O);
+    }
+}
+
 void qep_tile_tn_bf16(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b,
                       int64_t ldb, int64_t m, int64_t n, int64_t k)
 {

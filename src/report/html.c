@@ -109,6 +109,22 @@ static void evaluation(FILE *f, const qep_json *sets)
     fputs("</table></div>\n", f);
 }
 
+static void final_norm(FILE *f, const qep_json *n)
+{
+    static const char *const on[][2] = {{"kl_calibration", "calibration tokens"}, {"kl_validation", "held-out sequences"}};
+    if (!n) return;
+    fprintf(f, "<h2>Final norm</h2>\n<p>Its weight fitted to the original model's probabilities; %s.</p>\n<div class=\"scroll\"><table><tr><th>KL, nats</th>"
+               "<th>before</th><th>after</th></tr>\n", qep_json_bool(qep_json_get(n, "kept")) ? "kept" : "not kept");
+    for (int i = 0; i < 2; i++) {
+        const qep_json *pair = qep_json_get(n, on[i][0]);
+        fprintf(f, "<tr><td>%s</td>", on[i][1]);
+        cell(f, qep_report_real(pair, "before"), 4);
+        cell(f, qep_report_real(pair, "after"), 4);
+        fputs("</tr>\n", f);
+    }
+    fputs("</table></div>\n", f);
+}
+
 /* A row per task, a column per member of the first task: whatever figures a task has. */
 static void tasks(FILE *f, const qep_json *all)
 {
@@ -223,6 +239,7 @@ char *qep_report_html(const qep_report *r)
                "<title>qep_mpi report</title><style>%s</style></head><body>\n", style);
     headline(f, r);
     evaluation(f, qep_report_at(r->summary, "evaluation"));
+    final_norm(f, qep_report_at(r->summary, "final_norm"));
     tasks(f, qep_report_at(r->summary, "tasks"));
     heat_maps(f, &r->heat);
     if (qep_json_size(growth) > 0) {

@@ -40,6 +40,17 @@ static void evaluation(FILE *f, const qep_json *sets)
     }
 }
 
+static void final_norm(FILE *f, const qep_json *n)
+{
+    char a[32], b[32], c[32], d[32];
+    if (!n) return;
+    fprintf(f, "\nfinal norm fitted: KL %s -> %s on the calibration tokens, %s -> %s held out; %s\n",
+            qep_report_number(qep_report_real(n, "kl_calibration/before"), 4, a, sizeof a),
+            qep_report_number(qep_report_real(n, "kl_calibration/after"), 4, b, sizeof b),
+            qep_report_number(qep_report_real(n, "kl_validation/before"), 4, c, sizeof c),
+            qep_report_number(qep_report_real(n, "kl_validation/after"), 4, d, sizeof d), qep_json_bool(qep_json_get(n, "kept")) ? "kept" : "not kept");
+}
+
 static void tasks(FILE *f, const qep_json *all)
 {
     void *it = NULL, *col;
@@ -112,6 +123,7 @@ char *qep_report_text(const qep_report *r)
     QEP_REQUIRE(f != NULL);
     headline(f, r);
     evaluation(f, qep_report_at(r->summary, "evaluation"));
+    final_norm(f, qep_report_at(r->summary, "final_norm"));
     tasks(f, qep_report_at(r->summary, "tasks"));
     if (r->heat.n_linears > 0) {
         heat(f, &r->heat, r->heat.before, "relative output error of weights rounded to nearest");

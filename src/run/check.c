@@ -54,7 +54,7 @@ qep_status qep_run_verify_all(qep_comm *c, const char *dir, uint64_t digest[2], 
 /* The stored settings, as an evaluation of what is in DIR: nothing is quantized, nothing written. */
 static void evaluation_args(const char *dir, const char *ini, qep_args *a)
 {
-    static const char *const sets[] = {"quantization.method=none", "quantization.lm_head=no", "quantization.compat=none", "correction.method=none",
+    static const char *const sets[] = {"quantization.method=none", "quantization.lm_head=no", "quantization.final_norm=no", "quantization.compat=none", "correction.method=none",
                                        "calibration.validation=0", "evaluation.tasks=", "run.walltime=none", "run.log_level=warn"};
     *a = (qep_args){.config = ini};
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) a->sets[a->n_sets++] = sets[i];

@@ -21,9 +21,9 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
     head_ctx *c = ctx;
     qep_run *r = c->r;
     int64_t d = r->model->arch.hidden, T = r->seq_tokens[c->first + i], at = r->seq_offset[c->first + i] * d;
-    qep_head_norm(c->head, r->x_q + at, T, xq);
+    qep_head_norm(c->head, QEP_STREAM_Q, r->x_q + at, T, xq);
     if (!delta) return;
-    qep_head_norm(c->head, r->x_fp + at, T, delta);
+    qep_head_norm(c->head, QEP_STREAM_FP, r->x_fp + at, T, delta);
     for (int64_t k = 0; k < T * d; k++) delta[k] -= xq[k];
 }
 
@@ -48,9 +48,9 @@ static void head_error(head_ctx *c, int64_t i, float *logits, double *diff, doub
     for (int64_t t = 0; t < r->seq_tokens[i]; t += QEP_EVAL_CHUNK) {
         int64_t n = qep_min_i64(QEP_EVAL_CHUNK, r->seq_tokens[i] - t), at = (r->seq_offset[i] + t) * a->hidden;
         double d, s;
-        qep_head_norm(c->head, r->x_fp + at, n, normed);
+        qep_head_norm(c->head, QEP_STREAM_FP, r->x_fp + at, n, normed);
         qep_head_product(c->head, QEP_STREAM_FP, normed, n, p, r->work);
-        qep_head_norm(c->head, r->x_q + at, n, normed);
+        qep_head_norm(c->head, QEP_STREAM_Q, r->x_q + at, n, normed);
         qep_head_product(c->head, QEP_STREAM_Q, normed, n, q, r->work);
         qep_eval_distance(p, q, n * a->vocab, &d, &s);
         *diff += d;
@@ -116,12 +116,15 @@ static qep_status evaluate_all(head_ctx *c, float *logits)
 qep_status qep_run_head_all(qep_run *r)
 {
     bool quantized = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
-    if (!quantized && r->corpus->n_sets == 0 && !r->tasks) return QEP_OK;
+    bool fits = qep_run_fits_norm(r);
+    if (!quantized && !fits && r->corpus->n_sets == 0 && !r->tasks) return QEP_OK;
     qep_meter t0 = qep_meter_now();
     head_ctx c = {r, NULL, 0};
     QEP_TRY(qep_head_load_all(r->comm, r->model, r->compute, quantized, &c.head));
-    float *logits = qep_alloc("eval.logits", qep_eval_bytes(&r->model->arch, r->quantizes), 1);
+    int64_t bytes = qep_max_i64(qep_eval_bytes(&r->model->arch, r->quantizes), fits ? qep_eval_slope_bytes(&r->model->arch) : 0);
+    float *logits = qep_alloc("eval.logits", bytes, 1);
     qep_status st = quantized ? quantize_head_all(&c, logits) : QEP_OK;
+    if (st == QEP_OK && fits) st = qep_run_fit_norm_all(r, c.head, logits);
     if (st == QEP_OK) st = evaluate_all(&c, logits);
     qep_free(logits);
     qep_head_destroy_all(&c.head);

@@ -55,6 +55,7 @@ static void index_sequences(qep_run *r)
 
 static bool needs_calibration(const qep_run *r)
 {
+    if (r->quantizes && strcmp(r->cfg->final_norm, "yes") == 0) return true;
     for (int64_t i = 0; i < r->n_linears; i++)
         if (qep_layer_needs_h(&r->linear_cfg[i])) return true;
     return false;

@@ -193,13 +193,20 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
             out->peak = qep_max_i64(out->peak, peak_of(&t));
         }
     bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
-    if (!head && r->corpus->n_sets == 0 && !r->tasks) return;
+    bool fits = qep_run_fits_norm(r);
+    if (!head && !fits && r->corpus->n_sets == 0 && !r->tasks) return;
     tally t = lasting;
-    int64_t last = r->n_linears - 1, element = r->compute == QEP_COMPUTE_F32 ? 4 : 2;
-    add(&t, "eval.logits", qep_eval_bytes(a, r->quantizes), QEP_STAGE_ALL, false);
+    int64_t last = r->n_linears - 1;
+    add(&t, "eval.logits", qep_max_i64(qep_eval_bytes(a, r->quantizes), fits ? qep_eval_slope_bytes(a) : 0), QEP_STAGE_ALL, false);
     if (qep_run_node_of(r, rank) != (rank > 0 ? qep_run_node_of(r, rank - 1) : -1)) {
-        add(&t, "model.head", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
-        if (head) add(&t, "model.head.q", a->vocab * a->hidden * element, QEP_STAGE_ALL, true);
+        add(&t, "model.head", qep_head_bytes(a, r->compute, QEP_STREAM_FP), QEP_STAGE_ALL, true);
+        if (head) add(&t, "model.head.q", qep_head_bytes(a, r->compute, QEP_STREAM_Q), QEP_STAGE_ALL, true);
+    }
+    if (fits) {
+        qep_corpus_part mine;
+        qep_corpus_share(r->corpus, QEP_SEQ_CALIBRATION, r->ranks, rank, &mine);
+        add(&t, "run.norm", qep_run_norm_bytes(r, mine.count), QEP_STAGE_COPY, false);
+        add(&t, "solve.minimize", qep_minimize_bytes(a->hidden), QEP_STAGE_COPY, false);
     }
     if (head) add_group(&t, r, &last, 1, false, 0, rank, keep_act);
     out->peak = qep_max_i64(out->peak, peak_of(&t));

@@ -103,7 +103,7 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *p)
     double T = r->corpus->n > 0 ? (double)r->corpus->tokens / (double)r->corpus->n : 0;
     double streams = r->quantizes ? 2 : 1;
     p->forward = streams * forward_flops(a, (r->quantizes ? tokens + (double)n[QEP_SEQ_VALIDATION] : 0) + evaluation, T);
-    p->evaluation = streams * evaluation * 2 * (double)a->vocab * (double)a->hidden;
+    p->evaluation = (streams * evaluation + qep_run_norm_products(r)) * 2 * (double)a->vocab * (double)a->hidden;
     for (int64_t b = 0; b < a->n_blocks && r->quantizes; b++)
         for (int g = 0; g < QEP_N_GROUPS; g++) {
             int64_t members[QEP_MAX_MEMBERS];

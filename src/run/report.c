@@ -48,6 +48,25 @@ static qep_json *evaluation_json(const qep_run *r)
     return o;
 }
 
+/* A figure before and after; null when not known. */
+static qep_json *pair_json(const double v[2])
+{
+    qep_json *o = qep_json_new_object();
+    qep_json_set(o, "before", qep_json_new_real(v[0]));
+    qep_json_set(o, "after", qep_json_new_real(v[1]));
+    return o;
+}
+
+static qep_json *norm_json(const qep_norm_fit *f)
+{
+    qep_json *o = qep_json_new_object();
+    qep_json_set(o, "kept", qep_json_new_bool(f->kept));
+    qep_json_set(o, "kl_calibration", pair_json(f->calibration));
+    qep_json_set(o, "kl_validation", pair_json(f->held));
+    qep_json_set(o, "evaluations", qep_json_new_int(f->evaluations));
+    return o;
+}
+
 /* Squared distance of the residual streams after each block, |X_m - Xq_m|_F^2 (QEP paper, Eq. 2), or its share of |X_m|_F^2. */
 static qep_json *growth_json(const qep_run *r, bool relative)
 {
@@ -145,6 +164,7 @@ static qep_json *summary_all(qep_run *r)
     qep_json_set(o, "modules", qep_json_new_int(modules));
     qep_json_set(o, "tokens", tokens_json(r));
     qep_json_set(o, "evaluation", evaluation_json(r));
+    if (r->norm_fit.done) qep_json_set(o, "final_norm", norm_json(&r->norm_fit));
     if (r->tasks) qep_json_set(o, "tasks", qep_run_tasks_json(r));
     if (r->quantizes) {
         qep_json_set(o, "error_growth", growth_json(r, true));

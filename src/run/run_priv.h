@@ -78,6 +78,12 @@ typedef struct qep_task_figures { /* one task */
     qep_task_answer *answers[2];  /* [n_choices], by stream; the second NULL without quantization */
 } qep_task_figures;
 
+typedef struct qep_norm_fit { /* of the final norm; index 0 before, 1 after */
+    bool done, kept;
+    double calibration[2], held[2];   /* mean KL(original || quantized) per token; held NAN without held-out sequences */
+    int evaluations;
+} qep_norm_fit;
+
 typedef struct qep_run {
     qep_comm *comm;
     int ranks, per_node;            /* the job's; of a plan for another machine: its ranks, and how many share a node (0: as this job's do) */
@@ -119,6 +125,7 @@ typedef struct qep_run {
     uint64_t digest_base[2];        /* total of earlier jobs (on every rank) */
     qep_record *records;            /* [n_linears] */
     double *growth;                 /* [n_blocks][QEP_N_SEQ_KINDS][2]: sum |x - xq|^2, sum |x|^2 */
+    qep_norm_fit norm_fit;          /* behind the last block */
     qep_eval_figures *figures;      /* [n_sets] after evaluation */
     qep_task_figures *task_figures; /* [tasks->n] after evaluation */
     qep_meter phase[QEP_N_PHASES];  /* mine, this job */
@@ -182,6 +189,11 @@ void qep_run_experts_sequence(qep_run *r, int64_t i);
 QEP_MUST_CHECK qep_status qep_run_save_tokens_all(qep_run *r);
 /* Final norm, lm_head, figures (head.c). */
 QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
+/* The final norm's weight (final_norm.c): is it fitted; fitted, put into the head and the output, r->norm_fit. scratch: qep_eval_slope_bytes. Collective. */
+bool qep_run_fits_norm(const qep_run *r);
+QEP_MUST_CHECK qep_status qep_run_fit_norm_all(qep_run *r, qep_head *head, float *scratch);
+int64_t qep_run_norm_bytes(const qep_run *r, int64_t sequences); /* of a rank with so many calibration sequences: "run.norm" and the minimiser's */
+double qep_run_norm_products(const qep_run *r);                  /* tokens times products with the head, of the whole run; 0: not fitted */
 /* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears; held: the held-out sequences. */
 QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held,
                                               const qep_layer_sink *sink);

@@ -82,3 +82,21 @@ void qep_column_squares_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int
     qep_free(sum);
     qep_free(bound);
 }
+
+void qep_column_sums_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int64_t d, const double *x, double *out)
+{
+    double *bound = qep_alloc("stats.scale", 2 * d, sizeof *bound), *unit = bound + d;
+    int64_t *sum = qep_alloc("stats.scale", d, sizeof *sum);
+    for (int64_t k = 0; k < n_rows * d; k++)
+        if (!isnan(bound[k % d]) && !(fabs(x[k]) <= bound[k % d])) bound[k % d] = fabs(x[k]); /* NaN stays */
+    qep_max_f64_all(c, bound, d);
+    for (int64_t k = 0; k < d; k++) bound[k] = isfinite(bound[k]) ? bound[k] * (double)total_rows : (double)NAN;
+    units_of(bound, d, unit);
+    for (int64_t k = 0; k < n_rows * d; k++)
+        if (unit[k % d] > 0.0) sum[k % d] += llrint(x[k] * unit[k % d]);
+    deliver_all(c, sum, d, unit, out);
+    for (int64_t k = 0; k < d; k++)
+        if (isnan(bound[k])) out[k] = (double)NAN;
+    qep_free(sum);
+    qep_free(bound);
+}

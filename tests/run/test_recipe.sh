@@ -37,7 +37,7 @@ measure() {
 
 published() {
     measure 1 --set quantization.act_order=no --set quantization.clip=none --set quantization.damping=0.01 --set quantization.refit=0 \
-        --set quantization.sweeps=0 --set correction.residual=0 "$@"
+        --set quantization.sweeps=0 --set quantization.final_norm=no --set correction.residual=0 "$@"
 }
 
 # below A B FACTOR: A is a number below FACTOR * B

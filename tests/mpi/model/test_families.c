@@ -183,7 +183,7 @@ static void run_head(run *r)
     assert_ok(qep_head_load_all(world, r->model, r->compute, false, &head));
     float *logits = qep_alloc("test", r->n_seq * r->T * a->vocab, sizeof *logits);
     for (int64_t s = 0; s < r->n_seq; s++) {
-        qep_head_norm(head, r->x + s * r->T * a->hidden, r->T, r->in);
+        qep_head_norm(head, QEP_STREAM_FP, r->x + s * r->T * a->hidden, r->T, r->in);
         qep_head_logits(head, QEP_STREAM_FP, r->in, r->T, logits + s * r->T * a->vocab, r->work);
     }
     compare(r, "logits", logits, r->n_seq * r->T * a->vocab);

@@ -38,12 +38,39 @@ static void folds(void **state)
     check_fold(QEP_F16, 2.0);
 }
 
+/* What is stored is what the type holds, and w what it multiplies by: also where the norm is 1 + w. */
+static void final_norm(void **state)
+{
+    (void)state;
+    static const qep_dtype types[] = {QEP_F32, QEP_BF16, QEP_F16};
+    for (int k = 0; k < 6; k++) {
+        const qep_dtype dtype = types[k / 2];
+        char *dir = toy_write_all(world, &(toy_edit){.dtype = dtype});
+        qep_model *m = NULL;
+        assert_ok(qep_model_open_all(world, dir, &m));
+        m->arch.norm_plus_one = k % 2;
+        float w[TOY_HIDDEN], asked[TOY_HIDDEN], stored[TOY_HIDDEN], back[TOY_HIDDEN];
+        uint64_t raw[TOY_HIDDEN];
+        for (int c = 0; c < TOY_HIDDEN; c++) asked[c] = w[c] = (float)(1.0 + 0.7 * sin(c));
+        qep_model_round_final_norm(m, w, stored);
+        qep_from_f32(raw, dtype, stored, TOY_HIDDEN);
+        qep_to_f32(back, raw, dtype, TOY_HIDDEN);
+        for (int c = 0; c < TOY_HIDDEN; c++) {
+            assert_true(stored[c] == back[c]);
+            assert_true(w[c] == stored[c] + (float)(k % 2));
+            assert_le_f(fabsf(w[c] - asked[c]), dtype == QEP_F32 ? 2e-7f : dtype == QEP_BF16 ? 0x1p-8f : 0x1p-11f);
+        }
+        qep_model_close(&m);
+        toy_remove_all(world, dir);
+    }
+}
+
 int main(int argc, char **argv)
 {
     world = qep_par_start(&argc, &argv);
     qep_linalg_start(1);
     if (qep_rank(world) != 0 && !freopen("/dev/null", "w", stdout)) return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(folds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(folds), cmocka_unit_test(final_norm)};
     int64_t failed = cmocka_run_group_tests(tests, NULL, NULL) != 0;
     qep_max_i64_all(world, &failed, 1);
     qep_par_end(&world);

@@ -124,9 +124,49 @@ static void test_squares(void **state)
     for (int k = 0; k < 4; k++) check_squares(sizes[k]);
 }
 
+static void check_sums(int64_t d)
+{
+    double *want = qep_alloc("test", 4 * d, sizeof *want), *got = want + d, *first = got + d, *size_of = first + d;
+    double *x = qep_alloc("test", N_ROWS * d, sizeof *x);
+    const int64_t size = qep_size(world), rank = qep_rank(world);
+    for (int64_t r = 0; r < N_ROWS; r++)
+        for (int64_t c = 0; c < d; c++) {
+            want[c] += (double)value(d, r, c);
+            size_of[c] += fabs((double)value(d, r, c));
+        }
+    int64_t differ = 0, far = 0, n = 0;
+    for (int kind = 0; kind < 3; kind++) {
+        n = 0;
+        for (int64_t r = 0; r < N_ROWS; r++) {
+            const bool mine[3] = {rank == 0, rank == size - 1, r % size == rank};
+            for (int64_t c = 0; mine[kind] && c < d; c++) x[n * d + c] = (double)value(d, r, c);
+            n += mine[kind];
+        }
+        qep_column_sums_all(world, n, N_ROWS, d, x, got);
+        if (kind == 0) memcpy(first, got, (size_t)d * sizeof *got);
+        differ += memcmp(first, got, (size_t)d * sizeof *got) != 0;
+        for (int64_t c = 0; c < d; c++) far += !(fabs(got[c] - want[c]) <= 1e-13 * size_of[c]);
+    }
+    if (rank == size - 1 && n > 0) x[d - 1] = NAN; /* on one rank: known to all */
+    qep_column_sums_all(world, n, N_ROWS, d, x, got);
+    const bool knows = isnan(got[d - 1]) && (d == 1 || !isnan(got[0]));
+    qep_free(x);
+    qep_free(want);
+    assert_all(world, differ == 0);
+    assert_all(world, far == 0);
+    assert_all(world, knows);
+}
+
+static void test_sums(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 3, 17, 257};
+    for (int k = 0; k < 4; k++) check_sums(sizes[k]);
+}
+
 static int group(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_means), cmocka_unit_test(test_squares)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_means), cmocka_unit_test(test_squares), cmocka_unit_test(test_sums)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 

@@ -106,6 +106,43 @@ static void check_linear_bf16(int64_t T, int64_t C, int64_t O)
     qep_free(x), qep_free(w), qep_free(y), qep_free(xf), qep_free(wf);
 }
 
+static void check_linear_back(int64_t T, int64_t C, int64_t O)
+{
+    qep_rng r;
+    qep_rng_seed(&r, 3);
+    uint16_t *a16 = random_bf16(&r, T * O), *w16 = random_bf16(&r, O * C);
+    float *a = qep_alloc("test", T * O, sizeof *a), *w = qep_alloc("test", O * C, sizeof *w);
+    float *g = qep_alloc("test", T * C, sizeof *g), *g16 = qep_alloc("test", T * C, sizeof *g16);
+    for (int64_t i = 0; i < T * O; i++) a[i] = qep_bf16_to_f32(a16[i]);
+    for (int64_t i = 0; i < O * C; i++) w[i] = qep_bf16_to_f32(w16[i]);
+    for (int64_t i = 0; i < T * C; i++) g[i] = g16[i] = NAN; /* must not be read */
+    qep_linear_back_f32(g, a, w, T, C, O);
+    qep_linear_back_bf16(g16, a16, w16, T, C, O);
+    double worst = 0, worst16 = 0;
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t c = 0; c < C; c++) {
+            double want = 0, scale = 1e-30;
+            for (int64_t o = 0; o < O; o++) {
+                want += (double)a[t * O + o] * (double)w[o * C + c];
+                scale += fabs((double)a[t * O + o] * (double)w[o * C + c]);
+            }
+            const double e = fabs((double)g[t * C + c] - want) / scale, e16 = fabs((double)g16[t * C + c] - want) / scale;
+            worst = e <= worst ? worst : e;
+            worst16 = e16 <= worst16 ? worst16 : e16;
+        }
+    assert_le_f(worst, 2e-6);
+    assert_le_f(worst16, 2e-6);
+    void *owned[] = {a16, w16, a, w, g, g16};
+    for (int i = 0; i < 6; i++) qep_free(owned[i]);
+}
+
+static void linear_back_matches_double(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][3] = {{1, 1, 1}, {0, 5, 7}, {3, 1, 40}, {5, 130, 17}, {64, 257, 129}, {130, 600, 33}};
+    for (int i = 0; i < 6; i++) check_linear_back(sizes[i][0], sizes[i][1], sizes[i][2]);
+}
+
 static void linear_bf16_matches_double(void **state)
 {
     (void)state;
@@ -422,6 +459,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_f32_matches_double),
+        cmocka_unit_test(linear_back_matches_double),
         cmocka_unit_test(linear_bf16_matches_double),
         cmocka_unit_test(tiles_match_double),
         cmocka_unit_test(gemm_matches_double),

@@ -348,6 +348,44 @@ static void losses_match_doubles(void **state)
     }
 }
 
+/* Against the plain twin, and against the change of the divergence when a logit moves. */
+static void slope_of_the_divergence(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 7, 16, 1023, 1024, 2050};
+    static const float caps[] = {0.0F, 6.0F};
+    for (int k = 0; k < 14; k++) {
+        const int64_t V = sizes[k / 2];
+        const float cap = caps[k % 2];
+        float *p = random_f32(51, V, 3), *q = random_f32(52, V, 3), *ref = random_f32(52, V, 3);
+        for (int64_t i = 0; cap > 0.0F && i < V; i++) q[i] = ref[i] = cap * tanhf(q[i] / cap);
+        bool same;
+        const double kl = qep_kl_row(p, q, V, &same), got = qep_kl_slope_row(p, q, V, cap), want = qep_kl_slope_row_ref(p, ref, V, cap);
+        assert_le_f(fabs(got - want), 1e-7 + 1e-6 * want);
+        assert_le_f(fabs(got - kl), 1e-12);
+        for (int64_t i = 0; i < V; i++) assert_le_f(fabs((double)q[i] - (double)ref[i]), 1e-6);
+        qep_free(p), qep_free(q), qep_free(ref);
+    }
+    enum { V = 9, STEPS = 2 };
+    for (int capped = 0; capped < 2; capped++)
+        for (int i = 0; i < V; i++) {
+            float *p = random_f32(53, V, 2), *raw = random_f32(54, V, 2), q[V], slope[V];
+            const float cap = capped ? 5.0F : 0.0F;
+            double at[STEPS];
+            for (int s = 0; s < STEPS; s++) {
+                for (int j = 0; j < V; j++) {
+                    const float x = raw[j] + (j == i ? 1e-2F * (float)(2 * s - 1) : 0.0F);
+                    q[j] = capped ? cap * tanhf(x / cap) : x;
+                }
+                at[s] = qep_kl_slope_row_ref(p, q, V, cap);
+            }
+            for (int j = 0; j < V; j++) slope[j] = capped ? cap * tanhf(raw[j] / cap) : raw[j];
+            (void)qep_kl_slope_row(p, slope, V, cap);
+            assert_le_f(fabs((at[1] - at[0]) / 2e-2 - (double)slope[i]), 2e-4);
+            qep_free(p), qep_free(raw);
+        }
+}
+
 static void top_choice_and_ties(void **state)
 {
     (void)state;
@@ -428,6 +466,7 @@ int main(void)
         cmocka_unit_test(routes_by_hand),
         cmocka_unit_test(additions),
         cmocka_unit_test(losses_match_doubles),
+        cmocka_unit_test(slope_of_the_divergence),
         cmocka_unit_test(top_choice_and_ties),
         cmocka_unit_test(bits_do_not_depend_on_threads),
     };

@@ -10,6 +10,7 @@ static const char summary_text[] =
     " \"peak_bytes\": 1048576, \"memory\": {\"rank0\": {\"stats.panel\": {\"planned\": 1000, \"measured\": 900}}}, \"bits_per_weight\": 3.125, \"modules\": 3,"
     " \"evaluation\": {\"wiki\": {\"tokens\": 1000, \"perplexity_original\": 10, \"perplexity_quantized\": 12.5, \"kl_divergence\": 0.0625,"
     " \"top1_agreement\": 0.5}}, \"tasks\": {\"arc\": {\"kind\": \"arc_easy\", \"examples\": 12, \"accuracy_original\": 0.625}},"
+    " \"final_norm\": {\"kept\": true, \"kl_calibration\": {\"before\": 0.0375, \"after\": 0.03125}, \"kl_validation\": {\"before\": null, \"after\": null}},"
     " \"error_growth\": {\"blocks\": [0, 1], \"calibration\": [0.001, 0.002], \"evaluation\": [0.003, 0.03]}, \"digest\": \"00ff\"}";
 
 static const char csv_text[] = "module,method,bits,group_size,rows,cols,error_before,error_after,seconds,fallback\n"
@@ -72,7 +73,7 @@ static void html_holds_everything(void **state)
                                         "block 0 self_attn.q_proj: 0.0200", "block 1 mlp.experts.*.up_proj: 0.0300", /* mean of 0.02 and 0.04 */
                                         "block 1 mlp.experts.*.up_proj: 0.0400", /* before: the one that is known */
                                         "evaluation, block 1: 0.0300", "1.50 s (1 .. 2)", "900 B of 1000 B", "00ff", "arc_easy", "0.6250", "(repaired)",
-                                        "lm_head"};
+                                        "lm_head", "<td>0.03750</td><td>0.03125</td>", "; kept"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(html, parts[i]);
     assert_null(strstr(html, "http")); /* nothing comes from a network */
     assert_null(strstr(html, "<script"));
@@ -88,7 +89,8 @@ static void text_holds_everything(void **state)
     qep_report *r = make(summary_text, csv_text);
     char *text = qep_report_text(r);
     static const char *const parts[] = {"qep_mpi a<b>.ini", "+25.00%", "0.06250", "50.00%", "mlp.experts.*.up_proj", "0.0300", "arc_easy", "0.6250",
-                                        "forward", "1.500", "00ff", "4 ranks x 2 threads"};
+                                        "forward", "1.500", "00ff", "4 ranks x 2 threads",
+                                        "KL 0.03750 -> 0.03125 on the calibration tokens, - -> - held out; kept"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(text, parts[i]);
     assert_null(strstr(text, "nan"));
     qep_free(text);
@@ -100,7 +102,7 @@ static void little_is_enough(void **state)
 {
     (void)state;
     static const char *const few[] = {"{}", "{\"evaluation\": {\"a\": {\"tokens\": 5, \"perplexity_original\": 3}}}",
-                                      "{\"error_growth\": {\"blocks\": [0], \"calibration\": [0]}}", "{\"seconds\": {}, \"memory\": 3, \"tasks\": []}"};
+                                      "{\"error_growth\": {\"blocks\": [0], \"calibration\": [0]}}", "{\"seconds\": {}, \"memory\": 3, \"tasks\": [], \"final_norm\": {}}"};
     for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
         qep_report *r = make(few[i], i % 2 ? NULL : "module\n");
         char *html = qep_report_html(r), *text = qep_report_text(r);
