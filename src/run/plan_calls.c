@@ -243,13 +243,13 @@ static bool together(const qep_run *r, int64_t a, int64_t b)
     return qep_layer_same(&r->linear_cfg[a], &r->linears[a].spec, &r->linear_cfg[b], &r->linears[b].spec);
 }
 
-static void quantize_group(walk *w, const int64_t *members, int n)
+static void quantize_group(walk *w, const int64_t *members, int n, bool expert)
 {
     const qep_run *r = w->r;
     bool want_h, want_c, done[QEP_MAX_MEMBERS] = {false};
     qep_run_needs(r, members, n, &want_h, &want_c);
     const qep_stats_plan plan = qep_run_group_plan(r, members, n, false, r->keep_act), held = qep_run_group_plan(r, members, n, true, r->keep_act);
-    const bool with_held = want_c && held.total_tokens > 0;
+    const bool with_held = want_c && !expert && held.total_tokens > 0;
     w->d = plan.d;
     w->block = plan.block;
     w->owners = plan.n_owners;
@@ -300,6 +300,12 @@ static void forward(walk *w, int g, const int64_t *members, int n)
         for (int k = 0; k < 4; k++) reduce(w, count[k < 2 ? QEP_SEQ_CALIBRATION : QEP_SEQ_VALIDATION] * (int64_t)sizeof(double));
 }
 
+void qep_plan_group_calls(const qep_run *r, const int64_t *members, int n, bool expert, qep_call_visit *visit, void *ctx)
+{
+    walk w = {.r = r, .visit = visit, .ctx = ctx};
+    quantize_group(&w, members, n, expert);
+}
+
 void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, void *ctx)
 {
     walk w = {.r = r, .visit = visit, .ctx = ctx, .phase = QEP_PHASE_LOAD};
@@ -311,7 +317,7 @@ void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, vo
         const int n = qep_run_plan_members(r, b, g, members);
         bool any = false;
         for (int i = 0; i < n; i++) any = any || r->linears[members[i]].quantized;
-        if (any) quantize_group(&w, members, n);
+        if (any) quantize_group(&w, members, n, false);
         flops += token_flops(r, g);
         if (r->quantizes) forward(&w, g, members, n);
     }

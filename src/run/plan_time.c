@@ -145,11 +145,14 @@ void qep_plan_times(const qep_run *r, const qep_machine *m, qep_phase_time *phas
     const qep_arch *a = &r->model->arch;
     clock_sum t = {.r = r, .m = *m, .nodes = (int)qep_ceil_div(r->ranks, r->per_node), .phase = phase};
     const double evaluation = (double)(r->corpus->kind_tokens[QEP_SEQ_EVALUATION] + r->corpus->kind_tokens[QEP_SEQ_TASKS]);
+    const double head = 2 * (double)a->vocab * (double)a->hidden;
     memset(phase, 0, QEP_N_PHASES * sizeof *phase);
     for (int i = 0; i < QEP_N_SHARES; i++) t.most[i] = -1;
     for (int64_t b = 0; b < a->n_blocks; b++) qep_plan_block_calls(r, b, add_call, &t);
     add_call(&t, &(qep_call){.kind = QEP_CALL_WORK, .phase = QEP_PHASE_EVALUATION, .rate = QEP_RATE_FAST, .share = QEP_SHARE_EVALUATION,
-                             .flops = (r->quantizes ? 2 : 1) * evaluation * 2 * (double)a->vocab * (double)a->hidden});
+                             .flops = (r->quantizes ? 2 : 1) * evaluation * head});
+    add_call(&t, &(qep_call){.kind = QEP_CALL_WORK, .phase = QEP_PHASE_EVALUATION, .rate = QEP_RATE_FAST, .share = QEP_SHARE_CALIBRATION,
+                             .flops = qep_run_norm_products(r) * head}); /* the final norm's fit */
     if (!(m->storage > 0)) return;
     int64_t fp, q;
     qep_block_bytes(a, r->compute, &fp, &q);

@@ -1,7 +1,6 @@
 /* Work and time: flops by part, and the rates of this machine measured in a fraction of a second.
- * Counting (multiply-add = 2): linear forward 2 x weights x tokens per stream, attention 4 T d causal half; H T d^2, C 2 T d^2; factor
- * d^3 / 3 each; correction 2 d^3 + 2 N d^2 or 4 N d^2; GPTQ N d^2;
- * with a matrix P N d^2 more, and 2/3 d^3 to form it. SPDX-License-Identifier: Apache-2.0 */
+ * Counting (multiply-add = 2): linear forward 2 x weights x tokens per stream, attention 4 T d causal half; statistics, factors, correction,
+ * rounding, polishing and figures as their calls (plan_calls.c), with all the sweeps that are allowed. SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
 #include <string.h>
@@ -53,35 +52,51 @@ static int64_t sides(int64_t n)
     return p + n / p;
 }
 
-static void add_group_work(const qep_run *r, const int64_t *members, int n, double tokens, qep_work_plan *p)
+/* Where the flops of a group's calls go. */
+typedef struct work_sum {
+    qep_work_plan *plan;
+    double rate[QEP_N_RATES]; /* flops at each rate */
+    double groups, tokens;    /* so many groups like this one; share of the calibration's tokens that each sees */
+} work_sum;
+
+static void add_call(void *ctx, const qep_call *c)
 {
-    double d = (double)r->linears[members[0]].cols, rows = 0;
-    bool want_h = false, want_c = false, columns = false, corrected = false;
-    int64_t moves = 0;
-    for (int i = 0; i < n; i++) {
-        const qep_export_linear *l = &r->linears[members[i]];
-        if (!l->quantized) continue;
-        rows += (double)l->rows;
-        want_h = want_h || qep_layer_needs_h(&r->linear_cfg[members[i]]);
-        want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
-        columns = columns || l->spec.method->drive == QEP_DRIVE_FACTOR || l->spec.method->drive == QEP_DRIVE_ROTATED;
-        if (l->spec.method->drive == QEP_DRIVE_SCALED) p->quantize += 2 * QEP_AWQ_RATIOS * (double)l->rows * d * d;
-        if (l->spec.method->drive == QEP_DRIVE_ROTATED) /* both sides, there and back; H on both sides */
-            p->factor += 4 * (double)l->rows * d * (double)(sides(l->rows) + sides(l->cols)) + 4 * d * d * (double)sides(l->cols);
-        moves = qep_max_i64(moves, qep_method_moves(l->spec.method, &l->spec.options, l->spec.paper));
-        corrected = corrected || qep_layer_corrects(&r->linear_cfg[members[i]]);
-    }
-    if (want_h) p->statistics += tokens * d * d;
-    if (columns) {
-        p->factor += d * d * d / 3 + (double)moves * 2 * d * d * d / 3;
-        p->quantize += (double)(1 + moves) * rows * d * d;
-    }
-    if (!want_c) return;
-    p->statistics += 2 * tokens * d * d;
-    p->quantize += 4 * rows * d * d; /* the figures' two products */
-    if (!corrected) return;
-    p->factor += d * d * d / 3;
-    p->correction += rows > d ? 2 * d * d * d + 2 * rows * d * d : 4 * rows * d * d;
+    work_sum *t = ctx;
+    const double flops = c->flops * t->groups * (c->phase == QEP_PHASE_STATISTICS ? t->tokens : 1);
+    double *part = c->kind == QEP_CALL_CHOLESKY             ? &t->plan->factor
+                   : c->phase == QEP_PHASE_STATISTICS ? &t->plan->statistics
+                   : c->phase == QEP_PHASE_CORRECTION ? &t->plan->correction
+                                                      : &t->plan->quantize;
+    *part += flops;
+    t->rate[c->rate] += flops;
+}
+
+/* What the calls leave out: AWQ's searches; QuIP's loop, both sides of its transforms, there and back, and those of H. */
+static void add_own_steps(const qep_run *r, int64_t linear, work_sum *t)
+{
+    const qep_export_linear *l = &r->linears[linear];
+    const double n = (double)l->rows, d = (double)l->cols;
+    double flops = 0;
+    if (l->spec.method->drive == QEP_DRIVE_SCALED) flops = 2 * QEP_AWQ_RATIOS * n * d * d;
+    if (l->spec.method->drive == QEP_DRIVE_ROTATED)
+        flops = d * d * d / 3 + n * d * d + 4 * n * d * (double)(sides(l->rows) + sides(l->cols)) + 4 * d * d * (double)sides(l->cols);
+    t->plan->quantize += flops * t->groups;
+    t->rate[QEP_RATE_F32] += flops * t->groups;
+}
+
+static void add_group_work(const qep_run *r, int64_t block, int g, work_sum *t)
+{
+    const qep_arch *a = &r->model->arch;
+    const bool experts = g >= 2 && qep_arch_sparse(a, block); /* all are as large as the first, with an even share of the tokens */
+    int64_t members[QEP_MAX_MEMBERS];
+    const int n = qep_run_plan_members(r, block, g, members);
+    bool any = false;
+    t->groups = experts ? (double)a->n_experts : 1;
+    t->tokens = experts ? (double)a->top_k / (double)a->n_experts : 1;
+    for (int i = 0; i < n; i++) any = any || r->linears[members[i]].quantized;
+    if (any) qep_plan_group_calls(r, members, n, experts, add_call, t);
+    for (int i = 0; i < n; i++)
+        if (r->linears[members[i]].quantized) add_own_steps(r, members[i], t);
 }
 
 /* Forward of one stream over `tokens` tokens in sequences of T. */
@@ -104,17 +119,12 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *p)
     double streams = r->quantizes ? 2 : 1;
     p->forward = streams * forward_flops(a, (r->quantizes ? tokens + (double)n[QEP_SEQ_VALIDATION] : 0) + evaluation, T);
     p->evaluation = (streams * evaluation + qep_run_norm_products(r)) * 2 * (double)a->vocab * (double)a->hidden;
+    work_sum groups = {.plan = p};
     for (int64_t b = 0; b < a->n_blocks && r->quantizes; b++)
-        for (int g = 0; g < QEP_N_GROUPS; g++) {
-            int64_t members[QEP_MAX_MEMBERS];
-            int n_members = qep_run_plan_members(r, b, g, members);
-            bool experts = g >= 2 && qep_arch_sparse(a, b); /* all are as large as the first, with an even share of the tokens */
-            double share = experts ? tokens * (double)a->top_k / (double)a->n_experts : tokens;
-            for (int64_t e = 0; e < (experts ? a->n_experts : 1); e++) add_group_work(r, members, n_members, share, p);
-        }
+        for (int g = 0; g < QEP_N_GROUPS; g++) add_group_work(r, b, g, &groups);
     double rates[QEP_N_RATES];
     qep_plan_measure_rates(r, rates);
     qep_sum_f64_all(r->comm, rates, QEP_N_RATES); /* of the whole job */
-    p->seconds = (p->forward + p->statistics + p->evaluation) / rates[QEP_RATE_FAST] + p->quantize / rates[QEP_RATE_F32] +
-                 (p->factor + p->correction) / rates[QEP_RATE_F64];
+    p->seconds = (p->forward + p->evaluation) / rates[QEP_RATE_FAST];
+    for (int k = 0; k < QEP_N_RATES; k++) p->seconds += groups.rate[k] / rates[k];
 }

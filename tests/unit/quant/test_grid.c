@@ -52,6 +52,15 @@ static void plain_grids(void **state)
     assert_true(scale == 0.6f / 15.0f && zero == 8);
     qep_grid_find(&s, none, NULL, 2, &scale, &zero);
     assert_true(scale == 2.0f / 15.0f && zero == 8);
+    s.paper = true; /* the published code halves the range of rows without negative weights, and cuts off the largest */
+    qep_grid_find(&s, up, NULL, 2, &scale, &zero);
+    assert_true(scale == 0.3f / 15.0f && zero == 8);
+    assert_true(qep_grid_value(qep_grid_code(4, 0.3f, scale, zero), scale, zero) < 0.15f);
+    qep_grid_find(&s, both, NULL, 3, &scale, &zero);
+    assert_true(scale == 1.2f / 15.0f && zero == 8);
+    s.paper = false;
+    qep_grid_find(&s, up, NULL, 2, &scale, &zero);
+    assert_true(qep_grid_value(qep_grid_code(4, 0.3f, scale, zero), scale, zero) > 0.27f);
     s.exact_scales = false;
     qep_grid_find(&s, both, NULL, 3, &scale, &zero);
     assert_true(scale == qep_f16_scale(1.2f / 15.0f) && scale != 1.2f / 15.0f);
