@@ -95,14 +95,18 @@ static qep_json *own_settings(const qep_settings *s, const qep_settings *common,
     return o;
 }
 
-/* The first matching pattern holds, so what stays unquantized comes first. */
+/* The first matching pattern holds, so what stays unquantized, routers of experts too, comes first. */
 static qep_json *dynamic_json(const qep_export_request *rq, const qep_settings *common)
 {
-    qep_json *dynamic = qep_json_new_object();
+    qep_json *dynamic = qep_json_new_object(), *plain = qep_unquantized_modules(rq);
 
-    for (int64_t i = 0; i < rq->n_linears; i++)
-        if (!rq->linears[i].quantized && strcmp(rq->linears[i].module, "lm_head") != 0)
-            add_entry(dynamic, "-", rq->linears[i].module, qep_json_new_object());
+    for (int64_t i = 0; i < qep_json_size(plain); i++) {
+        const char *module = qep_json_string(qep_json_at(plain, i));
+
+        if (strcmp(module, "lm_head") != 0) /* it has a member of its own */
+            add_entry(dynamic, "-", module, qep_json_new_object());
+    }
+    qep_json_free(&plain);
     for (int64_t i = 0; i < rq->n_linears; i++) {
         const qep_export_linear *l = &rq->linears[i];
         qep_settings s = qep_settings_of(l);

@@ -1,6 +1,7 @@
 #!/bin/sh
 # make check-clients: opens our outputs with the programs that people use, from PyPI, in an environment outside the tree, and compares what they
-# compute with our own evaluation of the same files, window by window. The models: the bundled one, and wiki5m when it is in $QEP_SHARED/models.
+# compute with our own evaluation of the same files, window by window. The models: the bundled one, wiki5m when it is in $QEP_SHARED/models, and a small
+# random one of every family. llama.cpp comes as the wheel cyllama: llama-cpp-python is source alone, half an hour of compiling.
 # What a program does not support is listed with its message. vLLM's loader cannot run here: its rules are checked by vllm_rules.py.
 # Minutes of work and about 3 GB of packages. QEP_VENVS: where the environment lies. SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
@@ -8,12 +9,13 @@ LIMIT=${QEP_RUN_TIMEOUT:-300}
 here=$PWD/tests/clients
 python=$(sh tests/support/venv.sh clients torch==2.13.0 transformers==5.23.0 compressed-tensors==0.20.0 optimum==2.3.0 gguf==0.19.0 accelerate numpy \
     safetensors threadpoolctl dill multiprocess xxhash pillow datasets '--no-deps logbar==0.4.15' '--no-deps device-smi==0.5.7' '--no-deps defuser==0.0.28' \
-    '--no-deps tokenicer==0.0.14' '--no-deps pypcre==0.6.4' '--no-deps torchao==0.18.0' '--no-deps gptqmodel==7.7.0') || exit $?
+    '--no-deps tokenicer==0.0.14' '--no-deps pypcre==0.6.4' '--no-deps torchao==0.18.0' '--no-deps gptqmodel==7.7.0' '--no-deps cyllama==0.2.18') || exit $?
 data=$PWD/tests/data
 shared=${QEP_SHARED:-$PWD/../shared}
 cd "$work" || exit 1
 : >cases
 : >ggufs
+: >llamas
 
 # quantize MODEL TOKENS NAME SETTING...: a gptq output, and the settings to evaluate it again in f32, window by window
 quantize() {
@@ -45,6 +47,14 @@ convert() {
     echo "$1-$2 $tokens" >>cases
 }
 
+# gguf NAME: for llama.cpp
+gguf() {
+    run 1 --convert "$1" --format gguf --output "$1-gguf"
+    check "$1: a GGUF file" [ "$code" = 0 ]
+    cp "$1.nll" "$1-gguf.nll"
+    echo "$1-gguf $tokens" >>llamas
+}
+
 # one NAME MODEL TOKENS EVALUATION BITS SYM GROUP ORDER
 one() {
     name=$1 tokens=$4 order=
@@ -56,8 +66,7 @@ one() {
     echo "$name $tokens" >>cases
     convert "$name" gptq_v2
     [ "$8" = dynamic ] || convert "$name" compressed-tensors
-    run 1 --convert "$name" --format gguf --output "$name-gguf"
-    check "$name: a GGUF file" [ "$code" = 0 ]
+    gguf "$name"
     echo "$name $name-gguf" >>ggufs
     if [ "$5" = 4 ] && [ "$8" != dynamic ]; then convert "$name" awq; fi
 }
@@ -81,19 +90,40 @@ if [ -d "$shared/models/wiki5m" ]; then
 else
     skip 'wiki5m' "it is not in $shared/models"
 fi
+# family NAME: a small random model
+family() {
+    name=$1 tokens=$PWD/families/tokens.npy
+    quantize "families/$1" "$tokens" "$name" quantization.bits=4 quantization.symmetric=yes quantization.group_size=32
+    figures "$name" "$tokens"
+    echo "$name $tokens" >>cases
+    convert "$name" compressed-tensors
+}
+
+"$python" "$here/make_families.py" families "$data/quickstart" >names 2>made.err || { tail -n 5 made.err; bail_out 'the models of the families were not made'; }
+while read -r f; do
+    family "$f"
+    case $f in llama | mistral | qwen2 | qwen3) gguf "$f" ;; esac
+done <names
+
 "$python" -u "$here/open.py" cases opened >opened.err 2>&1 || { tail -n 20 opened.err; not_ok 'the clients ran to their end'; }
-while read -r verdict text; do
-    case $verdict in
-        ok) ok "$text" ;;
-        unsupported) skip "${text%%|*}" "${text#*|}" ;;
-        *) not_ok "$text" ;;
-    esac
-done <opened
+# verdicts LIST: one a line
+verdicts() {
+    while read -r verdict text; do
+        case $verdict in
+            ok) ok "$text" ;;
+            unsupported) skip "${text%%|*}" "${text#*|}" ;;
+            *) not_ok "$text" ;;
+        esac
+    done <"$1"
+}
+
+verdicts opened
 check 'every case was opened' [ "$(wc -l <opened)" = "$(wc -l <cases)" ]
+"$python" -u "$here/llama_cpp.py" llamas >spoken 2>llama.err || { tail -n 20 llama.err; not_ok 'llama.cpp ran to its end'; }
+verdicts spoken
+check 'every GGUF file was opened by llama.cpp' [ "$(wc -l <spoken)" = "$(wc -l <llamas)" ]
 "$python" -u "$here/read_gguf.py" ggufs >gguf.out 2>gguf.err || { tail -n 20 gguf.err; not_ok 'the gguf reader ran to its end'; }
-while read -r verdict text; do
-    if [ "$verdict" = ok ]; then ok "$text"; else not_ok "$text"; fi
-done <gguf.out
+verdicts gguf.out
 check 'every GGUF file was read' [ "$(wc -l <gguf.out)" = "$(wc -l <ggufs)" ]
 while read -r name tokens; do
     check "vLLM's rules: $name" "$python" "$here/vllm_rules.py" "$name"
