@@ -33,6 +33,8 @@ ARCH     ?= -march=x86-64-v3
 OPT_release := -O3 -g $(ARCH)
 OPT_debug   := -O0 -g -DQEP_DEBUG
 OPT_asan    := -O1 -g $(ARCH) -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+# BUILD=fuzz: by clang (make fuzz)
+OPT_fuzz    := -O1 -g $(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -w
 -include config.mk
 CFLAGS_ALL = $(STD) $(WARN) $(FP) $(OPT_$(BUILD)) -fopenmp $(CFLAGS)
 PKG_CFLAGS := $(subst -I,-isystem ,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
@@ -150,12 +152,12 @@ AGAIN      = $(MAKE) --no-print-directory $(FLAG_J)
 deps:   ## install the Debian packages that are missing (asks apt-get; quiet when all are there)
 	@MPI='$(MPI)' MPICC='$(MPICC)' CFLAGS='$(CFLAGS)' PKGS='$(PKGS)' BLAS_LIBS='$(BLAS_LIBS)' DNNL_LIBS='$(DNNL_LIBS)' tests/support/deps.sh
 
-programs: all $(UNIT_BIN) $(MPI_BIN)
+programs: all $(UNIT_BIN) $(MPI_BIN) $(O)/tests/fuzz/replay
 
 check: deps   ## install what is missing, build, run every test and lint
 	@$(AGAIN) checked
 checked: programs
-	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) mpi $(MPI_BIN) run $(RUN_TESTS) tests/quickstart/quickstart.sh
+	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) run tests/fuzz/replay.sh mpi $(MPI_BIN) run $(RUN_TESTS) tests/quickstart/quickstart.sh
 
 check-unit: $(UNIT_BIN)   ## tests of one process
 	@$(RUN_ALL) unit $^
@@ -190,6 +192,24 @@ asan-programs: $(UNIT_BIN) $(MPI_BIN) $(O)/tests/asan/leak
 $(O)/tests/asan/leak: tests/asan/leak.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,test $@) $(MPICC) $(CFLAGS_ALL) $(PKG_CFLAGS) -o $@ $< $(LDFLAGS)
+
+# Every parser against random bytes: libFuzzer on the targets of tests/fuzz/targets.c, and their corpus replayed as part of make check.
+FUZZ_SECONDS ?= 600
+CLANG        ?= clang-14
+FUZZ_PACKAGES = $(CLANG) $(CLANG:clang%=libclang-rt%-dev) $(CLANG:clang%=libomp%-dev)
+.PHONY: fuzz fuzz-programs
+fuzz:   ## libFuzzer with sanitizers on every parser, FUZZ_SECONDS=600 each (installs clang); FUZZ="ini npy": only these
+	@ALSO='$(FUZZ_PACKAGES)' tests/support/deps.sh
+	@OMPI_CC=$(CLANG) MPICH_CC=$(CLANG) $(AGAIN) BUILD=fuzz fuzz-programs
+	@O=build/fuzz FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ='$(FUZZ)' sh tests/fuzz/fuzz.sh
+fuzz-programs: $(O)/tests/fuzz/fuzz
+$(O)/tests/fuzz/fuzz: FUZZ_LINK := -fsanitize=fuzzer
+$(O)/tests/fuzz/fuzz $(O)/tests/fuzz/replay: $(O)/tests/fuzz/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/targets.o $(ALL_LIBS)
+	$(call say,link $@) $(MPICC) $(CFLAGS_ALL) $(FUZZ_LINK) -o $@ $(filter %.o,$^) -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) $(LDFLAGS)
+
+.PHONY: hosts
+hosts: all   ## ranks on several hosts over TCP, in network namespaces; one of them dies (needs root and iproute2)
+	@O=$(O) sh tests/hosts/check_hosts.sh
 
 .PHONY: soak
 soak: all   ## a run killed 200 times in a row (KILLS=n), each time resumed on another number of ranks

@@ -140,7 +140,8 @@ const char *qep_format_bytes(int64_t bytes, char *buf, size_t cap); /* "1.25 GiB
 uint64_t qep_hash64(const void *data, size_t bytes, uint64_t seed);
 
 /* Fault injection for tests: QEP_FAULT="site:n[@rank]" makes the n-th (1-based) call for that site on that
- * rank (default 0) answer true. Sites are string literals "safetensors.read". Several, separated by commas.
+ * rank (default 0) answer true. Sites are string literals "safetensors.read"; "alloc.NAME" is every qep_alloc of that name. Several, separated
+ * by commas.
  * Always compiled in; one pointer test when the variable is unset. */
 bool qep_fault(const char *site);
 void qep_fault_init(int rank); /* reads the environment */

@@ -83,7 +83,7 @@ void *qep_alloc(const char *name, int64_t count, size_t size)
         out_of_memory(name, count, size);
     }
     /* calloc rather than memset: the pages of a large block stay untouched until they are used. */
-    char *raw = calloc(1, (size_t)total);
+    char *raw = qep_fault_alloc(name) ? NULL : calloc(1, (size_t)total);
     if (!raw) out_of_memory(name, count, size);
     size_t to_boundary = (ALIGN - (uintptr_t)raw % ALIGN) % ALIGN;
     char *p = raw + to_boundary + ALIGN;

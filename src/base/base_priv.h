@@ -14,6 +14,8 @@ void qep_vformat(char *buf, size_t cap, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 /* Text of an errno value, safe in threads. Returns buf. */
 const char *qep_errno_text(int err, char *buf, size_t cap);
+/* qep_fault of the site "alloc.NAME". */
+bool qep_fault_alloc(const char *name);
 /* Rank for messages, as told by qep_set_abort_hook; 0 before. */
 int qep_message_rank(void);
 

@@ -80,3 +80,11 @@ bool qep_fault(const char *site)
     pthread_mutex_unlock(&fault_lock);
     return hit;
 }
+
+bool qep_fault_alloc(const char *name)
+{
+    char site[sizeof table[0].site];
+    if (!armed) return false;
+    snprintf(site, sizeof site, "alloc.%s", name);
+    return qep_fault(site);
+}

@@ -24,7 +24,7 @@ sources() {
 
 # Blanks at line ends, tabs, paths of one machine, notes to self, missing licence lines.
 texts() {
-    files . | grep -v -e '\.npy$' -e '\.h5$' -e '\.safetensors$' -e '^tests/data/' -e '^LICENSE$' >"$tmp/texts"
+    files . | grep -v -e '\.npy$' -e '\.h5$' -e '\.safetensors$' -e '^tests/data/' -e '^tests/fuzz/corpus/' -e '^LICENSE$' >"$tmp/texts"
     # shellcheck disable=SC2046
     awk '
         /[ \t\r]$/ { printf "%s:%d: blank at the end of the line\n", FILENAME, FNR }

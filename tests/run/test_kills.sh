@@ -7,7 +7,7 @@
 # The moments are functions called by name; file names have no blanks.
 # shellcheck disable=SC2317,SC2012
 . tests/run/lib.sh
-LIMIT=60
+LIMIT=300 # the timeout of a job: also of one that waits for its moment on a busy machine
 kills_wanted=${QEP_KILLS:-$([ "${QEP_LONG:-0}" = 1 ] && echo 200 || echo 10)}
 seed=${SOAK_SEED:-$(date +%s)}
 blocks=6
