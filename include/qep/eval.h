@@ -39,6 +39,8 @@ void qep_eval_slope(const qep_eval_slope_of *s, float *scratch, double *kl, doub
 
 /* One value per sequence of the corpus, known to its owner (mine: my sequences, kind by kind), summed in order of the sequences over those of a kind and set
  * (set < 0: all sets). Same bits on every rank and for every number of ranks. Collective. */
+/* sum[rows]: the same for rows of values, ld apart in mine, in the messages of one. */
+void qep_eval_ordered_sums_all(qep_comm *c, const qep_corpus *corpus, const double *mine, int64_t rows, int64_t ld, qep_seq_kind kind, int set, double *sum);
 double qep_eval_ordered_sum_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, int set);
 /* all [corpus->count[kind]]: the values of all sequences of a kind, in order, on every rank; mine as above. Collective. */
 void qep_eval_gather_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, double *all);

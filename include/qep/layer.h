@@ -75,7 +75,7 @@ typedef struct qep_layer_job {
     qep_export *output;
     qep_window *stream;          /* at least qep_layer_stream_bytes */
     qep_layer_sink sink;
-    const qep_tap_source *taps;  /* the group's inputs, for methods that need them */
+    const double *means;         /* [cols] of qep_abs_means_all; with fold only, else NULL */
     qep_dmat *H, *C;             /* NULL when no member needs them. H: dead channels are given their diagonal; C may be overwritten */
     const double *gamma;         /* my rows of Gamma (qep_stats) when the members, then one only, need it */
     const qep_stats *held;       /* the same sums over the held-out sequences; H NULL when there are none or no member needs C */

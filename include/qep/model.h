@@ -142,6 +142,9 @@ int64_t qep_block_index(const qep_block *b);
 void qep_block_put_rows(qep_block *b, int linear, int64_t row0, int64_t n, const float *values);
 void qep_block_share_all(qep_block *b, int linear, const int64_t *begin, const int64_t *count);
 
+/* The same for whole experts in group 2 (gate and up) or 3 (down): rank r has put all rows of expert number expert[r] there (size P; -1: none). Collective. */
+void qep_block_share_experts_all(qep_block *b, int g, const int64_t *expert);
+
 /* Scratch for running one sequence at a time: "model.work". max_tokens: longest sequence. Local. */
 typedef struct qep_work qep_work;
 qep_work *qep_work_create(const qep_arch *a, qep_compute compute, int64_t max_tokens);

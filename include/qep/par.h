@@ -17,6 +17,8 @@ typedef struct qep_comm qep_comm;
 qep_comm *qep_par_start(int *argc, char ***argv);
 /* Frees the communicator and ends MPI. Collective. */
 void qep_par_end(qep_comm **comm);
+/* The communicator of this rank alone: what is collective over it is local. Borrowed, lives as long as c; c itself when c has one rank. */
+qep_comm *qep_comm_alone(qep_comm *c);
 const char *qep_par_library(void); /* MPI library version, one line */
 
 int qep_rank(const qep_comm *c);

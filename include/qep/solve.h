@@ -56,12 +56,27 @@ typedef struct qep_stats {
  * Result: H (full symmetric), C, Gamma, divided by total_tokens. QEP_E_NUMERIC when an input is not finite. */
 QEP_MUST_CHECK qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_stats *out);
 void qep_stats_free_all(qep_stats *s);
+
+/* One of many groups with the same d, compute and want_c, without Gamma, none of them held out, whose sums one rank is to have. */
+typedef struct qep_stats_part {
+    qep_stats_plan plan;           /* panel and n_owners are not looked at */
+    qep_tap_source source;         /* all parts have the same number of sequences and the same max_tokens; a sequence may have no tokens for a part */
+    int owner;
+    qep_stats *out;                /* on the owner: H and C over qep_comm_alone(c), to be freed there; NULLs elsewhere */
+} qep_stats_part;
+/* The sums of qep_stats_all, bit for bit, of n groups; whole matrices, so for small d. In rounds of qep_stats_many_at_once: the messages of a
+ * round are those of one group. Collective. */
+QEP_MUST_CHECK qep_status qep_stats_many_all(qep_comm *c, const qep_stats_part *parts, int64_t n, int64_t room);
+int64_t qep_stats_many_at_once(const qep_stats_plan *p, int64_t room); /* parts whose sums fit into `room` bytes; at least 1 */
+/* "stats.panel" of a round of n parts, of which `mine` are this rank's. */
+int64_t qep_stats_many_bytes(const qep_stats_plan *p, int64_t n, int64_t mine);
 int64_t qep_stats_gamma_bytes(const qep_stats_plan *p, int ranks, int rank); /* "stats.gamma" */
 
 /* --- sums of columns, exact: the same bits for any split of the rows -------------------------------- */
 
-/* mean[d] = mean |xq| of each channel over the tokens of all ranks; 0 when there are none. Two passes over the sequences. Collective. */
-void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t d, double *mean);
+/* mean[n, d] = mean |xq| of each channel of n groups over the tokens of all ranks; 0 where there are none. Two passes over the sequences of
+ * src[n], the messages of one group. Collective. */
+void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t n, int64_t d, double *mean);
 /* out[d] = sum over all ranks of x^2 in each column; x [n_rows, d] mine, total_rows of all ranks (padding counts or not). Collective. */
 void qep_column_squares_all(qep_comm *c, int64_t n_rows, int64_t total_rows, int64_t d, const float *x, double *out);
 

@@ -228,7 +228,8 @@ const qep_key qep_keys[] = {
 
     {"solver", "grid", QEP_KEY_GRID, AT(grid), .def = "auto", RANGE(1, 1048576), SPECIAL("auto", 0),
      .help = "Process grid of the factorizations: Px1, P ranks that own the matrix by rows. auto: "
-             "by the size of the matrix."},
+             "by the size of the matrix; experts of up to 4096 columns have theirs whole on one "
+             "rank, if there is room."},
     {"solver", "block", QEP_KEY_INT, AT(solver_block), .identity = true, .def = "64",
      RANGE(1, 65536),
      .help = "Rows and columns of a block of the distributed matrices; best a multiple of 64."},

@@ -21,14 +21,26 @@ void qep_eval_gather_all(qep_comm *c, const qep_corpus *corpus, const double *mi
     qep_sum_f64_all(c, all, corpus->count[kind]); /* one rank's value plus zeros: exact */
 }
 
+void qep_eval_ordered_sums_all(qep_comm *c, const qep_corpus *corpus, const double *mine, int64_t rows, int64_t ld, qep_seq_kind kind,
+                               int set, double *sum)
+{
+    int64_t at, first, n = corpus->count[kind];
+    double *all = qep_alloc("eval.ordered", rows * n, sizeof *all);
+    begin_of(corpus, kind, &at, &first);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < corpus->part[kind].count; i++) all[r * n + corpus->part[kind].begin - first + i] = mine[r * ld + at + i];
+    qep_sum_f64_all(c, all, rows * n); /* one rank's value plus zeros: exact */
+    for (int64_t r = 0; r < rows; r++) {
+        sum[r] = 0;
+        for (int64_t i = 0; i < n; i++)
+            if (set < 0 || corpus->seqs[first + i].set == set) sum[r] += all[r * n + i];
+    }
+    qep_free(all);
+}
+
 double qep_eval_ordered_sum_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, int set)
 {
-    int64_t at, first;
-    double *all = qep_alloc("eval.ordered", corpus->count[kind], sizeof *all), sum = 0;
-    begin_of(corpus, kind, &at, &first);
-    qep_eval_gather_all(c, corpus, mine, kind, all);
-    for (int64_t i = 0; i < corpus->count[kind]; i++)
-        if (set < 0 || corpus->seqs[first + i].set == set) sum += all[i];
-    qep_free(all);
+    double sum;
+    qep_eval_ordered_sums_all(c, corpus, mine, 1, 0, kind, set, &sum);
     return sum;
 }

@@ -116,14 +116,12 @@ static void find_scales_all(qep_set *s, float *scale)
 {
     const int64_t d = s->cols;
     scale_search t = {.spec = s->lead->spec};
-    double *mean = qep_alloc(SEARCH, d, sizeof *mean);
     float *cross = cross_terms_all(s);
-    qep_abs_means_all(s->job->comm, s->job->taps, d, mean);
     t.cross = cross;
     t.scales = qep_alloc(SEARCH, QEP_AWQ_RATIOS * d, sizeof *t.scales);
     t.rows = qep_alloc(SEARCH, s->count * QEP_AWQ_RATIOS * QEP_STRIP, sizeof *t.rows);
     for (int k = 0; k < QEP_AWQ_RATIOS; k++) {
-        qep_awq_scales(mean, d, k, t.scales + k * d);
+        qep_awq_scales(s->job->means, d, k, t.scales + k * d);
         if (s->job->fold->most) round_to_powers(s->job->fold, t.scales + k * d, d);
     }
     stream_h_all(s, try_scales, &t);
@@ -133,7 +131,6 @@ static void find_scales_all(qep_set *s, float *scale)
     qep_free(t.rows);
     qep_free(t.scales);
     qep_free(cross);
-    qep_free(mean);
 }
 
 /* --- ranges ----------------------------------------------------------------------------------- */
@@ -220,7 +217,7 @@ void qep_drive_scaled_plan(const qep_qspec *spec, const qep_layer_shape *shape, 
 {
     const int64_t d = shape->cols, rows = shape->strips * QEP_STRIP, groups = qep_n_groups(spec, d), f = (int64_t)sizeof(float);
     const int64_t cross = shape->with_c ? rows * d * f : 0, width = spec->group_size > 0 ? spec->group_size : d;
-    const int64_t scales = (1 + QEP_AWQ_RATIOS) * d * f + d * (int64_t)sizeof(double) + rows * QEP_AWQ_RATIOS * (int64_t)sizeof(double) +
+    const int64_t scales = (1 + QEP_AWQ_RATIOS) * d * f + rows * QEP_AWQ_RATIOS * (int64_t)sizeof(double) +
                            cross + shape->threads * QEP_STRIP * d * f;
     const int64_t ranges = rows * groups * QEP_AWQ_CLIPS * (int64_t)sizeof(double) + shape->threads * QEP_STRIP * width * f;
     b->rows += rows * d * f;

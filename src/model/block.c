@@ -42,15 +42,15 @@ static void place(qep_block *b, qep_weight *fp, qep_weight *q, int64_t rows, int
     *at += qep_weight_bytes(rows, cols, b->compute);
 }
 
+/* All gates and ups, then all downs: the experts of neighbouring ranks are neighbours in the group that they are working on. */
 static void place_experts(qep_block *b, int64_t *at)
 {
     const qep_arch *a = &b->model->arch;
     if (a->n_experts == 0) return;
     for (int s = 0; s < 2; s++) b->experts[s] = qep_alloc("model.block", 3 * a->n_experts, sizeof *b->experts[s]);
-    for (int64_t i = 0; i < 3 * a->n_experts; i++) {
-        const bool down = i % 3 == 2;
-        place(b, &b->experts[0][i], &b->experts[1][i], down ? a->hidden : a->expert_inter, down ? a->expert_inter : a->hidden, at);
-    }
+    for (int64_t i = 0; i < 3 * a->n_experts; i++)
+        if (i % 3 < 2) place(b, &b->experts[0][i], &b->experts[1][i], a->expert_inter, a->hidden, at);
+    for (int64_t i = 2; i < 3 * a->n_experts; i += 3) place(b, &b->experts[0][i], &b->experts[1][i], a->hidden, a->expert_inter, at);
 }
 
 /* The linears at the start of each window, at the same offsets in both; then, in the first, router, norms
@@ -183,6 +183,21 @@ void qep_block_share_all(qep_block *b, int linear, const int64_t *begin, const i
 {
     QEP_REQUIRE(b->with_q);
     qep_weight_share_all(b->comm, weight_of(b, QEP_STREAM_Q, b->index, linear), begin, count);
+}
+
+void qep_block_share_experts_all(qep_block *b, int g, const int64_t *expert)
+{
+    const int ranks = qep_size(b->comm);
+    int64_t *begin = qep_alloc("model.share", 2 * (int64_t)ranks, sizeof *begin), *count = begin + ranks;
+    QEP_REQUIRE(b->with_q && (g == 2 || g == 3));
+    for (int r = 0; r < ranks; r++) {
+        if (expert[r] < 0) continue;
+        const qep_weight *first = &b->experts[QEP_STREAM_Q][3 * expert[r] + (g == 2 ? 0 : 2)], *last = g == 2 ? first + 1 : first;
+        begin[r] = first->offset;
+        count[r] = last->offset + qep_weight_bytes(last->rows, last->cols, b->compute) - first->offset;
+    }
+    qep_window_merge_all(b->window[QEP_STREAM_Q], begin, count);
+    qep_free(begin);
 }
 
 void qep_block_norm(const qep_block *b, int g, const float *x, int64_t T, float *out)

@@ -33,6 +33,7 @@ static qep_status spread(qep_comm *c, int from, qep_status local)
 
 qep_status qep_agree_all(qep_comm *c, qep_status local)
 {
+    if (c->alone == c) return local;
     int mine = local == QEP_OK ? c->size : c->rank, lowest = 0;
     MPI_Allreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, c->job);
     qep_par_sent((int64_t)sizeof mine);
@@ -41,6 +42,7 @@ qep_status qep_agree_all(qep_comm *c, qep_status local)
 
 bool qep_any_all(qep_comm *c, bool mine)
 {
+    if (c->alone == c) return mine;
     int in = mine, any = 0;
     MPI_Allreduce(&in, &any, 1, MPI_INT, MPI_MAX, c->job);
     qep_par_sent((int64_t)sizeof in);

@@ -18,6 +18,7 @@ struct qep_comm {
     int *index_of, *member, *node_begin; /* [size] number of a rank inside its node; [size] ranks by node; [n_nodes + 1] where a node's begin */
     int64_t chunk; /* most bytes in one MPI call; equal on all ranks */
     char host[MPI_MAX_PROCESSOR_NAME];
+    qep_comm *alone; /* owned: see qep_comm_alone; c itself in that one, which sends nothing; NULL in a job of one rank */
 };
 
 /* The one tag of this module's messages: its calls are collective and finish what they start,

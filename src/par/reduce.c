@@ -51,6 +51,7 @@ void qep_par_ops_free(qep_comm *c)
 static void reduce_all(qep_comm *c, void *x, int64_t n, MPI_Datatype type, int64_t size, MPI_Op op)
 {
     QEP_REQUIRE(n >= 0);
+    if (c->alone == c) return;
     int64_t step = qep_max_i64(1, c->chunk / size);
     for (int64_t i = 0; i < n; i += step) {
         int64_t m = qep_min_i64(step, n - i);

@@ -93,6 +93,37 @@ static void set_error_handlers(qep_comm *c)
     MPI_Comm_set_errhandler(MPI_COMM_SELF, c->on_error);
 }
 
+/* All that it holds is its own but the operations, which belong to the process. */
+static qep_comm *make_alone(const qep_comm *c)
+{
+    qep_comm *a = qep_alloc("par.comm", 1, sizeof *a);
+    *a = *c;
+    MPI_Comm_dup(MPI_COMM_SELF, &a->job);
+    MPI_Comm_set_errhandler(a->job, a->on_error);
+    a->node = a->leaders = a->job;
+    a->alone = a;
+    a->rank = a->node_rank = a->node_id = 0;
+    a->size = a->node_size = a->n_nodes = 1;
+    a->node_of = qep_alloc("par.comm", 1, sizeof *a->node_of);
+    a->index_of = a->member = a->node_begin = NULL; /* of several ranks only */
+    return a;
+}
+
+static void free_alone(qep_comm **alone)
+{
+    qep_comm *a = *alone;
+    if (!a) return;
+    MPI_Comm_free(&a->job);
+    qep_free(a->node_of);
+    qep_free(a);
+    *alone = NULL;
+}
+
+qep_comm *qep_comm_alone(qep_comm *c)
+{
+    return c->alone ? c->alone : c;
+}
+
 qep_comm *qep_par_start(int *argc, char ***argv)
 {
     int provided = 0, rank = 0, len = 0;
@@ -119,6 +150,7 @@ qep_comm *qep_par_start(int *argc, char ***argv)
     MPI_Comm_set_errhandler(c->node, c->on_error);
     if (c->leaders != MPI_COMM_NULL) MPI_Comm_set_errhandler(c->leaders, c->on_error);
     qep_par_ops_make(c);
+    if (c->size > 1) c->alone = make_alone(c);
     return c;
 }
 
@@ -127,6 +159,7 @@ void qep_par_end(qep_comm **comm)
     qep_comm *c = *comm;
     if (!c) return;
     MPI_Barrier(c->job); /* nobody tears down while another rank still prints its last words */
+    free_alone(&c->alone);
     qep_par_ops_free(c);
     if (c->leaders != MPI_COMM_NULL) MPI_Comm_free(&c->leaders);
     MPI_Comm_free(&c->node);

@@ -2,224 +2,203 @@
  * quantized stream sends to it; of the full-precision stream the same tokens stand beside them, wherever its own router sent them. Tokens
  * that only the full-precision stream sends to an expert do not enter its statistics. At the end each stream goes on by its own routing.
  *
- * An expert of d columns with n < d tokens gets (n H + (d - n) H0) / d in place of H, and n C / d in place of C. H0 is formed from all the layer's
- * calibration tokens, sent through this expert: what it would see if nothing were known of the routing. (C stays the expert's own, and
- * with it the correction fades as the tokens do.)
+ * Experts go in batches. Apart: expert k of a batch belongs to rank k mod P, which gets its sums, factors and quantizes it alone; the ranks
+ * exchange messages for the batch as a whole: sums, weights, records, errors. Together (wide experts, see qep_run_experts_apart): a batch is
+ * one expert, worked on by all ranks. The bits are the same: nothing that is computed depends on the number of ranks that compute it.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "run_priv.h"
+#include "experts_priv.h"
 
+#include <assert.h>
 #include <string.h>
 
-typedef struct experts {
-    qep_run *r;
-    int64_t block, expert;
-    int g;            /* 2 or 3 */
-    bool everyone;    /* all tokens, whatever the routing */
-    int32_t *route;   /* [my calibration tokens, top_k]: choice of the quantized stream */
-    int64_t *tokens;  /* [n_experts]: of all ranks */
-    qep_dmat *pool;   /* H0 of group 2, the same for all experts; NULL until it is needed */
-} experts;
+enum { APART_COLS = 4096 }; /* a matrix of 128 MiB: a few of them have room on one rank */
 
-static bool is_sent(const experts *x, int64_t i, int64_t t)
+bool qep_run_experts_apart(const qep_run *r, int64_t cols)
 {
-    const int64_t k = x->r->model->arch.top_k;
-    const int32_t *choice = x->route + (x->r->seq_offset[i] + t) * k;
-    for (int64_t j = 0; j < k; j++)
-        if (choice[j] == x->expert) return true;
-    return x->everyone;
+    return r->apart && cols <= APART_COLS;
 }
 
-static int64_t tap_tokens(void *ctx, int64_t i)
+int64_t qep_run_experts_batch(const qep_run *r, int64_t cols, bool want_c)
 {
-    const experts *x = ctx;
-    int64_t n = 0;
-    for (int64_t t = 0; t < x->r->seq_tokens[i]; t++) n += is_sent(x, i, t);
-    return n;
+    const int64_t ranks = r->ranks;
+    if (!qep_run_experts_apart(r, cols)) return 1;
+    const qep_stats_plan p = qep_run_stats_plan(r, cols, 1, want_c, r->keep_act);
+    const int64_t turns = qep_max_i64(1, qep_stats_many_at_once(&p, QEP_EXPERTS_ROOM) / ranks);
+    return qep_min_i64(r->model->arch.n_experts, turns * ranks);
 }
 
-/* The normed rows of the expert's tokens of sequence i in one stream. */
-static int64_t gather(const experts *x, int64_t i, const float *stream, float *rows)
+int64_t qep_run_experts_stream(const qep_run *r)
 {
-    const qep_run *r = x->r;
-    int64_t d = r->model->arch.hidden, n = 0;
-    for (int64_t t = 0; t < r->seq_tokens[i]; t++)
-        if (is_sent(x, i, t)) memcpy(rows + n++ * d, stream + (r->seq_offset[i] + t) * d, (size_t)d * sizeof *rows);
-    qep_block_norm(r->block, 2, rows, n, rows);
-    return n;
+    const qep_arch *a = &r->model->arch;
+    int64_t bytes = 0;
+    for (int64_t b = 0; b < a->n_blocks && r->apart; b++)
+        for (int k = qep_arch_expert_linear(a, 0, 0); k < qep_arch_n_linears(a, b) && qep_arch_sparse(a, b); k++) {
+            const qep_export_linear *l = &r->linears[qep_run_linear_index(r, b, k)];
+            if (l->quantized && qep_run_experts_apart(r, l->cols)) bytes = qep_max_i64(bytes, qep_layer_stream_bytes(&l->spec, l->cols));
+        }
+    return bytes;
 }
 
-/* The group's input for the expert's tokens of sequence i; returns how many. */
-static int64_t group_input(const experts *x, int64_t i, const float **fp, const float **q)
-{
-    qep_run *r = x->r;
-    gather(x, i, r->x_fp, r->in_fp);
-    int64_t n = gather(x, i, r->x_q, r->in_q);
-    *fp = r->in_fp;
-    *q = r->in_q;
-    if (x->g == 2) return n;
-    qep_block_expert_act(r->block, QEP_STREAM_FP, x->expert, r->in_fp, n, r->one_fp, r->work);
-    qep_block_expert_act(r->block, QEP_STREAM_Q, x->expert, r->in_q, n, r->one_q, r->work);
-    *fp = r->one_fp;
-    *q = r->one_q;
-    return n;
-}
+/* --- the quantized weights -------------------------------------------------------------- */
 
-static int64_t group_cols(const experts *x)
+static int linear_of(const qep_expert *e, int member)
 {
-    const qep_arch *a = &x->r->model->arch;
-    return x->g == 2 ? a->hidden : a->expert_inter;
-}
-
-static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
-{
-    const float *fp, *q;
-    int64_t n = group_input(ctx, i, &fp, &q) * group_cols(ctx);
-    memcpy(xq, q, (size_t)n * sizeof *xq);
-    for (int64_t k = 0; delta && k < n; k++) delta[k] = fp[k] - q[k];
-}
-
-static int first_part(const experts *x)
-{
-    return x->g == 2 ? 0 : 2;
+    return qep_arch_expert_linear(&e->x->r->model->arch, e->number, qep_experts_part(e->x) + member);
 }
 
 static void sink_put(void *ctx, int member, int64_t row0, int64_t n, const float *values)
 {
-    const experts *x = ctx;
-    int linear = qep_arch_expert_linear(&x->r->model->arch, x->expert, first_part(x) + member);
-    qep_block_put_rows(x->r->block, linear, row0, n, values);
+    const qep_expert *e = ctx;
+    qep_block_put_rows(e->x->r->block, linear_of(e, member), row0, n, values);
 }
 
 static void sink_share_all(void *ctx, int member, const int64_t *begin, const int64_t *count)
 {
-    const experts *x = ctx;
-    int linear = qep_arch_expert_linear(&x->r->model->arch, x->expert, first_part(x) + member);
-    qep_block_share_all(x->r->block, linear, begin, count);
+    const qep_expert *e = ctx;
+    if (!e->x->apart) qep_block_share_all(e->x->r->block, linear_of(e, member), begin, count); /* apart: after the batch */
 }
 
-/* m = a m + b other, entry by entry; both are spread alike. other NULL: m = a m. */
-static void blend(qep_dmat *m, double a, qep_dmat *other, double b)
+/* Those of the batch to all nodes: one expert of each rank at a time. */
+static void share_weights_all(const qep_experts *x, const qep_expert *batch, int64_t n)
 {
-    int64_t d = qep_dmat_n(m), rows = qep_dmat_n_rows_of(m, qep_rank(qep_dmat_comm(m)));
-    for (int64_t i = 0; i < rows; i++) {
-        double *row = qep_dmat_row(m, i), *from = other ? qep_dmat_row(other, i) : NULL;
-        for (int64_t c = 0; c < d; c++) row[c] = a * row[c] + (from ? b * from[c] : 0.0);
+    const int64_t ranks = qep_size(x->r->comm);
+    int64_t *number = qep_alloc("run.experts", ranks, sizeof *number);
+    for (int64_t first = 0; first < n; first += ranks) {
+        for (int64_t q = 0; q < ranks; q++) number[q] = first + q < n ? batch[first + q].number : -1;
+        qep_block_share_experts_all(x->r->block, x->g, number);
     }
+    qep_free(number);
 }
 
-/* H0, of all the layer's calibration tokens. */
-static qep_status pooled_all(experts *x, const qep_tap_source *taps, qep_dmat **out)
+/* --- a batch ------------------------------------------------------------------------------ */
+
+static qep_status quantize(qep_expert *e)
 {
-    qep_run *r = x->r;
-    if (x->g == 2 && x->pool) {
-        *out = x->pool;
-        return QEP_OK;
-    }
-    x->everyone = true;
-    qep_stats sums;
-    qep_stats_plan plan = qep_run_stats_plan(r, group_cols(x), r->corpus->kind_tokens[QEP_SEQ_CALIBRATION], false, r->keep_act);
-    qep_status st = qep_run_statistics_all(r, &plan, taps, &sums);
-    *out = sums.H;
-    x->everyone = false;
-    if (x->g == 2) x->pool = *out;
-    return st;
+    const qep_layer_sink sink = {e, sink_put, sink_share_all};
+    const qep_stats held = {NULL, NULL, NULL};
+    const qep_run_members m = {.index = e->members, .n = e->n, .sink = &sink, .sums = &e->sums, .held = &held, .means = e->means,
+                               .alone = e->x->apart};
+    return qep_run_members_all(e->x->r, &m);
 }
 
-/* H and C of the expert's own tokens, made up to d tokens. *borrowed: share of H0 in H. */
-static qep_status statistics_all(experts *x, bool want_c, const qep_tap_source *taps, qep_stats *sums, double *borrowed)
+static bool is_mine(const qep_expert *e)
 {
-    qep_run *r = x->r;
-    int64_t d = group_cols(x), n = x->tokens[x->expert], block = r->cfg->solver_block;
-    int64_t owners = qep_dmat_owners_rule(d, block, r->ranks, r->cfg->grid);
-    if (n > 0) {
-        qep_stats_plan plan = qep_run_stats_plan(r, d, n, want_c, r->keep_act);
-        QEP_TRY(qep_run_statistics_all(r, &plan, taps, sums));
-    } else {
-        sums->H = qep_dmat_create_all(r->comm, "solve.h", d, block, owners);
-        if (want_c) sums->C = qep_dmat_create_all(r->comm, "solve.c", d, block, owners);
-    }
-    *borrowed = n < d ? (double)(d - n) / (double)d : 0.0;
-    if (n >= d) return QEP_OK;
-    qep_dmat *pool = NULL;
-    QEP_TRY(pooled_all(x, taps, &pool));
-    blend(sums->H, 1.0 - *borrowed, pool, *borrowed);
-    if (sums->C) blend(sums->C, 1.0 - *borrowed, NULL, 0.0);
-    if (x->g == 3) qep_dmat_destroy_all(&pool);
-    return QEP_OK;
+    return !e->x->apart || e->owner == qep_rank(e->x->r->comm);
 }
 
-/* Error figures of the members over the expert's tokens. */
-static void measure_all(experts *x, const int64_t *members, int n)
+/* What the owners recorded of their experts, to everybody: one rank's bytes plus zeros. */
+static void share_records_all(const qep_experts *x, const qep_expert *batch, int64_t n)
 {
-    qep_run *r = x->r;
-    double *sums[2];
-    qep_error_sums total[2][2] = {{{0, 0}}}; /* held-out tokens are not counted */
-    for (int k = 0; k < 2; k++) sums[k] = qep_alloc("run.errors", n * r->n_mine, sizeof *sums[k]);
+    enum { WORDS = sizeof(qep_layer_record) / sizeof(int64_t) };
+    static_assert(WORDS * sizeof(int64_t) == sizeof(qep_layer_record), "a record is a whole number of words");
+    const int64_t members = batch[0].n;
+    int64_t *words = qep_alloc("run.experts", n * members * WORDS, sizeof *words);
+    for (int64_t i = 0; i < n * members; i++)
+        if (is_mine(&batch[i / members]))
+            memcpy(words + i * WORDS, &x->r->records[batch[i / members].members[i % members]].layer, sizeof(qep_layer_record));
+    qep_sum_i64_all(x->r->comm, words, n * members * WORDS);
+    for (int64_t i = 0; i < n * members; i++)
+        memcpy(&x->r->records[batch[i / members].members[i % members]].layer, words + i * WORDS, sizeof(qep_layer_record));
+    qep_free(words);
+}
+
+/* The errors of one expert's linears on my sequences, into rows of n_mine. */
+static void measure(const qep_expert *e, double *diff, double *ref)
+{
+    const qep_run *r = e->x->r;
     for (int64_t i = 0; i < r->n_calibration; i++) {
         qep_out_error err[2] = {{0}};
         const float *fp, *q;
-        int64_t tokens = group_input(x, i, &fp, &q);
-        qep_block_expert_errors(r->block, x->expert, x->g, tokens, fp, q, err, r->work);
-        for (int m = 0; m < n; m++) {
-            sums[0][m * r->n_mine + i] = err[m].diff;
-            sums[1][m * r->n_mine + i] = err[m].ref;
+        const int64_t tokens = qep_expert_input(e, i, &fp, &q);
+        qep_block_expert_errors(r->block, e->number, e->x->g, tokens, fp, q, err, r->work);
+        for (int m = 0; m < e->n; m++) {
+            diff[m * r->n_mine + i] = err[m].diff;
+            ref[m * r->n_mine + i] = err[m].ref;
         }
     }
-    for (int k = 0; k < 2; k++) {
-        for (int m = 0; m < n; m++)
-            *(k == 0 ? &total[m][0].diff : &total[m][0].ref) = qep_eval_ordered_sum_all(r->comm, r->corpus, sums[k] + m * r->n_mine, QEP_SEQ_CALIBRATION, -1);
-        qep_free(sums[k]);
-    }
-    qep_run_record_errors_all(r, members, n, total);
 }
 
-/* Group g of the expert. */
-static qep_status group_all(experts *x)
+/* Error figures over the experts' tokens; held-out tokens are not counted. */
+static void measure_all(const qep_experts *x, const qep_expert *batch, int64_t n)
 {
     qep_run *r = x->r;
-    int n = x->g == 2 ? 2 : 1;
-    int64_t members[2];
-    bool any = false, want_h, want_c;
-    for (int i = 0; i < n; i++) {
-        members[i] = qep_run_linear_index(r, x->block, qep_arch_expert_linear(&r->model->arch, x->expert, first_part(x) + i));
-        any = any || r->linears[members[i]].quantized;
+    const int64_t members = batch[0].n, rows = n * members;
+    double *values = qep_alloc("run.errors", 2 * rows * r->n_mine, sizeof *values);
+    double *total = qep_alloc("run.errors", 2 * rows, sizeof *total);
+    for (int64_t k = 0; k < n; k++)
+        measure(&batch[k], values + k * members * r->n_mine, values + (rows + k * members) * r->n_mine);
+    qep_eval_ordered_sums_all(r->comm, r->corpus, values, 2 * rows, r->n_mine, QEP_SEQ_CALIBRATION, -1, total);
+    for (int64_t k = 0; k < n; k++) {
+        qep_error_sums sums[2][2] = {{{0, 0}}};
+        for (int64_t m = 0; m < members; m++) sums[m][0] = (qep_error_sums){total[k * members + m], total[rows + k * members + m]};
+        for (int64_t m = 0; m < members; m++) {
+            r->records[batch[k].members[m]].tokens = x->tokens[batch[k].number];
+            r->records[batch[k].members[m]].borrowed = batch[k].borrowed;
+        }
+        qep_run_record_errors_all(r, batch[k].members, batch[k].n, sums);
     }
-    if (!any) return QEP_OK;
-    qep_tap_source taps = {.ctx = x, .n_seq = r->n_calibration, .max_tokens = r->corpus->max_length, .tokens = tap_tokens, .get = tap_get};
-    qep_layer_sink sink = {x, sink_put, sink_share_all};
-    qep_stats sums = {NULL, NULL, NULL};
-    const qep_stats held = sums;
-    double borrowed = 0.0;
+    qep_free(total);
+    qep_free(values);
+}
+
+static qep_status quantize_all(const qep_experts *x, qep_expert *batch, int64_t n)
+{
     qep_status st = QEP_OK;
-    qep_run_needs(r, members, n, &want_h, &want_c);
-    if (want_h) QEP_GO(st, statistics_all(x, want_c, &taps, &sums, &borrowed));
-    for (int i = 0; i < n; i++) {
-        r->records[members[i]].tokens = x->tokens[x->expert];
-        r->records[members[i]].borrowed = borrowed;
+    for (int64_t k = 0; k < n && st == QEP_OK; k++)
+        if (is_mine(&batch[k])) st = quantize(&batch[k]);
+    if (!x->apart) return st;
+    QEP_TRY(qep_agree_all(x->r->comm, st));
+    share_weights_all(x, batch, n);
+    share_records_all(x, batch, n);
+    return QEP_OK;
+}
+
+/* The next experts from number *next on that are quantized, at most `most`. */
+static int64_t open_batch(const qep_experts *x, int64_t *next, int64_t most, qep_expert *batch)
+{
+    const qep_run *r = x->r;
+    int64_t n = 0;
+    for (; *next < r->model->arch.n_experts && n < most; (*next)++) {
+        qep_expert e = {.x = x, .number = *next, .owner = (int)(n % qep_size(r->comm)), .n = x->g == 2 ? 2 : 1};
+        bool any = false;
+        for (int i = 0; i < e.n; i++) {
+            e.members[i] = qep_run_linear_index(r, x->block, linear_of(&e, i));
+            any = any || r->linears[e.members[i]].quantized;
+        }
+        if (!any) continue;
+        qep_run_needs(r, e.members, e.n, &e.want_h, &e.want_c);
+        batch[n++] = e;
     }
-    QEP_GO(st, qep_run_members_all(r, members, n, &taps, &sink, &sums, &held));
-    measure_all(x, members, n);
-done:
-    qep_stats_free_all(&sums);
+    return n;
+}
+
+static qep_status batch_all(const qep_experts *x, qep_expert *batch, int64_t n)
+{
+    double *means = qep_alloc("run.experts", n * qep_experts_cols(x), sizeof *means);
+    qep_status st = qep_experts_statistics_all(x, batch, n, means);
+    if (st == QEP_OK) st = quantize_all(x, batch, n);
+    for (int64_t k = 0; k < n; k++) qep_stats_free_all(&batch[k].sums);
+    qep_free(means);
+    if (st == QEP_OK) measure_all(x, batch, n);
     return st;
 }
 
-/* Where the quantized stream sends my calibration tokens, and how many of all ranks' each expert gets. */
-static void route_all(experts *x)
+static qep_status group_all(qep_experts *x)
 {
     qep_run *r = x->r;
-    const qep_arch *a = &r->model->arch;
-    int64_t n = r->seq_offset[r->n_calibration] * a->top_k;
-    x->route = qep_alloc("run.routes", n, sizeof *x->route);
-    x->tokens = qep_alloc("run.routes", a->n_experts, sizeof *x->tokens);
-    float *weight = qep_alloc("run.routes", r->corpus->max_length * a->top_k, sizeof *weight);
-    for (int64_t i = 0; i < r->n_calibration; i++) {
-        qep_block_norm(r->block, 2, r->x_q + r->seq_offset[i] * a->hidden, r->seq_tokens[i], r->in_q);
-        qep_block_route(r->block, r->in_q, r->seq_tokens[i], x->route + r->seq_offset[i] * a->top_k, weight, r->work);
+    x->apart = qep_run_experts_apart(r, qep_experts_cols(x));
+    const int64_t most = qep_run_experts_batch(r, qep_experts_cols(x), true);
+    qep_expert *batch = qep_alloc("run.experts", most, sizeof *batch);
+    qep_status st = x->g == 2 ? qep_experts_pool_all(x) : QEP_OK;
+    for (int64_t next = 0; st == QEP_OK;) {
+        const int64_t n = open_batch(x, &next, most, batch);
+        if (n == 0) break;
+        st = batch_all(x, batch, n);
+        if (st == QEP_OK) st = qep_run_obey_all(r, x->block);
     }
-    for (int64_t p = 0; p < n; p++) x->tokens[x->route[p]]++;
-    qep_sum_i64_all(r->comm, x->tokens, a->n_experts);
-    qep_free(weight);
+    qep_free(batch);
+    qep_dmat_destroy_all(&x->pool);
+    return st;
 }
 
 void qep_run_experts_sequence(qep_run *r, int64_t i)
@@ -234,17 +213,12 @@ void qep_run_experts_sequence(qep_run *r, int64_t i)
 
 qep_status qep_run_experts_all(qep_run *r, int64_t b)
 {
-    experts x = {.r = r, .block = b};
+    qep_experts x = {.r = r, .block = b};
     qep_status st = QEP_OK;
     if (!r->quantizes) return QEP_OK;
-    route_all(&x);
-    for (x.expert = 0; x.expert < r->model->arch.n_experts && st == QEP_OK; x.expert++) {
-        for (x.g = 2; x.g <= 3 && st == QEP_OK; x.g++) st = group_all(&x);
-        if (st == QEP_OK) st = qep_run_obey_all(r, b);
-    }
-    qep_dmat_destroy_all(&x.pool);
-    qep_free(x.tokens);
-    qep_free(x.route);
+    qep_experts_route_all(&x);
+    for (x.g = 2; x.g <= 3 && st == QEP_OK; x.g++) st = group_all(&x);
+    qep_experts_forget(&x);
     qep_meter t0 = qep_meter_now();
     for (int64_t i = 0; i < r->n_grouped && st == QEP_OK; i++) qep_run_experts_sequence(r, i);
     qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);

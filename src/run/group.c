@@ -55,29 +55,30 @@ qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const 
     return st;
 }
 
-qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink,
-                               const qep_stats *sums, const qep_stats *held)
+qep_status qep_run_members_all(qep_run *r, const qep_run_members *m)
 {
     qep_layer_member list[QEP_MAX_MEMBERS];
     qep_layer_record records[QEP_MAX_MEMBERS] = {{0}};
+    const int n = m->n;
     QEP_REQUIRE(n <= QEP_MAX_MEMBERS);
     for (int i = 0; i < n; i++) {
-        const qep_export_linear *l = &r->linears[members[i]];
-        list[i] = (qep_layer_member){members[i], l->module, l->weight, l->rows, l->cols, r->linear_cfg[members[i]], l->spec,
-                                     qep_run_keeps_range(r, members[i])};
+        const int64_t k = m->index[i];
+        const qep_export_linear *l = &r->linears[k];
+        list[i] = (qep_layer_member){k, l->module, l->weight, l->rows, l->cols, r->linear_cfg[k], l->spec, qep_run_keeps_range(r, k)};
     }
-    qep_layer_job job = {.comm = r->comm, .files = r->model->files, .output = r->output, .stream = r->stream, .sink = *sink,
-                         .taps = taps, .H = sums->H, .C = sums->C, .gamma = sums->gamma, .held = held,
+    qep_layer_job job = {.comm = m->alone ? qep_comm_alone(r->comm) : r->comm, .files = r->model->files, .output = r->output,
+                         .stream = m->alone ? r->stream_alone : r->stream, .sink = *m->sink, .means = m->means,
+                         .H = m->sums->H, .C = m->sums->C, .gamma = m->sums->gamma, .held = m->held,
                          .repair = r->cfg->on_failure[0] == 'r', .digest = r->digest,
                          .correct = &r->phase[QEP_PHASE_CORRECTION],
                          .quantize = &r->phase[QEP_PHASE_QUANTIZE],
                          .write = &r->phase[QEP_PHASE_WRITE]};
     qep_run_fold fold;
-    qep_run_fold_begin_all(r, members, n, &fold, &job);
+    qep_run_fold_begin_all(r, m->index, n, &fold, &job);
     qep_status st = qep_layer_quantize_all(&job, list, n, records);
     qep_run_fold_end(&fold);
     if (st != QEP_OK) return qep_context(st, "%s", list[0].module);
-    for (int i = 0; i < n; i++) r->records[members[i]].layer = records[i];
+    for (int i = 0; i < n; i++) r->records[m->index[i]].layer = records[i];
     return QEP_OK;
 }
 
@@ -92,12 +93,20 @@ qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qe
     if (!any) return QEP_OK;
     qep_stats sums = {NULL, NULL, NULL}, held = sums;
     qep_status st = QEP_OK;
+    const char *why;
+    double *means = NULL;
+    const int64_t d = r->linears[members[0]].cols;
     qep_run_needs(r, members, n, &want_h, &want_c);
     qep_stats_plan plan = qep_run_group_plan(r, members, n, false, r->keep_act), held_plan = qep_run_group_plan(r, members, n, true, r->keep_act);
     if (want_h) QEP_GO(st, qep_run_statistics_all(r, &plan, taps, &sums));
     if (want_c && held_plan.total_tokens > 0) QEP_GO(st, qep_run_statistics_all(r, &held_plan, held_taps, &held));
-    st = qep_run_members_all(r, members, n, taps, sink, &sums, &held);
+    if (qep_run_fold_kind(r, members, n, &why) != QEP_FOLD_NONE) {
+        means = qep_alloc("run.means", d, sizeof *means);
+        qep_abs_means_all(r->comm, taps, 1, d, means);
+    }
+    st = qep_run_members_all(r, &(qep_run_members){members, n, &sums, &held, means, sink, false});
 done:
+    qep_free(means);
     qep_stats_free_all(&held);
     qep_stats_free_all(&sums);
     return st;

@@ -124,6 +124,7 @@ qep_status qep_run_open_all(qep_run *r)
 void qep_run_close_all(qep_run *r)
 {
     qep_window_destroy_all(&r->stream);
+    qep_window_destroy_all(&r->stream_alone);
     qep_block_destroy_all(&r->block);
     qep_work_destroy(&r->work);
     float *const buffers[] = {r->x_fp, r->x_q, r->act_fp, r->act_q, r->in_fp, r->in_q, r->one_fp, r->one_q};

@@ -34,6 +34,16 @@ static void choose_activations_all(qep_run *r, int64_t available)
     r->keep_act = !qep_any_all(r->comm, !r->keep_act);
 }
 
+/* Experts are worked on by one rank each, when every node has room for their matrices. Collective. */
+static void choose_experts_all(qep_run *r, int64_t available)
+{
+    r->apart = r->quantizes && r->model->arch.n_sparse > 0 && r->cfg->grid == 0;
+    choose_activations_all(r, available);
+    if (!qep_any_all(r->comm, r->apart && available >= 0 && qep_plan_node_peak(r, r->keep_act) > available)) return;
+    r->apart = false;
+    choose_activations_all(r, available);
+}
+
 static qep_status check_memory_all(qep_run *r, int64_t available, int64_t peak)
 {
     char need[32], have[32];
@@ -107,6 +117,21 @@ static void log_memory(const qep_run *r, const qep_memory_plan *p, int64_t node)
     for (int i = 0; i < p->n; i++)
         qep_info("  %-18s %12s%s", p->items[i].name, qep_format_bytes(p->items[i].rank_bytes, a, sizeof a),
                  p->items[i].per_node ? "  (once per node)" : "");
+}
+
+/* How the experts of a layer are dealt with, in the groups of gate and up, and of down. */
+static void log_experts(const qep_run *r)
+{
+    const qep_arch *a = &r->model->arch;
+    const int64_t cols[2] = {a->hidden, a->expert_inter};
+    for (int i = 0; i < 2 && r->quantizes && a->n_sparse > 0; i++) {
+        const char *const part = i == 0 ? "gate, up" : "down";
+        if (qep_run_experts_apart(r, cols[i]))
+            qep_info("experts, %s: %lld of a layer in batches of %lld, each expert on one of %d ranks", part, (long long)a->n_experts,
+                     (long long)qep_run_experts_batch(r, cols[i], true), r->ranks);
+        else
+            qep_info("experts, %s: %lld of a layer one after the other, each on all ranks", part, (long long)a->n_experts);
+    }
 }
 
 static void log_work(const qep_run *r, const qep_work_plan *w)
@@ -184,7 +209,7 @@ qep_status qep_run_plan_all(qep_run *r)
         log_task(r);
         return qep_plan_elsewhere_all(r);
     }
-    choose_activations_all(r, available);
+    choose_experts_all(r, available);
     qep_plan_memory(r, qep_rank(r->comm), r->keep_act, &mine);
     r->planned_peak = mine.peak;
     int64_t node = qep_plan_node_peak(r, r->keep_act);
@@ -192,6 +217,7 @@ qep_status qep_run_plan_all(qep_run *r)
     log_memory(r, &mine, node);
     qep_plan_work_all(r, &work);
     r->expected_s = work.seconds;
+    log_experts(r);
     log_work(r, &work);
     QEP_TRY(check_memory_all(r, available, node));
     QEP_TRY(check_solver(r));

@@ -32,6 +32,15 @@ static int64_t tokens_of(const qep_run *r, qep_seq_kind kind, int rank)
     return p.tokens;
 }
 
+/* Tokens by expert, of all sequences; and the router's answer for one. */
+static int64_t routes_bytes(const qep_run *r, int rank)
+{
+    const qep_arch *a = &r->model->arch;
+    qep_corpus_part p;
+    qep_corpus_share(r->corpus, QEP_SEQ_CALIBRATION, r->ranks, rank, &p);
+    return (a->top_k * (p.tokens + 2 * r->corpus->max_length) + p.count * (a->n_experts + 1)) * 4 + a->n_experts * 8;
+}
+
 /* What lives from start to end. */
 static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
 {
@@ -47,7 +56,8 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     add(t, "model.work", qep_work_bytes(a, r->compute, longest), QEP_STAGE_ALL, false);
     if (a->n_experts > 0) add(t, "model.pairs", longest * (int64_t)sizeof(int32_t), QEP_STAGE_ALL, false);
     if (r->quantizes) {
-        if (a->n_experts > 0) add(t, "run.routes", a->top_k * (tokens_of(r, QEP_SEQ_CALIBRATION, rank) + longest) * 4 + a->n_experts * 8, QEP_STAGE_ALL, false);
+        if (a->n_experts > 0) add(t, "run.routes", routes_bytes(r, rank), QEP_STAGE_ALL, false);
+        add(t, "experts.stream", qep_run_experts_stream(r), QEP_STAGE_ALL, false);
         add(t, "export.copy", QEP_EXPORT_COPY_BYTES, QEP_STAGE_COPY, false);
         add(t, "streams.q", tokens * a->hidden * f, QEP_STAGE_ALL, false);
         add(t, "streams.act", 2 * grouped * qep_run_kept_act(a, keep_act) * f, QEP_STAGE_ALL, false);
@@ -63,28 +73,41 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     }
 }
 
+/* Those who share a group's work: all ranks, or, for experts that are apart, one. */
+typedef struct workers {
+    int ranks, rank; /* this one among them */
+    int64_t groups;  /* of each: experts of a batch */
+} workers;
+
+static workers workers_of(const qep_run *r, int64_t cols, bool expert, int rank)
+{
+    const int ranks = r->ranks;
+    if (!expert || !qep_run_experts_apart(r, cols)) return (workers){ranks, rank, 1};
+    return (workers){1, 0, qep_ceil_div(qep_run_experts_batch(r, cols, true), ranks)};
+}
+
 /* Strips of a stacked group that the rank owns. */
-static int64_t strips_of(const qep_run *r, const int64_t *members, int n, int rank)
+static int64_t strips_of(const qep_run *r, const int64_t *members, int n, workers w)
 {
     int64_t total = 0, begin, count;
     for (int i = 0; i < n; i++)
         if (r->linears[members[i]].quantized) total += qep_ceil_div(r->linears[members[i]].rows, QEP_STRIP);
-    qep_partition(total, r->ranks, rank, &begin, &count);
+    qep_partition(total, w.ranks, w.rank, &begin, &count);
     return count;
 }
 
 /* The set that needs most: all members, or the tallest of those that are handled one by one. */
-static qep_layer_shape shape_of(const qep_run *r, const int64_t *members, int n, int rank, bool want_c)
+static qep_layer_shape shape_of(const qep_run *r, const int64_t *members, int n, workers w, bool want_c)
 {
     const qep_export_linear *first = &r->linears[members[0]];
-    qep_layer_shape s = {.cols = first->cols, .ranks = r->ranks, .threads = r->threads, .with_c = want_c};
+    qep_layer_shape s = {.cols = first->cols, .ranks = w.ranks, .threads = r->threads, .with_c = want_c};
     bool alone = false;
     for (int i = 0; i < n; i++) alone = alone || r->linears[members[i]].spec.method->drive == QEP_DRIVE_ROTATED;
-    if (!alone) s.strips = strips_of(r, members, n, rank);
+    if (!alone) s.strips = strips_of(r, members, n, w);
     for (int i = 0; i < n; i++) {
         if (!r->linears[members[i]].quantized) continue;
         s.rows = alone ? qep_max_i64(s.rows, r->linears[members[i]].rows) : s.rows + r->linears[members[i]].rows;
-        if (alone) s.strips = qep_max_i64(s.strips, strips_of(r, &members[i], 1, rank));
+        if (alone) s.strips = qep_max_i64(s.strips, strips_of(r, &members[i], 1, w));
     }
     return s;
 }
@@ -99,19 +122,33 @@ static bool mixed(const qep_run *r, const int64_t *members, int n)
     return differ && qep_layer_needs_c(&r->linear_cfg[members[n - 1]]);
 }
 
-/* Second moments of all the layer's tokens, which experts with few tokens borrow from: of group 2 for as long as the block lasts. */
-static int64_t pooled_bytes(const qep_run *r, int64_t block, int g, int rank)
+/* Of a group's matrices. */
+static int64_t matrix_bytes(const qep_run *r, int64_t d, workers w)
 {
-    const qep_arch *a = &r->model->arch;
-    const int64_t d[2] = {a->hidden, a->expert_inter}, rows = r->cfg->solver_block;
-    int64_t bytes = 0;
-    for (int k = 0; k < g - 1 && qep_arch_sparse(a, block); k++)
-        bytes += qep_dmat_local_bytes(d[k], rows, qep_dmat_owners_rule(d[k], rows, r->ranks, r->cfg->grid), rank);
-    return bytes;
+    const int64_t block = r->cfg->solver_block;
+    return qep_dmat_local_bytes(d, block, qep_dmat_owners_rule(d, block, w.ranks, r->cfg->grid), w.rank);
 }
 
-/* What lives while a group is worked on; pooled: bytes of further matrices like H, of an expert. */
-static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, bool expert, int64_t pooled, int rank, bool keep_act)
+/* The sums of a round of experts, or of a group. */
+static void add_sums(tally *t, const qep_run *r, const qep_stats_plan *p, bool apart, workers w)
+{
+    const int64_t ranks = r->ranks, owners = qep_dmat_owners_rule(p->d, p->block, ranks, r->cfg->grid);
+    const int per_node = r->per_node > 0 ? r->per_node : qep_node_size(r->comm);
+    if (apart) {
+        const int64_t n = qep_min_i64(w.groups * ranks, qep_stats_many_at_once(p, QEP_EXPERTS_ROOM)), mine = qep_ceil_div(n, ranks);
+        const int64_t longest = qep_stats_many_bytes(p, 0, mine) / (int64_t)sizeof(int64_t), total = longest / mine * n;
+        add(t, "stats.panel", qep_stats_many_bytes(p, n, mine), QEP_STAGE_STATISTICS, false);
+        add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, r->ranks, per_node, longest, total), QEP_STAGE_STATISTICS, false);
+        return;
+    }
+    const int64_t most_rows = qep_ceil_div(qep_ceil_div(p->d, p->block), owners) * p->block; /* of an owner */
+    add(t, "stats.panel", qep_stats_panel_bytes(p, r->ranks), QEP_STAGE_STATISTICS, false);
+    const int64_t width = qep_min_i64(p->panel, p->d);
+    add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, r->ranks, per_node, qep_min_i64(most_rows, p->d) * width, p->d * width), QEP_STAGE_STATISTICS, false);
+}
+
+/* What lives while a group is worked on. An expert's H may be made up with second moments of all the layer's tokens: one more matrix. */
+static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, bool expert, int rank, bool keep_act)
 {
     bool want_h = false, want_c = false;
     const qep_qspec *spec = NULL;
@@ -125,7 +162,8 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
         want_c = want_c || qep_layer_needs_c(&r->linear_cfg[members[i]]);
     }
     if (!spec) return;
-    qep_layer_shape shape = shape_of(r, members, n, rank, want_c);
+    const workers w = workers_of(r, d, expert, rank);
+    qep_layer_shape shape = shape_of(r, members, n, w, want_c);
     qep_layer_bytes b = qep_layer_plan(cfg, spec, &shape);
     unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH | QEP_STAGE_FIGURES | QEP_STAGE_WRITE;
     add(t, "layer.rows", b.rows, solving, false);
@@ -141,32 +179,27 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH, false);
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
     if (!want_h) return;
-    int64_t owners = qep_dmat_owners_rule(d, block, r->ranks, r->cfg->grid);
-    int64_t matrix = qep_dmat_local_bytes(d, block, owners, rank);
+    const int64_t owners = qep_dmat_owners_rule(d, block, w.ranks, r->cfg->grid), matrix = matrix_bytes(r, d, w), all = w.groups * matrix;
     qep_stats_plan sp = qep_run_group_plan(r, members, n, false, keep_act), hp = qep_run_group_plan(r, members, n, true, keep_act);
     bool held = want_c && !expert && hp.total_tokens > 0;
     if (b.rotate > 0) add(t, "solve.rotated", 2 * matrix, QEP_STAGE_QUANTIZE, false);
-    add(t, "solve.h", matrix + pooled, QEP_STAGE_STATISTICS | solving, false);
+    add(t, "solve.h", all + (!expert ? 0 : n > 1 ? matrix : all), QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "solve.p", b.matrices * matrix, QEP_STAGE_QUANTIZE, false);
     add(t, "dmat.exchange", 4 * block * d * (int64_t)sizeof(double), QEP_STAGE_QUANTIZE, false);
     if (mixed(r, members, n)) add(t, "stats.C.copy", matrix, solving, false);
-    add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
+    add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, w.rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     if (want_c) {
-        add(t, "solve.c", matrix, QEP_STAGE_STATISTICS | solving, false);
+        add(t, "solve.c", all, QEP_STAGE_STATISTICS | solving, false);
         add(t, "solve.rows", shape.strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
     }
-    int64_t most_rows = qep_ceil_div(qep_ceil_div(d, block), owners) * block; /* of an owner */
-    int per_node = r->per_node > 0 ? r->per_node : qep_node_size(r->comm);
-    add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, r->ranks, per_node, qep_min_i64(most_rows, d) * qep_min_i64(sp.panel, d), d * qep_min_i64(sp.panel, d)),
-        QEP_STAGE_STATISTICS, false);
+    add_sums(t, r, &sp, expert && qep_run_experts_apart(r, d), w);
     if (held) {
         add(t, "held.h", matrix, QEP_STAGE_STATISTICS | solving, false);
         add(t, "held.c", matrix, QEP_STAGE_STATISTICS | solving, false);
         if (hp.gamma_rows > 0) add(t, "held.gamma", qep_stats_gamma_bytes(&hp, r->ranks, rank), QEP_STAGE_STATISTICS | solving, false);
     }
     if (sp.gamma_rows > 0) add(t, "stats.gamma", qep_stats_gamma_bytes(&sp, r->ranks, rank), QEP_STAGE_STATISTICS | solving, false);
-    add(t, "stats.panel", qep_stats_panel_bytes(&sp, r->ranks), QEP_STAGE_STATISTICS, false);
     add(t, "stats.tap", qep_stats_tap_bytes(&sp, r->corpus->max_length, r->threads), QEP_STAGE_STATISTICS, false);
 }
 
@@ -189,7 +222,7 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
             int64_t members[QEP_MAX_MEMBERS];
             tally t = lasting;
             int n = qep_run_plan_members(r, b, g, members);
-            add_group(&t, r, members, n, g >= 2 && qep_arch_sparse(a, b), pooled_bytes(r, b, g, rank), rank, keep_act);
+            add_group(&t, r, members, n, g >= 2 && qep_arch_sparse(a, b), rank, keep_act);
             out->peak = qep_max_i64(out->peak, peak_of(&t));
         }
     bool head = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
@@ -208,6 +241,6 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
         add(&t, "run.norm", qep_run_norm_bytes(r, mine.count), QEP_STAGE_COPY, false);
         add(&t, "solve.minimize", qep_minimize_bytes(a->hidden), QEP_STAGE_COPY, false);
     }
-    if (head) add_group(&t, r, &last, 1, false, 0, rank, keep_act);
+    if (head) add_group(&t, r, &last, 1, false, rank, keep_act);
     out->peak = qep_max_i64(out->peak, peak_of(&t));
 }

@@ -96,6 +96,7 @@ typedef struct qep_run {
     int threads;
     bool quantizes;                 /* some linear is quantized: there is a second stream and an output */
     bool keep_act;                  /* FFN activations are kept between gate_up and down */
+    bool apart;                     /* experts may be worked on by one rank each: see qep_run_experts_apart */
     qep_linear_config *linear_cfg;  /* [n_linears] effective settings */
     qep_export_linear *linears;     /* [n_linears]: block by block in role order, lm_head last when it is a candidate */
     int64_t n_linears;
@@ -116,7 +117,7 @@ typedef struct qep_run {
     float *one_fp, *one_q;          /* [max tokens, act columns]: one sequence's act (evaluation; recomputation) */
     qep_block *block;
     qep_work *work;
-    qep_window *stream;
+    qep_window *stream, *stream_alone; /* of the job; of this rank, with apart */
     qep_layer_kept *kept;           /* a result that the next group may still divide (fold.c), or NULL */
 
     /* progress, saved in checkpoints */
@@ -175,12 +176,19 @@ QEP_MUST_CHECK qep_status qep_run_block_all(qep_run *r, int64_t b);
 /* Columns per token of the activations kept between two groups, and of the widest for one sequence (streams.c). */
 int64_t qep_run_kept_act(const qep_arch *a, bool keep_act);
 int64_t qep_run_widest_act(const qep_arch *a);
-/* Groups 2 and 3 of a block with experts, expert by expert, and both streams through them (experts.c). QEP_E_STOPPED as above. */
+/* Groups 2 and 3 of a block with experts and both streams through them (experts.c). QEP_E_STOPPED as above. */
 QEP_MUST_CHECK qep_status qep_run_experts_all(qep_run *r, int64_t b);
 /* QEP_E_NUMERIC when a stream is not finite (finite.c); names stream, sequence, token and channel. Collective. */
 QEP_MUST_CHECK qep_status qep_run_check_streams_all(const qep_run *r);
 /* QEP_E_NUMERIC when an evaluation's sums, which are equal on all ranks, are not finite. Local. */
 QEP_MUST_CHECK qep_status qep_run_check_figures(const qep_run *r);
+/* One rank for each expert in a group of so many columns, instead of all ranks for one after the other: while its matrices are small, [solver]
+ * grid leaves it open, and the plan finds room. */
+bool qep_run_experts_apart(const qep_run *r, int64_t cols);
+/* Experts of a batch in such a group: a whole number for each rank, or all; 1 when they are not apart. Their sums go round within so many bytes. */
+int64_t qep_run_experts_batch(const qep_run *r, int64_t cols, bool want_c);
+int64_t qep_run_experts_stream(const qep_run *r); /* "experts.stream": the window of a rank that works alone; 0: there is none */
+#define QEP_EXPERTS_ROOM ((int64_t)256 << 20)
 /* QEP_E_STOPPED when the job is asked to stop at once (block.c). Collective. */
 QEP_MUST_CHECK qep_status qep_run_obey_all(qep_run *r, int64_t b);
 /* The experts' outputs added to the streams of my sequence i (experts.c). */
@@ -204,9 +212,17 @@ qep_stats_plan qep_run_stats_plan(const qep_run *r, int64_t d, int64_t tokens, b
 qep_stats_plan qep_run_group_plan(const qep_run *r, const int64_t *members, int n, bool held, bool keep_act);
 /* Which statistics the members need. */
 void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h, bool *want_c);
-/* Correction, quantization and output of members whose statistics are there; parts of sums and held may be NULL. Fills their records. */
-QEP_MUST_CHECK qep_status qep_run_members_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_layer_sink *sink,
-                                              const qep_stats *sums, const qep_stats *held);
+/* Members of a group with what is known of their inputs. */
+typedef struct qep_run_members {
+    const int64_t *index; /* [n] into r->linears */
+    int n;
+    const qep_stats *sums, *held; /* parts may be NULL */
+    const double *means;  /* [cols] of qep_abs_means_all, unless qep_run_fold_kind is NONE */
+    const qep_layer_sink *sink;
+    bool alone;           /* this rank works on them by itself: the sums are over qep_comm_alone, and nothing is collective but the sink's share_all */
+} qep_run_members;
+/* Correction, quantization and output of members whose statistics are there. Fills their records. */
+QEP_MUST_CHECK qep_status qep_run_members_all(qep_run *r, const qep_run_members *m);
 /* Scales of a group's input channels (fold.c). */
 typedef enum qep_fold_kind { QEP_FOLD_NONE, QEP_FOLD_VALUES, QEP_FOLD_NORM, QEP_FOLD_ROWS } qep_fold_kind;
 typedef struct qep_run_fold {

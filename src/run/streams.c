@@ -43,6 +43,7 @@ void qep_run_start_streams_all(qep_run *r)
         if (r->linears[i].quantized)
             bytes = qep_max_i64(bytes, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
     r->stream = qep_window_create_all(r->comm, "solve.stream", bytes);
+    if (r->apart) r->stream_alone = qep_window_create_all(qep_comm_alone(r->comm), "experts.stream", qep_run_experts_stream(r));
 }
 
 static qep_status embed(qep_run *r)

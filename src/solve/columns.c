@@ -43,27 +43,33 @@ static void widen(double *bound, const float *x, int64_t rows, int64_t d)
         for (int64_t c = 0; c < d; c++) bound[c] = fmax(bound[c], fabs((double)x[r * d + c]));
 }
 
-void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t d, double *mean)
+/* Adds up a source's columns with the units of its bounds, or, without units, finds its bounds and tokens. */
+static void pass(const qep_tap_source *src, int64_t d, float *x, double *bound, int64_t *tokens, const double *unit, int64_t *sum)
 {
-    const int64_t n = src->n_seq > 0 ? src->max_tokens * d : 0;
-    double *bound = qep_alloc("stats.scale", 2 * d, sizeof *bound), *unit = bound + d;
-    int64_t *sum = qep_alloc("stats.scale", d, sizeof *sum), tokens = 0;
-    float *x = qep_alloc("stats.tap", n, sizeof *x);
     for (int64_t i = 0; i < src->n_seq; i++) {
+        const int64_t T = src->tokens(src->ctx, i);
+        if (T == 0) continue;
         src->get(src->ctx, i, x, NULL);
-        widen(bound, x, src->tokens(src->ctx, i), d);
-        tokens += src->tokens(src->ctx, i);
+        if (unit) add_rows(sum, x, T, d, unit, false);
+        else widen(bound, x, T, d), *tokens += T;
     }
-    qep_sum_i64_all(c, &tokens, 1);
-    qep_max_f64_all(c, bound, d);
-    for (int64_t k = 0; k < d; k++) bound[k] *= (double)tokens;
-    units_of(bound, d, unit);
-    for (int64_t i = 0; i < src->n_seq; i++) {
-        src->get(src->ctx, i, x, NULL);
-        add_rows(sum, x, src->tokens(src->ctx, i), d, unit, false);
-    }
-    deliver_all(c, sum, d, unit, mean);
-    for (int64_t k = 0; k < d && tokens > 0; k++) mean[k] /= (double)tokens;
+}
+
+void qep_abs_means_all(qep_comm *c, const qep_tap_source *src, int64_t n, int64_t d, double *mean)
+{
+    double *bound = qep_alloc("stats.scale", 2 * n * d, sizeof *bound), *unit = bound + n * d;
+    int64_t *sum = qep_alloc("stats.scale", n * d + n, sizeof *sum), *tokens = sum + n * d, longest = 0;
+    for (int64_t k = 0; k < n; k++) longest = qep_max_i64(longest, src[k].n_seq > 0 ? src[k].max_tokens : 0);
+    float *x = qep_alloc("stats.tap", longest * d, sizeof *x);
+    for (int64_t k = 0; k < n; k++) pass(&src[k], d, x, bound + k * d, &tokens[k], NULL, NULL);
+    qep_sum_i64_all(c, tokens, n);
+    qep_max_f64_all(c, bound, n * d);
+    for (int64_t k = 0; k < n * d; k++) bound[k] *= (double)tokens[k / d];
+    units_of(bound, n * d, unit);
+    for (int64_t k = 0; k < n; k++) pass(&src[k], d, x, NULL, NULL, unit + k * d, sum + k * d);
+    deliver_all(c, sum, n * d, unit, mean);
+    for (int64_t k = 0; k < n * d; k++)
+        if (tokens[k / d] > 0) mean[k] /= (double)tokens[k / d];
     qep_free(x);
     qep_free(sum);
     qep_free(bound);

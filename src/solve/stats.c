@@ -60,10 +60,17 @@ int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t max_tokens, int thr
     return max_tokens * channels * entry + threads * leaf;
 }
 
-static qep_stats_run run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src)
+void qep_stats_turn_to(qep_stats_run *r, const qep_stats_plan *p, const qep_tap_source *src)
 {
-    qep_stats_run r = {.comm = c, .plan = p, .source = src};
-    r.unit_exp = 62 - ceil_log2(p->total_tokens);
+    r->plan = p;
+    r->source = src;
+    r->unit_exp = 62 - ceil_log2(p->total_tokens);
+}
+
+qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src)
+{
+    qep_stats_run r = {.comm = c};
+    qep_stats_turn_to(&r, p, src);
     for (int k = 0; k < QEP_STATS_KINDS; k++) {
         qep_tap *t = &r.tap[k];
         t->width = width_of(p, (qep_stats_kind)k);
@@ -78,7 +85,7 @@ static qep_stats_run run_create(qep_comm *c, const qep_stats_plan *p, const qep_
     return r;
 }
 
-static void run_destroy(qep_stats_run *r)
+void qep_stats_run_destroy(qep_stats_run *r)
 {
     for (int k = 0; k < QEP_STATS_KINDS; k++) {
         qep_free(r->tap[k].x);
@@ -104,6 +111,19 @@ static void check_plan_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_s
     for (int64_t i = 0; i < src->n_seq; i++) tokens += src->tokens(src->ctx, i);
     qep_sum_i64_all(c, &tokens, 1);
     QEP_REQUIRE(tokens == p->total_tokens);
+}
+
+static qep_status exponents_all(qep_stats_run *r)
+{
+    const int64_t n = qep_stats_channels(r);
+    float *max = qep_alloc("stats.scale", n, sizeof *max);
+    qep_status st = qep_agree_all(r->comm, qep_stats_maxima(r, max));
+    if (st == QEP_OK) {
+        qep_max_f32_all(r->comm, max, n);
+        qep_stats_exponents(r, max);
+    }
+    qep_free(max);
+    return st;
 }
 
 static void sum_panels_all(qep_stats_run *r, const qep_stats *out)
@@ -132,15 +152,15 @@ qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_sou
     *out = (qep_stats){NULL, NULL, NULL};
     QEP_REQUIRE(p->gamma_rows == 0 || src->residual);
     check_plan_all(c, p, src);
-    qep_stats_run r = run_create(c, p, src);
+    qep_stats_run r = qep_stats_run_create(c, p, src);
     qep_status st;
-    QEP_GO(st, qep_stats_exponents_all(&r));
+    QEP_GO(st, exponents_all(&r));
     out->H = qep_dmat_create_all(c, p->held ? "held.h" : "solve.h", p->d, p->block, p->n_owners);
     if (p->want_c) out->C = qep_dmat_create_all(c, p->held ? "held.c" : "solve.c", p->d, p->block, p->n_owners);
     if (p->gamma_rows > 0) out->gamma = qep_alloc(p->held ? "held.gamma" : "stats.gamma", qep_stats_gamma_bytes(p, qep_size(c), qep_rank(c)), 1);
     sum_panels_all(&r, out);
     qep_dmat_symmetrize_all(out->H);
 done:
-    run_destroy(&r);
+    qep_stats_run_destroy(&r);
     return st;
 }

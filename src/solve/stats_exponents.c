@@ -35,13 +35,20 @@ static qep_status check_finite(const qep_stats_run *r, int kind, int64_t seq, in
                     (long long)(at % d));
 }
 
-/* Over my sequences; stops at the first bad one. max: the factors' channels one after the other. */
-static qep_status my_maxima(qep_stats_run *r, float *max)
+int64_t qep_stats_channels(const qep_stats_run *r)
+{
+    int64_t n = 0;
+    for (int k = 0; k < QEP_STATS_KINDS; k++) n += r->tap[k].width;
+    return n;
+}
+
+qep_status qep_stats_maxima(qep_stats_run *r, float *max)
 {
     const qep_tap_source *src = r->source;
     for (int64_t i = 0; i < src->n_seq; i++) {
         const int64_t T = src->tokens(src->ctx, i);
         QEP_REQUIRE(T >= 0 && T <= src->max_tokens);
+        if (T == 0) continue;
         qep_stats_get(r, i);
         float *at = max;
         for (int k = 0; k < QEP_STATS_KINDS; at += r->tap[k].width, k++) {
@@ -53,19 +60,12 @@ static qep_status my_maxima(qep_stats_run *r, float *max)
     return QEP_OK;
 }
 
-qep_status qep_stats_exponents_all(qep_stats_run *r)
+void qep_stats_exponents(qep_stats_run *r, const float *max)
 {
-    int64_t n = 0;
-    for (int k = 0; k < QEP_STATS_KINDS; k++) n += r->tap[k].width;
-    float *max = qep_alloc("stats.scale", n, sizeof *max), *at = max;
-    qep_status st = qep_agree_all(r->comm, my_maxima(r, max));
-    if (st == QEP_OK) qep_max_f32_all(r->comm, max, n);
-    for (int k = 0; k < QEP_STATS_KINDS && st == QEP_OK; at += r->tap[k].width, k++)
+    for (int k = 0; k < QEP_STATS_KINDS; max += r->tap[k].width, k++)
         for (int64_t c = 0; c < r->tap[k].width; c++) {
             int e = 0;
-            (void)frexpf(at[c], &e); /* max = m 2^e, 1/2 <= m < 1; e = 0 for 0 */
+            (void)frexpf(max[c], &e); /* max = m 2^e, 1/2 <= m < 1; e = 0 for 0 */
             r->tap[k].exp[c] = e;
         }
-    qep_free(max);
-    return st;
 }

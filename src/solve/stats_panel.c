@@ -7,20 +7,8 @@
 #include <omp.h>
 #include <string.h>
 
-/* Local sums of rows [row0, rows) of one matrix, columns [col0, col0 + width). */
-typedef struct panel {
-    qep_dmat *m;     /* borrowed: where the result goes; NULL for Gamma */
-    double *gamma;   /* borrowed: my rows of Gamma */
-    const qep_tap *left; /* borrowed: its channels are the rows */
-    bool lower;      /* only tiles on and below the diagonal */
-    int64_t rows, row0, col0, width;
-    int64_t *sum;    /* borrowed: [rows - row0, width], rows ordered by owner */
-    int64_t *place;  /* owned, [rows]: position of a row in sum */
-    int64_t *count, *displ; /* owned, [P]: entries of each owner */
-} panel;
-
 /* Rows of rank q from row0 on get their places in order. */
-static int64_t place_rows(const qep_stats_run *r, panel *p, int q, int64_t next)
+static int64_t place_rows(const qep_stats_run *r, qep_panel *p, int q, int64_t next)
 {
     if (p->m == NULL) {
         int64_t row0, n = qep_stats_gamma_rows(r->plan, qep_size(r->comm), q, &row0);
@@ -35,7 +23,7 @@ static int64_t place_rows(const qep_stats_run *r, panel *p, int q, int64_t next)
 }
 
 /* p: m or gamma, left, row0 and sum are set. */
-static void panel_open(const qep_stats_run *r, panel *p, int64_t col0, int64_t width)
+static void panel_open(const qep_stats_run *r, qep_panel *p, int64_t col0, int64_t width)
 {
     const int size = qep_size(r->comm);
     p->rows = p->left->width;
@@ -68,7 +56,7 @@ static void scale(const qep_tap *tap, const double *factor, int64_t T)
 
 /* The product of one sequence and one tile: rows from i0, columns from j0. Its shape depends on
  * the sizes and T only. */
-static void add_leaf(const qep_stats_run *r, const panel *p, int64_t i0, int64_t j0, int64_t T)
+static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t i0, int64_t j0, int64_t T)
 {
     const int64_t d = r->plan->d, ld = p->left->width, tile = QEP_STATS_TILE;
     const int64_t rows = qep_min_i64(tile, p->rows - i0), cols = qep_min_i64(tile, d - j0);
@@ -78,28 +66,33 @@ static void add_leaf(const qep_stats_run *r, const panel *p, int64_t i0, int64_t
         qep_tile_tn_bf16(leaf, tile, p->left->bf16 + i0, ld, right->bf16 + j0, d, rows, cols, T);
     else
         qep_tile_tn_f32(leaf, tile, p->left->x + i0, ld, right->x + j0, d, rows, cols, T);
-    for (int64_t i = 0; i < rows; i++)
-        qep_stats_add_fixed(p->sum + p->place[i0 + i] * p->width + (j0 - p->col0), leaf + i * tile,
-                            cols, r->unit_exp);
+    for (int64_t i = i0; i < i0 + rows; i++) {
+        const int64_t at = p->place ? p->place[i] : i - p->row0;
+        qep_stats_add_fixed(p->sum + at * p->width + (j0 - p->col0), leaf + (i - i0) * tile, cols, r->unit_exp);
+    }
 }
 
 /* All tiles of all panels for the sequence in the taps. */
-static void add_sequence(const qep_stats_run *r, const panel *p, int64_t n_panels, int64_t T)
+static void add_sequence(const qep_stats_run *r, const qep_panel *p, int64_t n_panels, int64_t T)
 {
     const int64_t tile = QEP_STATS_TILE;
-    int64_t most = 0;
-    for (int64_t k = 0; k < n_panels; k++) most = qep_max_i64(most, p[k].rows);
-    const int64_t n_i = qep_ceil_div(most, tile), n_j = qep_ceil_div(p->width, tile);
+    int64_t most = 0, widest = 0;
+    for (int64_t k = 0; k < n_panels; k++) {
+        most = qep_max_i64(most, p[k].rows);
+        widest = qep_max_i64(widest, p[k].width);
+    }
+    const int64_t n_i = qep_ceil_div(most, tile), n_j = qep_ceil_div(widest, tile);
 #pragma omp parallel for collapse(3) schedule(dynamic)
     for (int64_t k = 0; k < n_panels; k++)
         for (int64_t j = 0; j < n_j; j++)
             for (int64_t i = 0; i < n_i; i++) {
-                const int64_t i0 = i * tile, j0 = p->col0 + j * tile;
-                if (i0 < p[k].rows && (!p[k].lower || i0 >= j0)) add_leaf(r, &p[k], i0, j0, T);
+                const int64_t i0 = i * tile, j0 = p[k].col0 + j * tile;
+                const bool inside = i0 < p[k].rows && j * tile < p[k].width;
+                if (inside && (!p[k].lower || i0 >= j0)) add_leaf(r, &p[k], i0, j0, T);
             }
 }
 
-static void add_my_sequences(qep_stats_run *r, const panel *p, int64_t n_panels)
+void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels)
 {
     const qep_tap_source *src = r->source;
     double *factor[QEP_STATS_KINDS]; /* 2^-e of each factor's channels */
@@ -109,6 +102,7 @@ static void add_my_sequences(qep_stats_run *r, const panel *p, int64_t n_panels)
     }
     for (int64_t s = 0; s < src->n_seq; s++) {
         const int64_t T = src->tokens(src->ctx, s);
+        if (T == 0) continue;
         qep_stats_get(r, s);
         for (int k = 0; k < QEP_STATS_KINDS; k++)
             if (r->tap[k].width > 0) scale(&r->tap[k], factor[k], T);
@@ -117,22 +111,19 @@ static void add_my_sequences(qep_stats_run *r, const panel *p, int64_t n_panels)
     for (int k = 0; k < QEP_STATS_KINDS; k++) qep_free(factor[k]);
 }
 
-/* Exact sums over ranks to the owners of the rows, who turn them into f64 per token: sum 2^(e_i
- * + e_j - s) / tokens, with two roundings, of the conversion and of the division. */
-static void deliver_all(const qep_stats_run *r, const panel *p, int64_t *recv)
+void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, const int64_t *recv, int64_t n)
 {
-    const int rank = qep_rank(r->comm);
-    qep_sum_to_owners_all(r->comm, p->sum, p->count, p->displ, recv);
     const double tokens = (double)r->plan->total_tokens;
-    int64_t gamma0 = 0, n_rows = p->m ? qep_dmat_n_rows_of(p->m, rank)
-                                      : qep_stats_gamma_rows(r->plan, qep_size(r->comm), rank, &gamma0);
-    const int64_t skip = n_rows - p->count[rank] / p->width; /* my rows above row0 */
+    const int owner = p->m ? qep_rank(qep_dmat_comm(p->m)) : 0;
+    int64_t gamma0 = 0, n_rows = p->m ? qep_dmat_n_rows_of(p->m, owner)
+                                      : qep_stats_gamma_rows(r->plan, qep_size(r->comm), qep_rank(r->comm), &gamma0);
+    const int64_t skip = n_rows - n / p->width; /* my rows above row0 */
     double *col_unit = qep_alloc("stats.scale", p->width, sizeof *col_unit);
     for (int64_t j = 0; j < p->width; j++) col_unit[j] = ldexp(1.0, r->tap[QEP_STATS_H].exp[p->col0 + j]);
 #pragma omp parallel for schedule(static)
     for (int64_t l = skip; l < n_rows; l++) {
         const int64_t *sum = recv + (l - skip) * p->width;
-        const int64_t global = p->m ? qep_dmat_row_of(p->m, rank, l) : gamma0 + l;
+        const int64_t global = p->m ? qep_dmat_row_of(p->m, owner, l) : gamma0 + l;
         const double unit = ldexp(1.0, p->left->exp[global] - r->unit_exp);
         double *row = (p->m ? qep_dmat_row(p->m, l) : p->gamma + l * r->plan->d) + p->col0;
         for (int64_t j = 0; j < p->width; j++)
@@ -154,18 +145,19 @@ int64_t qep_stats_recv_count(const qep_stats_plan *p, int64_t rows)
 void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
                          const qep_stats *out)
 {
-    panel p[QEP_STATS_KINDS] = {{.m = out->H, .left = &r->tap[QEP_STATS_H], .lower = true, .row0 = col0, .sum = acc}};
+    qep_panel p[QEP_STATS_KINDS] = {{.m = out->H, .left = &r->tap[QEP_STATS_H], .lower = true, .row0 = col0, .sum = acc}};
     int64_t n = 1, *behind = acc + (r->plan->d - col0) * width;
     if (out->C) {
-        p[n++] = (panel){.m = out->C, .left = &r->tap[QEP_STATS_C], .sum = behind};
+        p[n++] = (qep_panel){.m = out->C, .left = &r->tap[QEP_STATS_C], .sum = behind};
         behind += r->plan->d * width;
     }
-    if (r->plan->gamma_rows > 0) p[n++] = (panel){.gamma = out->gamma, .left = &r->tap[QEP_STATS_GAMMA], .sum = behind};
+    if (r->plan->gamma_rows > 0) p[n++] = (qep_panel){.gamma = out->gamma, .left = &r->tap[QEP_STATS_GAMMA], .sum = behind};
     for (int64_t k = 0; k < n; k++) panel_open(r, &p[k], col0, width);
     memset(acc, 0, (size_t)qep_stats_acc_count(r->plan) * sizeof *acc);
-    add_my_sequences(r, p, n);
+    qep_stats_add(r, p, n);
     for (int64_t k = 0; k < n; k++) {
-        deliver_all(r, &p[k], recv);
+        qep_sum_to_owners_all(r->comm, p[k].sum, p[k].count, p[k].displ, recv);
+        qep_stats_deliver(r, &p[k], recv, p[k].count[qep_rank(r->comm)]);
         qep_free(p[k].place);
     }
 }

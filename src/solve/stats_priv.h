@@ -25,11 +25,36 @@ typedef struct qep_stats_run {
     int unit_exp;                 /* s: sums count in units of 2^(e_i + e_j - s) */
 } qep_stats_run;
 
-/* Pass 1: the exponents. QEP_E_NUMERIC when an input is not finite. */
-QEP_MUST_CHECK qep_status qep_stats_exponents_all(qep_stats_run *r);
+/* Buffers for a plan; r->plan and r->source may be changed for others with the same d, compute, want_c and gamma_rows (qep_stats_turn_to). */
+qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src);
+void qep_stats_run_destroy(qep_stats_run *r);
+void qep_stats_turn_to(qep_stats_run *r, const qep_stats_plan *p, const qep_tap_source *src);
 
-/* Pass 2, columns [col0, col0 + width) of H (rows from col0 on) and of what else out has.
- * acc, recv: scratch of qep_stats_panel_bytes in all. */
+/* Pass 1: max[channels], the largest magnitude of each channel of all factors one after the other, widened by my sequences. Stops at the first
+ * bad one: QEP_E_NUMERIC when an input is not finite. Local. */
+int64_t qep_stats_channels(const qep_stats_run *r);
+QEP_MUST_CHECK qep_status qep_stats_maxima(qep_stats_run *r, float *max);
+/* The taps' exponents from the maxima over all ranks. */
+void qep_stats_exponents(qep_stats_run *r, const float *max);
+
+/* Local sums of rows [row0, rows) of one matrix, columns [col0, col0 + width). */
+typedef struct qep_panel {
+    qep_dmat *m;     /* borrowed: where the result goes; NULL for Gamma, and where the matrix is another rank's */
+    double *gamma;   /* borrowed: my rows of Gamma */
+    const qep_tap *left; /* borrowed: its channels are the rows */
+    bool lower;      /* only tiles on and below the diagonal */
+    int64_t rows, row0, col0, width;
+    int64_t *sum;    /* borrowed: [rows - row0, width], rows ordered by owner */
+    int64_t *place;  /* owned, [rows]: position of a row in sum; NULL: in order from row0 on */
+    int64_t *count, *displ; /* owned, [P]: entries of each owner; NULL with place */
+} qep_panel;
+
+/* Pass 2: adds my sequences' products to the panels. */
+void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels);
+/* My n entries of a panel's sums over all ranks, as f64 per token, to where they go: sum 2^(e_i + e_j - s) / tokens, with two roundings, of the
+ * conversion and of the division. */
+void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, const int64_t *recv, int64_t n);
+/* Columns [col0, col0 + width) of H (rows from col0 on) and of what else out has. acc, recv: scratch of qep_stats_panel_bytes in all. */
 void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
                          const qep_stats *out);
 

@@ -13,6 +13,8 @@ typedef struct tiny_model {
     qep_dtype dtype;  /* F32, F16 or BF16 */
     bool tied;        /* no lm_head.weight */
     bool bias;        /* biases of q, k, v and o (attention_bias) */
+    int64_t experts, top_k; /* of a mixture; 0: 5 and 2 */
+    bool fused;       /* the experts of a layer are stored in two tensors: gate and up, down; the same weights as one by one */
     uint64_t seed;    /* equal seeds give equal weights */
     int shards;       /* at least 1; about so many files */
     int64_t max_positions; /* 0: 2048 */

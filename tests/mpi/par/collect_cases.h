@@ -337,6 +337,31 @@ static void traffic_is_counted(void **state)
     assert_all(world, phase.messages == (sends ? qep_ceil_div(100, chunk) : 0));
 }
 
+/* What is collective over a rank alone concerns nobody else and sends nothing. */
+static void alone(void **state)
+{
+    (void)state;
+    qep_comm *c = qep_comm_alone(world);
+    int64_t rank = qep_rank(world), got = -1;
+    const int64_t size = (int64_t)sizeof rank, zero = 0;
+    bool ok = qep_size(c) == 1 && qep_rank(c) == 0 && qep_n_nodes(c) == 1 && qep_node_of(c, 0) == 0 && qep_comm_alone(c) == c;
+    const qep_meter before = qep_meter_now();
+    if (rank % 2 == 0) { /* the others do not take part */
+        double x = (double)rank;
+        qep_sum_f64_all(c, &x, 1);
+        ok = ok && x == (double)rank && qep_any_all(c, rank > 0) == (rank > 0) && qep_agree_all(c, rank > 0 ? QEP_E_IO : QEP_OK) == (rank > 0 ? QEP_E_IO : QEP_OK);
+        qep_exchange_all(c, &rank, &size, &zero, &got, &size, &zero);
+        qep_window *w = qep_window_create_all(c, "test.alone", 100);
+        qep_window_merge_all(w, &zero, &size);
+        qep_barrier_all(c);
+        ok = ok && got == rank && qep_window_bytes(w) == 100;
+        qep_window_destroy_all(&w);
+    }
+    const qep_meter after = qep_meter_now();
+    qep_error_clear();
+    assert_all(world, ok && (qep_size(world) == 1 || (after.bytes == before.bytes && after.messages == before.messages)));
+}
+
 static void nothing_leaks(void **state)
 {
     (void)state;
@@ -356,7 +381,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(broadcast_text),    cmocka_unit_test(integer_sums),
     cmocka_unit_test(real_reductions),   cmocka_unit_test(gather),
     cmocka_unit_test(exchange),          cmocka_unit_test(sum_to_owners),
-    cmocka_unit_test(traffic_is_counted), cmocka_unit_test(nothing_leaks),
+    cmocka_unit_test(traffic_is_counted), cmocka_unit_test(alone), cmocka_unit_test(nothing_leaks),
 };
 
 QEP_TEST_MAIN_MPI(tests)

@@ -68,13 +68,21 @@ static void check_means(int64_t d)
         samples s = {.d = d};
         split(&s, kind);
         const qep_tap_source src = {&s, s.n_mine, TOKENS, tap_tokens, tap_get, NULL};
-        qep_abs_means_all(world, &src, d, got);
+        qep_abs_means_all(world, &src, 1, d, got);
         if (kind == 0) memcpy(first, got, (size_t)d * sizeof *got);
         differ += memcmp(first, got, (size_t)d * sizeof *got) != 0;
         far += count_far(got, want, d, 1e-13);
     }
+    samples one = {.d = d}, two = {.d = d};
+    split(&one, 0);
+    split(&two, 1);
+    const qep_tap_source both[2] = {{&one, one.n_mine, TOKENS, tap_tokens, tap_get, NULL}, {&two, two.n_mine, TOKENS, tap_tokens, tap_get, NULL}};
+    double *pair = qep_alloc("test", 2 * d, sizeof *pair);
+    qep_abs_means_all(world, both, 2, d, pair);
+    differ += memcmp(first, pair, (size_t)d * sizeof *pair) != 0 || memcmp(first, pair + d, (size_t)d * sizeof *pair) != 0;
+    qep_free(pair);
     const qep_tap_source none = {NULL, 0, TOKENS, tap_tokens, tap_get, NULL};
-    qep_abs_means_all(world, &none, d, got);
+    qep_abs_means_all(world, &none, 1, d, got);
     for (int64_t c = 0; c < d; c++) far += got[c] != 0.0; /* an expert that no token was sent to */
     qep_free(first);
     qep_free(want);

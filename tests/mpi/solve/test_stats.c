@@ -11,6 +11,7 @@ typedef struct samples {
     double spread;       /* channel c is about 2^(spread * sin) large */
     int64_t bad_seq;     /* this sequence has a NaN in delta; -1: none */
     int64_t bad_rho;     /* this one an infinity in the residual streams */
+    int64_t every;       /* only each so-many-th sequence has tokens; 0: all */
 } samples;
 
 static double channel_size(const samples *s, int64_t c)
@@ -32,7 +33,8 @@ static float value_delta(const samples *s, int64_t g, int64_t t, int64_t c)
 
 static int64_t tap_tokens(void *ctx, int64_t i)
 {
-    return lengths[((samples *)ctx)->mine[i]];
+    const samples *s = ctx;
+    return s->every > 0 && s->mine[i] % s->every != 0 ? 0 : lengths[s->mine[i]];
 }
 
 static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
@@ -317,6 +319,93 @@ static void test_not_finite(void **state)
     for (s.bad_rho = 0; s.bad_rho < N_SEQ; s.bad_rho++) expect_failure(&s, &p, "residual streams is not finite");
 }
 
+/* Group k of many: other inputs, and from the third on not of all sequences. */
+static samples group_of_many(int64_t d, int k, int kind)
+{
+    samples s = {.d = d, .spread = 1.0 + k, .bad_seq = -1, .bad_rho = -1, .every = k < 2 ? 0 : k};
+    split(&s, kind);
+    return s;
+}
+
+static qep_stats_plan plan_of_many(int64_t d, qep_compute compute, bool want_c, int k)
+{
+    qep_stats_plan p = plan_of(d, compute, want_c);
+    for (int g = 0; g < N_SEQ; g++)
+        if (k >= 2 && g % k != 0) p.total_tokens -= lengths[g];
+    return p;
+}
+
+/* Hash of a matrix that one rank has whole. */
+static uint64_t digest_alone(qep_dmat *m)
+{
+    uint64_t sum = 0;
+    for (int64_t i = 0; m && i < qep_dmat_n(m); i++) sum += qep_hash64(qep_dmat_row(m, i), (size_t)qep_dmat_n(m) * sizeof(double), (uint64_t)i);
+    qep_sum_u64_all(world, &sum, 1);
+    return sum;
+}
+
+enum { MANY = 6 };
+
+/* Messages of this rank. */
+static int64_t check_many(int64_t d, qep_compute compute, bool want_c, int64_t n, int64_t room)
+{
+    samples s[MANY];
+    qep_stats_part parts[MANY];
+    qep_stats out[MANY], want;
+    int64_t bad = 0;
+    for (int k = 0; k < n; k++) {
+        s[k] = group_of_many(d, k, 3);
+        parts[k] = (qep_stats_part){plan_of_many(d, compute, want_c, k), source_of(&s[k]), (k + 1) % qep_size(world), &out[k]};
+    }
+    const qep_meter before = qep_meter_now();
+    assert_ok(qep_stats_many_all(world, parts, n, room));
+    const qep_meter after = qep_meter_now();
+    for (int k = 0; k < n; k++) {
+        samples other = group_of_many(d, k, 2);
+        const qep_tap_source src = source_of(&other);
+        const qep_stats_plan p = plan_of_many(d, compute, want_c, k);
+        assert_ok(qep_stats_all(world, &p, &src, &want));
+        bad += (out[k].H != NULL) != (parts[k].owner == qep_rank(world));
+        bad += digest_alone(out[k].H) != digest(want.H);
+        if (want_c) bad += digest_alone(out[k].C) != digest(want.C);
+        else bad += out[k].C != NULL;
+        qep_stats_free_all(&want);
+        qep_stats_free_all(&out[k]);
+    }
+    assert_all(world, bad == 0);
+    return after.messages - before.messages;
+}
+
+static void test_many(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 33, 512, 600, 1030};
+    for (int k = 0; k < 5; k++) {
+        check_many(sizes[k], QEP_COMPUTE_F32, k % 2 == 0, MANY, 1);       /* one by one */
+        check_many(sizes[k], QEP_COMPUTE_BF16, k % 2 != 0, MANY, 1 << 24);
+    }
+    /* few bytes: as many messages for all as for one */
+    const int64_t one = check_many(33, QEP_COMPUTE_F32, true, 1, 1 << 24), all = check_many(33, QEP_COMPUTE_F32, true, MANY, 1 << 24);
+    assert_all(world, all <= one + 2 * qep_size(world)); /* one group's sums go to one rank, those of many to all */
+    check_many(33, QEP_COMPUTE_F32, true, 0, 1 << 24);
+}
+
+static void test_many_not_finite(void **state)
+{
+    (void)state;
+    samples s[3];
+    qep_stats_part parts[3];
+    qep_stats out[3];
+    for (int k = 0; k < 3; k++) {
+        s[k] = group_of_many(33, 0, 2);
+        parts[k] = (qep_stats_part){plan_of(33, QEP_COMPUTE_F32, true), source_of(&s[k]), 0, &out[k]};
+    }
+    s[2].bad_seq = 4;
+    assert_fails(qep_stats_many_all(world, parts, 3, 1 << 24), QEP_E_NUMERIC, "token 0, channel 32");
+    for (int k = 0; k < 3; k++) assert_true(out[k].H == NULL && out[k].C == NULL);
+    qep_error_clear();
+}
+
 static void test_bytes(void **state)
 {
     (void)state;
@@ -324,6 +413,10 @@ static void test_bytes(void **state)
     /* rank 0 holds blocks 0 2 4 .. 14: 8 * 64 rows */
     assert_int_equal(qep_stats_panel_bytes(&p, 2), 8 * 512 * (2 * 1000 + 512));
     assert_int_equal(qep_stats_tap_bytes(&p, 10, 3), 10 * 1000 * 8 + 3 * 512 * 512 * 4);
+    /* tiles of columns: of H from the diagonal on, 512 x 1000 + 488 x 488, and all of C */
+    assert_int_equal(qep_stats_many_bytes(&p, 3, 2), 8 * 5 * (512 * 1000 + 488 * 488 + 1000 * 1000));
+    assert_int_equal(qep_stats_many_at_once(&p, 3 * qep_stats_many_bytes(&p, 1, 0) + 1), 3);
+    assert_int_equal(qep_stats_many_at_once(&p, 1), 1);
     p.gamma_rows = 1300; /* 21 strips: 11 and 10 */
     assert_int_equal(qep_stats_panel_bytes(&p, 2), 8 * 512 * (2 * 1000 + 1300 + 11 * 64));
     assert_int_equal(qep_stats_tap_bytes(&p, 10, 3), 10 * (2000 + 1300) * 4 + 3 * 512 * 512 * 4);
@@ -333,7 +426,7 @@ static void test_bytes(void **state)
 static int group(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_accuracy), cmocka_unit_test(test_exact),
-                                       cmocka_unit_test(test_bits),
+                                       cmocka_unit_test(test_bits), cmocka_unit_test(test_many), cmocka_unit_test(test_many_not_finite),
                                        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

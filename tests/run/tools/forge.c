@@ -32,7 +32,8 @@ static bool model_key(tiny_model *m, const char *arg)
     size_t n = (size_t)(eq - arg);
     const struct { const char *name; int64_t *to; } sizes[] = {
         {"hidden", &m->hidden}, {"inter", &m->inter}, {"blocks", &m->blocks}, {"heads", &m->heads},
-        {"kv", &m->kv_heads}, {"head_dim", &m->head_dim}, {"vocab", &m->vocab}};
+        {"kv", &m->kv_heads}, {"head_dim", &m->head_dim}, {"vocab", &m->vocab},
+        {"experts", &m->experts}, {"top_k", &m->top_k}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (strlen(sizes[i].name) == n && memcmp(sizes[i].name, arg, n) == 0) {
             *sizes[i].to = strtoll(eq + 1, NULL, 10);
@@ -41,6 +42,7 @@ static bool model_key(tiny_model *m, const char *arg)
     if (strncmp(arg, "dtype=", 6) == 0) return qep_dtype_from_name(eq + 1, &m->dtype);
     if (strncmp(arg, "tied=", 5) == 0) m->tied = eq[1] == '1';
     else if (strncmp(arg, "bias=", 5) == 0) m->bias = eq[1] == '1';
+    else if (strncmp(arg, "fused=", 6) == 0) m->fused = eq[1] == '1';
     else if (strncmp(arg, "seed=", 5) == 0) m->seed = strtoull(eq + 1, NULL, 10);
     else if (strncmp(arg, "family=", 7) == 0) m->family = eq + 1;
     else if (strncmp(arg, "shards=", 7) == 0) m->shards = (int)strtol(eq + 1, NULL, 10);

@@ -1,0 +1,74 @@
+#!/bin/sh
+# Many small experts: batches of them give the result that one after the other gives, on any number of ranks; those with few tokens are recorded;
+# and the messages of a layer do not grow with their number. SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+LIMIT=120
+
+cd "$work" || exit 1
+forge npy tokens.npy i4 20x40 160
+shape="family=qwen3_moe blocks=2 hidden=32 inter=64 heads=4 kv=4 head_dim=8 dtype=F32 seed=5"
+# shellcheck disable=SC2086 # several options
+forge model many $shape experts=128 top_k=8
+# shellcheck disable=SC2086
+forge model few $shape experts=8 top_k=8
+cat >run.ini <<'INI'
+[output]
+path = out
+overwrite = yes
+[calibration]
+data = tokens.npy
+samples = 16
+length = 40
+validation = 0
+[quantization]
+bits = 4
+group_size = 16
+[run]
+compute = f32
+INI
+
+# quantized NP MODEL OPTIONS...: a run, its digest in $digest, in $messages those that a rank sends at most, by phases
+quantized() {
+    np=$1 model=$2
+    shift 2
+    run "$np" run.ini --set model.path="$model" --restart no "$@"
+    [ "$code" = 0 ] || { not_ok "$model on $np ranks, $*: exit code $code"; return 1; }
+    digest=$(json out/summary.json digest)
+    messages=$(json out/summary.json | awk '/^traffic\..*\.measured\.messages\.max / { n += $2 } END { print n + 0 }')
+}
+
+# module, tokens and fallback of every expert's linear
+recorded() { grep '\.experts\.' out/modules.csv | cut -d, -f1,6,7,16; }
+
+for options in '' '--set output.format=dense --set quantization.method=awq'; do
+    # one after the other on one rank: the grid is given, so it holds for experts too
+    # shellcheck disable=SC2086 # several options
+    quantized 1 many --set solver.grid=1x1 $options || continue
+    want=$digest
+    recorded >want.csv
+    for np in 1 2 3 4; do
+        # shellcheck disable=SC2086
+        quantized "$np" many $options || continue
+        check "128 experts on $np ranks in batches $options: the digest of one after the other" [ "$digest" = "$want" ]
+        recorded >got.csv
+        check "np $np: the same tokens and fallbacks" cmp -s want.csv got.csv
+        check "np $np: the plan says how they are dealt with" grep -q "each expert on one of $np ranks" log
+    done
+done
+check "experts with few tokens are recorded, the others are not" \
+    awk -F, '{ short = $3 < $2; if (short != $4) bad = 1; n[short]++ } END { exit bad || !(n[0] > 0 && n[1] > 0) }' want.csv
+check "every expert's linear is recorded" [ "$(wc -l <want.csv)" = 384 ]
+
+quantized 2 many --set solver.grid=2x1
+check "one after the other on two ranks: the same digest" [ -n "$digest" ]
+one_by_one=$messages
+quantized 2 few --set solver.grid=2x1
+one_by_one_few=$messages
+quantized 2 few
+few=$messages
+quantized 2 many
+echo "# messages: 8 and 128 experts one after the other $one_by_one_few and $one_by_one, in batches $few and $messages" >&2
+check "messages do not grow with the experts ($few for 8, $messages for 128)" [ "$messages" -lt $((2 * few)) ]
+check "one after the other they do ($one_by_one_few, $one_by_one)" [ "$one_by_one" -gt $((4 * one_by_one_few)) ]
+check "as if on separate nodes: the same digest" sh -c "QEP_RANKS_PER_NODE=1 $MPIRUN -np 3 '$QEP_MPI' run.ini --set model.path=many --restart no >log 2>&1 && [ \"\$(sed -n 's/.*\"digest\": \"\\(.*\\)\".*/\\1/p' out/summary.json | tail -n 1)\" = '$digest' ]"
+finish
