@@ -40,6 +40,15 @@ QEP_MUST_CHECK qep_status qep_st_open_dir(const char *dir, qep_st_set **out);
  * also on failure. QEP_E_INPUT: a name is there twice. */
 QEP_MUST_CHECK qep_status qep_st_open_as(const char *path, int64_t file_bytes, const qep_st_tensor *tensors, int64_t n, qep_json *metadata /* [take] */, qep_st_set **out);
 void qep_st_close(qep_st_set **s);
+/* A tensor of n equal parts, each some of its rows (all axes but the last count rows), and a name for each. */
+typedef struct qep_st_cut {
+    const qep_st_tensor *tensor;    /* of rank 2 or more, in the set */
+    int64_t n;
+    char **names;                   /* borrowed */
+} qep_st_cut;
+/* The parts, matrices of their own now, take the place of their tensors: pointers to tensors of the set no longer hold, those to parts are
+ * found by name. Once per set. QEP_E_INPUT when a name is there already. */
+QEP_MUST_CHECK qep_status qep_st_split(qep_st_set *s, const qep_st_cut *cuts, int64_t n_cuts);
 int64_t qep_st_count(const qep_st_set *s);
 const qep_st_tensor *qep_st_at(const qep_st_set *s, int64_t i);            /* in file order, shards in order */
 const qep_st_tensor *qep_st_find(const qep_st_set *s, const char *name);   /* NULL when absent; O(1) or O(log n) */

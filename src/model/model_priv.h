@@ -98,6 +98,8 @@ const char *qep_model_norm_name(const qep_model *m, int64_t block, int place, ch
 const qep_st_tensor *qep_model_norm_tensor(const qep_model *m, int64_t block, int place);
 /* w[n] of a norm as it multiplies: 1 + w where the family has it so. */
 qep_status qep_model_read_norm(const qep_model *m, const qep_st_tensor *t, int64_t n, float *w);
+/* Fused experts become tensors of their own. QEP_E_INPUT names a layout that is not known. Local. */
+qep_status qep_model_split_experts(qep_model *m);
 /* Finds all tensors, checks shapes and types, sets embed, final_norm, lm_head and arch.tied. Local.
  */
 qep_status qep_model_check_tensors(qep_model *m);

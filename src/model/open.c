@@ -25,6 +25,7 @@ static qep_status open_here(qep_model *m, const char *file, int64_t config_bytes
     QEP_GO(st, qep_json_parse(m->config_text, config_bytes, file, QEP_E_INPUT, &config));
     QEP_GO(st, qep_arch_parse(config, file, &m->arch));
     QEP_GO(st, qep_packed_open_dir(m->path, config, file, &m->files, &m->packed));
+    QEP_GO(st, qep_model_split_experts(m));
     QEP_GO(st, qep_model_check_tensors(m));
     m->identity[0] = qep_hash64(m->config_text, (size_t)config_bytes, 0);
     m->identity[1] = qep_st_identity(m->files);

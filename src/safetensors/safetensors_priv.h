@@ -86,6 +86,7 @@ struct qep_st_set {
     qep_st_tensor *tensors;
     qep_st_names index;
     uint64_t identity;
+    char *split_names; /* of parts (split.c) */
 };
 
 /* An empty set with room for n_parts files. */

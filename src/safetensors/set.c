@@ -121,6 +121,7 @@ void qep_st_close(qep_st_set **s)
     }
     qep_free((*s)->parts);
     qep_free((*s)->tensors);
+    qep_free((*s)->split_names);
     qep_st_names_free(&(*s)->index);
     qep_free(*s);
     *s = NULL;

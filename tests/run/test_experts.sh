@@ -71,4 +71,38 @@ echo "# messages: 8 and 128 experts one after the other $one_by_one_few and $one
 check "messages do not grow with the experts ($few for 8, $messages for 128)" [ "$messages" -lt $((2 * few)) ]
 check "one after the other they do ($one_by_one_few, $one_by_one)" [ "$one_by_one" -gt $((4 * one_by_one_few)) ]
 check "as if on separate nodes: the same digest" sh -c "QEP_RANKS_PER_NODE=1 $MPIRUN -np 3 '$QEP_MPI' run.ini --set model.path=many --restart no >log 2>&1 && [ \"\$(sed -n 's/.*\"digest\": \"\\(.*\\)\".*/\\1/p' out/summary.json | tail -n 1)\" = '$digest' ]"
+
+# The experts of a layer in two tensors: the weights are the same, so all else is.
+for family in qwen3_moe mixtral; do
+    same="family=$family blocks=2 hidden=64 inter=96 heads=4 kv=2 head_dim=16 dtype=BF16 seed=9 experts=5"
+    # shellcheck disable=SC2086 # several options
+    forge model parts $same
+    # shellcheck disable=SC2086
+    forge model fused $same fused=1
+    check "$family: the fused model has no expert of its own" sh -c "! '$FORGE' header fused/model.safetensors | grep -q 'experts\.0\.'"
+    quantized 1 parts --set evaluation.data="rest:$work/tokens.npy"
+    want=$digest figures=$(json out/summary.json | grep '^evaluation')
+    "$FORGE" header out/model.safetensors | grep -o '"model[^"]*"' | sort >want.names
+    for np in 1 2 3; do
+        quantized "$np" fused --set evaluation.data="rest:$work/tokens.npy"
+        check "$family, fused experts on $np ranks: the digest of experts one by one" [ "$digest" = "$want" ]
+        check "and the perplexities" [ "$(json out/summary.json | grep '^evaluation')" = "$figures" ]
+    done
+    "$FORGE" header out/model.safetensors | grep -o '"model[^"]*"' | sort >got.names
+    check "$family: written one by one" sh -c "[ -s want.names ] && cmp -s want.names got.names"
+    "$QEP_MPI" --check out >log 2>&1
+    check "$family: read back" [ $? = 0 ]
+done
+# refused NAME SED TEXT: the fused Mixtral with another header
+refused() {
+    cp -r fused other
+    "$FORGE" header fused/model.safetensors | sed "$2" | "$FORGE" rehead other/model.safetensors
+    run 1 run.ini --set model.path=other --restart no
+    check "$1: refused" [ "$code" = 2 ]
+    check "$1: the message says why" grep -q "$3" log
+    rm -rf other
+}
+refused "another order of axes" 's/\[5, *192, *64\]/[5,64,192]/g' 'gate_up_proj" holds the experts of a layer in a layout that is not known; supported are floats \[5, 192, 64\]'
+refused "the names of memory" 's/block_sparse_moe/mlp/g' 'block_sparse_moe.experts; this file has the names that transformers 5 uses'
+refused "half of it" 's/block_sparse_moe.experts.down_proj/block_sparse_moe.experts.down/g' 'experts.0.w2.weight'
 finish

@@ -344,7 +344,7 @@ static uint64_t digest_alone(qep_dmat *m)
     return sum;
 }
 
-enum { MANY = 6 };
+enum { MANY = 4 };
 
 /* Messages of this rank. */
 static int64_t check_many(int64_t d, qep_compute compute, bool want_c, int64_t n, int64_t room)
@@ -379,8 +379,8 @@ static int64_t check_many(int64_t d, qep_compute compute, bool want_c, int64_t n
 static void test_many(void **state)
 {
     (void)state;
-    static const int64_t sizes[] = {1, 33, 512, 600, 1030};
-    for (int k = 0; k < 5; k++) {
+    static const int64_t sizes[] = {1, 33, 530};
+    for (int k = 0; k < 3; k++) {
         check_many(sizes[k], QEP_COMPUTE_F32, k % 2 == 0, MANY, 1);       /* one by one */
         check_many(sizes[k], QEP_COMPUTE_BF16, k % 2 != 0, MANY, 1 << 24);
     }

@@ -420,7 +420,47 @@ static void test_bundled_model(void **state)
     qep_st_close(&s);
 }
 
+/* A [2, 4, 3] tensor between two others as four matrices [2, 3]. */
+static void test_split(void **state)
+{
+    static const char header[] = "{\"a\":{" T("F32", "[1]", "[0,4]") "},\"stack\":{" T("F32", "[2,4,3]", "[4,100]") "},\"z\":{"
+                                 T("F32", "[2]", "[100,108]") "}}";
+    char first[] = "e.0.gate", second[] = "e.0.up", third[] = "e.1.gate", fourth[] = "e.1.up", twice[] = "z";
+    char *names[] = {first, second, third, fourth};
+    float data[27], got[6];
+    qep_st_set *s;
+
+    (void)state;
+    for (int i = 0; i < 27; i++)
+        data[i] = (float)i;
+    put_st(in_scratch("a.safetensors"), header, data, sizeof data);
+    assert_ok(qep_st_open_file(in_scratch("a.safetensors"), &s));
+    qep_st_cut cut = {qep_st_find(s, "stack"), 4, names};
+    assert_ok(qep_st_split(s, &cut, 0));
+    assert_int_equal(qep_st_count(s), 3);
+    assert_ok(qep_st_split(s, &cut, 1));
+    assert_int_equal(qep_st_count(s), 6);
+    assert_null(qep_st_find(s, "stack"));
+    assert_string_equal(qep_st_at(s, 0)->name, "a");
+    assert_string_equal(qep_st_at(s, 5)->name, "z");
+    for (int k = 0; k < 4; k++) {
+        const qep_st_tensor *t = qep_st_find(s, names[k]);
+        assert_true(t == qep_st_at(s, 1 + k) && t->rank == 2 && t->shape[0] == 2 && t->shape[1] == 3);
+        assert_ok(qep_st_read_rows_f32(s, t, 0, 2, got));
+        for (int i = 0; i < 6; i++)
+            assert_true(got[i] == (float)(1 + 6 * k + i));
+    }
+    qep_st_close(&s);
+
+    names[3] = twice;
+    assert_ok(qep_st_open_file(in_scratch("a.safetensors"), &s));
+    cut.tensor = qep_st_find(s, "stack");
+    assert_fails(qep_st_split(s, &cut, 1), QEP_E_INPUT, "\"z\" is there twice");
+    qep_st_close(&s);
+}
+
 static const struct CMUnitTest tests[] = {
+    SCRATCH_TEST(test_split),
     SCRATCH_TEST(test_smallest_file),
     SCRATCH_TEST(test_fields_and_order),
     SCRATCH_TEST(test_all_dtypes),
