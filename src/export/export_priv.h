@@ -160,6 +160,20 @@ int64_t qep_settings_width(const qep_settings *s, int64_t cols);
 /* A linear of `cols` columns is stored in the same way under both. */
 bool qep_settings_same(const qep_settings *a, const qep_settings *b, int64_t cols);
 /* The settings that most of the quantized linears have (the first of them in a tie). */
+/* The quantized linears' tensors, by address (owners.c): weight, bias, and what stands for them in a packed source. */
+typedef struct qep_owner {
+    const qep_st_tensor *tensor;
+    int64_t linear;
+    bool is_bias;
+} qep_owner;
+typedef struct qep_owners {
+    qep_owner *at; /* owned */
+    int64_t n;
+} qep_owners;
+void qep_owners_list(const qep_export *e, qep_owners *o);
+void qep_owners_free(qep_owners *o);
+const qep_owner *qep_owner_of(const qep_owners *o, const qep_st_tensor *t); /* NULL: the tensor is nobody's */
+
 qep_settings qep_settings_common(const qep_export_linear *l, int64_t n);
 /* Adds bits, group_size, sym, desc_act, lm_head and dynamic (what differs, by module) to an object. */
 void qep_settings_put(const qep_export_request *rq, qep_json *q);

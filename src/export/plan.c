@@ -36,24 +36,6 @@ static qep_status add_linear(qep_export *e, const qep_export_linear *l)
     return QEP_OK;
 }
 
-/* The quantized linear of which t is the weight or the bias, -1 for none. */
-static int64_t owner_of(const qep_export *e, const qep_st_tensor *t, bool *is_bias)
-{
-    for (int64_t i = 0; i < e->n_linears; i++) {
-        const qep_export_linear *l = &e->linears[i];
-
-        if (!l->quantized)
-            continue;
-        *is_bias = t == l->bias;
-        if (*is_bias || qep_is_part(t->name, l->module, ".weight"))
-            return i;
-        for (int k = 0; k < 5; k++)
-            if (t == l->replaced[k])
-                return i;
-    }
-    return -1;
-}
-
 /* A tensor that is not quantized. */
 static qep_status add_copy(qep_export *e, const qep_st_tensor *t, bool bias)
 {
@@ -78,26 +60,28 @@ static qep_status add_tensors(qep_export *e)
     bool *added = qep_alloc("export.plan", e->n_linears, sizeof *added);
     int64_t n = qep_st_count(e->files);
     qep_status st = QEP_OK;
+    qep_owners owners;
 
+    qep_owners_list(e, &owners);
     e->copies = qep_alloc("export.plan", n, sizeof *e->copies);
     for (int64_t k = 0; k < n; k++) {
         const qep_st_tensor *t = qep_st_at(e->files, k);
-        bool bias = false;
-        int64_t i = owner_of(e, t, &bias);
+        const qep_owner *owner = qep_owner_of(&owners, t);
 
-        if (i >= 0 && !bias) {
-            if (!added[i])
-                QEP_GO(st, add_linear(e, &e->linears[i]));
-            added[i] = true;
+        if (owner && !owner->is_bias) {
+            if (!added[owner->linear])
+                QEP_GO(st, add_linear(e, &e->linears[owner->linear]));
+            added[owner->linear] = true;
             continue;
         }
-        QEP_GO(st, add_copy(e, t, bias));
+        QEP_GO(st, add_copy(e, t, owner != NULL));
     }
     for (int64_t i = 0; i < e->n_linears; i++) /* a tied head has no weight of its own */
         if (e->linears[i].quantized && !added[i])
             QEP_GO(st, add_linear(e, &e->linears[i]));
 
 done:
+    qep_owners_free(&owners);
     qep_free(added);
     return st;
 }

@@ -36,15 +36,29 @@ static int64_t count_same(const qep_settings *s, const qep_export_linear *l, int
     return same;
 }
 
+/* Nothing differs, not even the way of writing a width. */
+static bool alike(const qep_settings *a, const qep_settings *b)
+{
+    return a->bits == b->bits && a->group_size == b->group_size && a->sym == b->sym && a->desc_act == b->desc_act;
+}
+
+/* Models have many linears and few settings: each is counted once. */
 qep_settings qep_settings_common(const qep_export_linear *l, int64_t n)
 {
-    qep_settings best = {0};
-    int64_t most = 0;
+    enum { MOST = 256 };
+    qep_settings best = {0}, seen[MOST];
+    int64_t most = 0, n_seen = 0;
 
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && n_seen < MOST; i++) {
         qep_settings s = qep_settings_of(&l[i]);
-        int64_t same = l[i].quantized ? count_same(&s, l, n) : 0;
+        int64_t same, k = 0;
 
+        while (k < n_seen && !alike(&s, &seen[k]))
+            k++;
+        if (!l[i].quantized || k < n_seen)
+            continue;
+        seen[n_seen++] = s;
+        same = count_same(&s, l, n);
         if (same > most) {
             most = same;
             best = s;

@@ -180,6 +180,7 @@ static void log_task(const qep_run *r)
     qep_info("model %s: %s, %lld blocks, hidden %lld, ffn %lld, %lld heads (%lld kv), vocabulary %lld", r->model->path, a->family,
              (long long)a->n_blocks, (long long)a->hidden, (long long)a->inter, (long long)a->n_heads, (long long)a->n_kv_heads,
              (long long)a->vocab);
+    qep_run_describe_rope(r);
     const qep_corpus *c = r->corpus;
     qep_info("tokens: %lld calibration sequences, %lld tokens; %lld validation sequences, %lld tokens; %lld evaluation sequences in %lld sets",
              (long long)c->count[QEP_SEQ_CALIBRATION], (long long)c->kind_tokens[QEP_SEQ_CALIBRATION], (long long)c->count[QEP_SEQ_VALIDATION],

@@ -238,6 +238,7 @@ qep_fold_kind qep_run_fold_kind(const qep_run *r, const int64_t *members, int n,
 void qep_run_fold_begin_all(qep_run *r, const int64_t *members, int n, qep_run_fold *f, qep_layer_job *job);
 void qep_run_fold_end(qep_run_fold *f);
 int64_t qep_run_fold_bytes(const qep_run *r, const int64_t *members, int rank); /* "layer.kept" */
+void qep_run_describe_rope(const qep_run *r);          /* logs the rotary embeddings, and at which lengths they are taken (rope.c) */
 void qep_run_describe_folds(const qep_run *r);          /* logs what is not scaled, and why */
 /* Columns per panel of the statistics: the sums do not depend on it, but all ranks must use the same. As many as fit into a budget, and no
  * more than a rank's share of the matrix; recomputed activations cost one pass per panel, so panels are wider then. */

@@ -62,6 +62,13 @@ for f; do
     one "$f" "$f"
 done
 
+# Rotary embeddings: which it is, and whether the length matters. phi3's are longrope from 24 tokens on.
+run 1 run.ini --set model.path=phi3 --dry-run
+check "the plan says at which lengths longrope is taken" grep -q 'rotary embedding: longrope, .* \([0-9]*\) of \1 sequences are longer than 24 and get the long factors' log
+f=qwen3_moe
+run 1 run.ini --set model.path="$f" --dry-run
+check "and that the default does not depend on length" grep -q 'rotary embedding: default, .*the same for sequences of any length' log
+
 for dir in "$shared"/golden/families/*/; do
     f=$(basename "$dir")
     if [ -z "${QEP_LONG:-}" ] || [ ! -d "$dir" ]; then
