@@ -152,7 +152,7 @@ AGAIN      = $(MAKE) --no-print-directory $(FLAG_J)
 deps:   ## install the Debian packages that are missing (asks apt-get; quiet when all are there)
 	@MPI='$(MPI)' MPICC='$(MPICC)' CFLAGS='$(CFLAGS)' PKGS='$(PKGS)' BLAS_LIBS='$(BLAS_LIBS)' DNNL_LIBS='$(DNNL_LIBS)' tests/support/deps.sh
 
-programs: all $(UNIT_BIN) $(MPI_BIN) $(O)/tests/fuzz/replay
+programs: all bench-programs $(UNIT_BIN) $(MPI_BIN) $(O)/tests/fuzz/replay
 
 check: deps   ## install what is missing, build, run every test and lint
 	@$(AGAIN) checked
@@ -163,7 +163,7 @@ check-unit: $(UNIT_BIN)   ## tests of one process
 	@$(RUN_ALL) unit $^
 check-mpi: $(MPI_BIN)   ## tests of several ranks, each on 1, 2, 3 and 4 (NPS="1 3")
 	@$(RUN_ALL) mpi $^
-check-run: all   ## the whole program on small models
+check-run: all bench-programs   ## the whole program on small models
 	@$(RUN_ALL) run $(RUN_TESTS)
 
 check-long: deps   ## hours: whole-program tests in full and comparisons with Python libraries (needs QEP_SHARED)

@@ -55,6 +55,7 @@ typedef struct bench {
     qep_model *model;               /* random, one block */
     int64_t n_seq;                  /* my sequences */
     int64_t total_tokens;           /* of all ranks */
+    double last_s;                  /* median of the part timed last; NAN when it was not asked for */
 } bench;
 
 /* One row of the table. */

@@ -1,7 +1,10 @@
 /* Quantizers over a rank's strips: rounding to nearest, the search for the grid, the GPTQ loop with
- * its factor streaming by as src/layer drives it.
+ * its factor streaming by as src/layer drives it, and the polish of its codes and scales.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "bench.h"
+
+#include <omp.h>
+#include <string.h>
 
 typedef struct quantize_case {
     bench_group *g;
@@ -91,12 +94,117 @@ static qep_status time_one_all(bench *b, const char *what, double work, bench_fl
     return bench_time_all(b, &(bench_part){name, "f32", work, floor, NULL, run, c});
 }
 
+/* --- polish -------------------------------------------------------------------------------- */
+
+/* Sweeps and least squares on H itself (its diagonal is positive: damping would only blur the figure). */
+typedef struct polish_case {
+    quantize_case *c;
+    qep_polish *strips; /* [count] */
+    float *grad, *scratch;
+    double *normal; /* of one strip at a time */
+    int64_t moved;
+} polish_case;
+
+static void form_gradient_all(polish_case *p)
+{
+    const bench_group *g = p->c->g;
+    const int64_t strip = QEP_STRIP * g->d;
+    float *miss = qep_alloc("bench", g->count * strip, sizeof *miss);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < g->count; i++) qep_polish_miss(&p->strips[i], strip_rows(p->c, i), miss + i * strip);
+    memset(p->grad, 0, (size_t)(g->count * strip) * sizeof *p->grad);
+    qep_rows_times_f32_all(g->H, g->count, miss, p->grad, g->stream);
+    qep_free(miss);
+}
+
+static qep_status gptq_and_gradient(bench *b, void *ctx)
+{
+    polish_case *p = ctx;
+    QEP_TRY(gptq(b, p->c));
+    form_gradient_all(p);
+    return QEP_OK;
+}
+
+static void visit_sweep(void *ctx, int64_t row0, int64_t n, const float *block, int64_t ld)
+{
+    polish_case *p = ctx;
+    int64_t moved = 0;
+#pragma omp parallel for schedule(dynamic) reduction(+ : moved)
+    for (int64_t i = 0; i < p->c->g->count; i++)
+        for (int64_t c = 0; c < n; c += QEP_POLISH_COLS)
+            moved += qep_polish_sweep(&p->strips[i], row0 + c, qep_min_i64(QEP_POLISH_COLS, n - c), block + c * ld, ld);
+    p->moved += moved;
+}
+
+static qep_status sweep(bench *b, void *ctx)
+{
+    (void)b;
+    polish_case *p = ctx;
+    qep_rows_stream_all(p->c->g->H, visit_sweep, p, p->c->g->stream);
+    return QEP_OK;
+}
+
+static qep_status gradient(bench *b, void *ctx)
+{
+    (void)b;
+    form_gradient_all(ctx);
+    return QEP_OK;
+}
+
+static void visit_collect(void *ctx, int64_t row0, int64_t n, const float *block, int64_t ld)
+{
+    polish_case *p = ctx;
+    const int64_t cols = p->c->g->d;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < p->c->g->count; i++)
+        for (int64_t c = 0; c < n; c += QEP_POLISH_COLS)
+            qep_polish_collect(&p->strips[i], row0 + c, qep_min_i64(QEP_POLISH_COLS, n - c), block + c * ld, ld,
+                               p->scratch + omp_get_thread_num() * QEP_STRIP * cols,
+                               p->normal + i * QEP_STRIP * p->c->groups * p->c->groups);
+}
+
+static qep_status collect(bench *b, void *ctx)
+{
+    (void)b;
+    polish_case *p = ctx;
+    qep_rows_stream_all(p->c->g->H, visit_collect, p, p->c->g->stream);
+    return QEP_OK;
+}
+
+static qep_status time_polish_all(bench *b, quantize_case *c)
+{
+    const bench_group *g = c->g;
+    const double rows = (double)g->rows, d = (double)g->d;
+    polish_case p = {.c = c};
+    char name[3][64];
+    const char *what[3] = {"quantize: polish, sweep", "quantize: polish, gradient", "quantize: polish, normal eqs"};
+    for (int i = 0; i < 3; i++) snprintf(name[i], sizeof name[i], "%s, %s", what[i], g->name);
+    p.grad = qep_alloc("bench", g->count * QEP_STRIP * g->d, sizeof *p.grad);
+    p.scratch = qep_alloc("bench", omp_get_max_threads() * QEP_STRIP * g->d, sizeof *p.scratch);
+    p.normal = qep_alloc("bench", g->count * QEP_STRIP * c->groups * c->groups, sizeof *p.normal);
+    p.strips = qep_alloc("bench", g->count, sizeof *p.strips);
+    for (int64_t i = 0; i < g->count; i++)
+        p.strips[i] = (qep_polish){.spec = &c->spec, .cols = g->d, .groups = c->groups, .g_idx = c->g_idx, .q = strip_result(c, i),
+                                   .grad = p.grad + i * QEP_STRIP * g->d};
+    qep_status st;
+    QEP_GO(st, bench_time_all(b, &(bench_part){name[0], "f32", 2 * rows * d * d, BENCH_GEMM_F32, gptq_and_gradient, sweep, &p}));
+    QEP_GO(st, bench_time_all(b, &(bench_part){name[1], "f32", 2 * rows * d * d, BENCH_GEMM_F32, NULL, gradient, &p}));
+    QEP_GO(st, bench_time_all(b, &(bench_part){name[2], "f32", 2 * rows * d * d, BENCH_GEMM_F32, NULL, collect, &p}));
+done:
+    qep_free(p.strips);
+    qep_free(p.normal);
+    qep_free(p.scratch);
+    qep_free(p.grad);
+    return st;
+}
+
 /* Arithmetic of one trial of a grid on one weight (src/quant/grid.c): distance 7, power 2.4 24,
  * sum 1. A trial that has already lost ends early, so the rate may pass what the units can do. */
 static const double trial_flop = 32, trials = 80;
 
-/* The others of the family: the same work, counted like GPTQ's so that the rates compare. */
-static qep_status time_kin_all(bench *b, quantize_case *c)
+/* The others of the family, and how many times GPTQ's seconds they take: the same work, counted like GPTQ's so that the rates compare.
+ * GPTAQ and ResComp multiply two matrices where GPTQ has one. */
+static qep_status time_kin_all(bench *b, quantize_case *c, double gptq_s)
 {
     static const struct {
         const char *what;
@@ -108,6 +216,7 @@ static qep_status time_kin_all(bench *b, quantize_case *c)
     for (size_t i = 0; i < sizeof kin / sizeof kin[0]; i++) {
         c->spec.method = kin[i].method;
         QEP_TRY(time_one_all(b, kin[i].what, rows * d * d, BENCH_FMA_F32, gptq, c));
+        if (b->root && b->last_s > 0 && gptq_s > 0) printf("%-40s %.2f x gptq\n", "", b->last_s / gptq_s);
     }
     c->spec.method = &qep_method_gptq;
     return QEP_OK;
@@ -121,7 +230,7 @@ static qep_status time_parts_all(bench *b, quantize_case *c)
     c->spec.clip = QEP_CLIP_NONE;
     QEP_TRY(time_one_all(b, "quantize: rtn", 5 * rows * d, BENCH_MEMORY, rtn, c));
     QEP_TRY(time_one_all(b, "quantize: gptq, clip none", rows * d * d, BENCH_FMA_F32, gptq, c));
-    QEP_TRY(time_kin_all(b, c));
+    QEP_TRY(time_kin_all(b, c, b->last_s));
     c->spec.clip = QEP_CLIP_MSE;
     QEP_TRY(time_one_all(b, "quantize: gptq, clip mse", rows * d * d, BENCH_FMA_F32, gptq, c));
     return time_one_all(b, "quantize: grid search, mse", trials * trial_flop * rows * d,
@@ -137,7 +246,10 @@ qep_status bench_quantize_all(bench *b, bench_group *g)
     c.scales = qep_alloc("bench", rows * c.groups, sizeof *c.scales);
     c.state = qep_alloc("bench", g->count, sizeof *c.state);
     c.g_idx = qep_alloc("bench", g->d, sizeof *c.g_idx);
-    qep_status st = time_parts_all(b, &c);
+    qep_status st;
+    QEP_GO(st, time_parts_all(b, &c));
+    QEP_GO(st, time_polish_all(b, &c));
+done:
     qep_free(c.codes);
     qep_free(c.zeros);
     qep_free(c.scales);

@@ -36,7 +36,7 @@ static qep_status statistics_all(bench *b, const bench_group *g, qep_compute com
 {
     qep_stats out;
     tap t = {b, g};
-    const qep_tap_source source = {&t, b->n_seq, b->opt.tokens, tap_tokens, tap_get, NULL};
+    const qep_tap_source source = {.ctx = &t, .n_seq = b->n_seq, .max_tokens = b->opt.tokens, .tokens = tap_tokens, .get = tap_get};
     const qep_stats_plan plan = {
         .d = g->d,
         .compute = compute,
@@ -47,7 +47,7 @@ static qep_status statistics_all(bench *b, const bench_group *g, qep_compute com
         .n_owners = qep_dmat_owners_rule(g->d, SOLVER_BLOCK, qep_size(b->comm), 0)};
     qep_status st = qep_stats_all(b->comm, &plan, &source, &out);
     *H = out.H;
-    *C = out.C;
+    if (C) *C = out.C;
     return st;
 }
 

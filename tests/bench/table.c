@@ -165,6 +165,7 @@ qep_status bench_time_mixed_all(bench *b, const bench_part *p, double f32_work)
     double seconds[MAX_SAMPLES + 1], spent = 0;
     const int most = (int)qep_min_i64(b->opt.samples, MAX_SAMPLES) + 1; /* and one to warm up */
     int n = 0;
+    b->last_s = (double)NAN;
     if (!bench_wants(b, p->name)) return QEP_OK;
     while (n < most && (n == 0 || spent < budget_s)) {
         QEP_TRY(time_once_all(b, p, &seconds[n]));
@@ -173,6 +174,7 @@ qep_status bench_time_mixed_all(bench *b, const bench_part *p, double f32_work)
     const int warm_up = n > 1;
     const result r = result_of(b, p, f32_work, seconds + warm_up, n - warm_up);
     qep_status st = QEP_OK;
+    b->last_s = r.median;
     if (b->root) {
         print_row(p, &r);
         st = write_json(b, p, &r);
