@@ -100,7 +100,6 @@ typedef struct qep_layer_bytes {
     int64_t fit;           /* "layer.fit": while alpha = auto is fitted */
     int64_t writing;       /* "export.rows": at most, while rows are written */
     int64_t strips;        /* "quantize.strips": the state of the column-by-column methods while they run */
-    int64_t packed;        /* "quantize.packed": the block at hand, for all strips */
     int matrices;          /* "solve.p": d x d matrices besides H, C and the factor */
     int64_t polish;        /* "quantize.polish": at most, while codes and scales are polished */
     int64_t search;        /* "layer.search": AWQ's two searches */

@@ -26,8 +26,9 @@ void qep_linalg_restore_threads(int before);
 const char *qep_linalg_describe(void);
 /* NULL, or a warning for the log: e.g. the CPU has AVX-512 but OpenBLAS was told Haswell through OPENBLAS_CORETYPE. */
 const char *qep_linalg_warning(void);
-/* If OPENBLAS_CORETYPE holds a core slower than the CPU allows, unset it and re-execute the program; returns when
- * nothing is to be done. Must run before MPI starts. Guarded against loops by the environment (QEP_REEXEC=1). */
+/* If OpenBLAS runs kernels slower than the CPU allows, executes the program again: without OPENBLAS_CORETYPE if that asked for them, else
+ * with a core of the CPU's vectors there (an OpenBLAS older than the CPU falls back to Prescott, at a fifth of the speed). Returns when nothing is to be
+ * done. Must run before MPI starts. Guarded against loops by the environment (QEP_REEXEC = 1, 2). */
 void qep_linalg_fix_core_type(char **argv);
 
 /* y[T, O] = x[T, C] * w[O, C]^T (+ y when accumulate). f32 through BLAS in tiles of tokens x outputs. */

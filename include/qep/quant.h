@@ -144,24 +144,27 @@ typedef struct qep_gptq qep_gptq;
 qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols, const int32_t *perm, const float *rdiag);
 void qep_gptq_destroy(qep_gptq **g);
 int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols);
-/* Blocks: number of steps, and which rows of R step b needs: [*row0, *row0 + *n_rows), at least the block's own columns;
- * more when a dynamic group reaches beyond the block (its grid needs the conditional weights of all its columns). */
+/* A step: as many whole blocks of block_size columns as 512 columns have, at least one (the number does not change a bit). How many steps; the
+ * columns of one; and which rows of R it needs: [*row0, *row0 + *n_rows), at least those of its own columns, more when a dynamic group
+ * reaches beyond them (its grid needs the conditional weights of all its columns). */
 int64_t qep_gptq_n_steps(const qep_qspec *s, int64_t cols);
+int64_t qep_gptq_step_cols(const qep_qspec *s, int64_t cols, int64_t step);
 void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t *row0, int64_t *n_rows);
 /* What a step gets. Column c of r and p is column row0 + c of R and P, in processing order; cols - row0 columns each. */
 enum { QEP_MAX_MOVES = 2 };
 typedef struct qep_gptq_block {
     const float *r;                 /* rows row0 .. of R as qep_gptq_step_rows says, [.., ldr] */
     int64_t ldr;
-    const float *p[QEP_MAX_MOVES];  /* the block's own rows of the method's matrices (qep_method_moves of them), [.., ldp] */
+    const float *p[QEP_MAX_MOVES];  /* the step's own rows of the method's matrices (qep_method_moves of them), [.., ldp] */
     int64_t ldp;
     const float *packed;            /* made from these by qep_gptq_pack, for all strips */
 } qep_gptq_block;
 int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols);
-/* All threads of the rank work on it. */
-void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed);
-/* Steps in order 0, 1, ... */
-void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b);
+/* The part'th of `parts` shares of `packed`, so that the ranks of a node can divide the work; all threads of the rank work on it. */
+void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed, int part, int parts);
+/* n >= 1 strips through a step, side by side so that they share the panels in the cache; at most QEP_GPTQ_BATCH are worth it. Steps in order 0, 1, ... */
+enum { QEP_GPTQ_BATCH = 4 };
+void qep_gptq_step(qep_gptq *const *g, int64_t n, int64_t step, const qep_gptq_block *b);
 /* After the last step: result in original column order; g_idx[cols] (may be NULL) = group of each original column,
  * equal for all rows. *loss [QEP_STRIP] (may be NULL): sum_j (w_j - q_j)^2 R_jj^2, f64; for GPTQ the row's tr((Q-W*)(H+mu I)(Q-W*)^T). */
 void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double *loss);

@@ -1,8 +1,8 @@
-/* Driver of the methods that go column by column: the factor, and the method's matrices, stream by in blocks of rows; my strips take each
- * block in turn. SPDX-License-Identifier: Apache-2.0 */
+/* Driver of the methods that go column by column: the factor, and the method's matrices, stream by in steps of rows; my strips take each
+ * step in turn. SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
-#define PACKED "quantize.packed"
+#include <omp.h>
 
 typedef struct factor {
     qep_dmat *Lr;                   /* R = J Lr J */
@@ -23,38 +23,54 @@ static int moves_of(const qep_qspec *q)
     return qep_method_moves(q->method, &q->options, q->paper);
 }
 
-/* The next block into the window. */
-static qep_gptq_block fetch_block_all(const qep_set *s, const qep_qspec *q, const factor *f, int64_t step)
+/* What a step keeps in the window: rows of R, of the method's matrices, and the packed panels that all strips of the node read. Floats. */
+typedef struct room {
+    int64_t row0, rows, own; /* of R; own rows of the matrices */
+    int64_t ldr, ldp;
+    int64_t matrices, packed, end; /* where these begin */
+} room;
+
+static room room_of(const qep_qspec *q, int64_t cols, int64_t step)
+{
+    room m = {.own = qep_gptq_step_cols(q, cols, step), .ldp = row_stride(cols)};
+    qep_gptq_step_rows(q, cols, step, &m.row0, &m.rows);
+    m.ldr = row_stride(cols - m.row0);
+    m.matrices = m.rows * m.ldr;
+    m.packed = m.matrices + moves_of(q) * m.own * m.ldp;
+    m.end = m.packed + qep_gptq_packed_bytes(q, cols) / (int64_t)sizeof(float);
+    return m;
+}
+
+/* The next step into the window. */
+static qep_gptq_block fetch_step_all(const qep_set *s, const qep_qspec *q, const factor *f, int64_t step)
 {
     qep_window *win = s->job->stream;
-    int64_t row0, n, own, ldr, ldp = row_stride(s->cols), f32 = (int64_t)sizeof(float);
-    qep_gptq_step_rows(q, s->cols, step, &row0, &n);
-    own = qep_min_i64(q->block_size, s->cols - row0);
-    ldr = row_stride(s->cols - row0);
-    qep_window_sync_all(win); /* nobody reads the previous block any more */
-    qep_dmat_fetch_rows_all(f->Lr, row0, n, true, QEP_F32, win, 0, ldr);
-    const float *data = qep_window_data(win);
-    qep_gptq_block b = {.r = data, .ldr = ldr, .ldp = ldp};
-    for (int m = 0; m < f->n_moves; m++) {
-        int64_t at = n * ldr + m * own * ldp;
-        qep_dmat_fetch_rows_all(f->P[m], row0, own, false, QEP_F32, win, at * f32, ldp);
-        b.p[m] = data + at + row0;
+    const room m = room_of(q, s->cols, step);
+    const int64_t f32 = (int64_t)sizeof(float);
+    float *data = qep_window_data(win);
+    qep_gptq_block b = {.r = data, .ldr = m.ldr, .ldp = m.ldp, .packed = data + m.packed};
+    qep_window_sync_all(win); /* nobody reads the previous step any more */
+    qep_dmat_fetch_rows_all(f->Lr, m.row0, m.rows, true, QEP_F32, win, 0, m.ldr);
+    for (int k = 0; k < f->n_moves; k++) {
+        const int64_t at = m.matrices + k * m.own * m.ldp;
+        qep_dmat_fetch_rows_all(f->P[k], m.row0, m.own, false, QEP_F32, win, at * f32, m.ldp);
+        b.p[k] = data + at + m.row0;
     }
+    qep_gptq_pack(q, s->cols, step, &b, data + m.packed, qep_node_rank(s->job->comm), qep_node_size(s->job->comm));
+    qep_window_sync_all(win);
     return b;
 }
 
 static void run_steps_all(qep_set *s, const qep_qspec *q, const factor *f, qep_gptq **g)
 {
-    float *packed = qep_alloc(PACKED, s->count > 0 ? qep_gptq_packed_bytes(q, s->cols) : 0, 1);
+    /* enough batches to keep all threads busy */
+    const int64_t batch = qep_max_i64(1, qep_min_i64(QEP_GPTQ_BATCH, s->count / (4 * omp_get_max_threads())));
     for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
-        qep_gptq_block b = fetch_block_all(s, q, f, step);
-        if (s->count > 0) qep_gptq_pack(q, s->cols, step, &b, packed);
-        b.packed = packed;
+        qep_gptq_block b = fetch_step_all(s, q, f, step);
 #pragma omp parallel for schedule(dynamic)
-        for (int64_t i = 0; i < s->count; i++) qep_gptq_step(g[i], step, &b);
+        for (int64_t i = 0; i < s->count; i += batch) qep_gptq_step(g + i, qep_min_i64(batch, s->count - i), step, &b);
     }
     qep_window_sync_all(s->job->stream);
-    qep_free(packed);
 }
 
 /* The matrices of GPTAQ and its kin: P from C; ResComp's published code has R from C + H (undamped), too. */
@@ -131,12 +147,7 @@ qep_status qep_drive_factor_all(qep_set *s)
 int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols)
 {
     int64_t floats = 0;
-    for (int64_t step = 0; step < qep_gptq_n_steps(spec, cols); step++) {
-        int64_t row0, n;
-        qep_gptq_step_rows(spec, cols, step, &row0, &n);
-        int64_t own = qep_min_i64(spec->block_size, cols - row0);
-        floats = qep_max_i64(floats, n * row_stride(cols - row0) + moves_of(spec) * own * row_stride(cols));
-    }
+    for (int64_t step = 0; step < qep_gptq_n_steps(spec, cols); step++) floats = qep_max_i64(floats, room_of(spec, cols, step).end);
     return floats * (int64_t)sizeof(float);
 }
 
@@ -144,6 +155,5 @@ void qep_drive_factor_plan(const qep_qspec *spec, const qep_layer_shape *shape, 
 {
     int moves = moves_of(spec);
     b->strips = shape->strips * qep_gptq_bytes(spec, shape->cols);
-    b->packed = shape->strips > 0 ? qep_gptq_packed_bytes(spec, shape->cols) : 0;
     b->matrices = moves > 1 ? 3 : moves; /* with C + H while R is formed */
 }

@@ -1,6 +1,5 @@
-/* Which vectors the CPU has, which kernels OpenBLAS uses, and the way out when the environment
- * forces slow ones. OpenBLAS reads OPENBLAS_CORETYPE in a constructor before main, so only a new
- * start of the program helps. SPDX-License-Identifier: Apache-2.0 */
+/* Which vectors the CPU has, which kernels OpenBLAS uses, and the way out when the environment forces slow ones or OpenBLAS does not know
+ * the CPU. OpenBLAS reads OPENBLAS_CORETYPE in a constructor before main, so only a new start of the program helps. SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -69,12 +68,26 @@ bool qep_blas_core_is_slow(void)
     return core != NULL && core_simd(core) < qep_cpu_simd();
 }
 
+/* A core whose kernels every CPU with these vectors can run. */
+static const char *core_for(qep_simd simd)
+{
+    return simd == QEP_SIMD_AVX512 ? "SkylakeX" : simd == QEP_SIMD_AVX2 ? "Haswell" : NULL;
+}
+
+/* What the next start gets in OPENBLAS_CORETYPE: first nothing, so that OpenBLAS looks for itself; when it does not know the CPU (one newer
+ * than the library falls back to Prescott) a core with the CPU's vectors. */
 void qep_linalg_fix_core_type(char **argv)
 {
-    if (getenv("OPENBLAS_CORETYPE") == NULL || getenv("QEP_REEXEC") != NULL) return;
+    const char *asked = getenv("OPENBLAS_CORETYPE"), *before = getenv("QEP_REEXEC");
+    const char *core = asked == NULL ? core_for(qep_cpu_simd()) : NULL;
     if (!qep_blas_core_is_slow()) return;
-    if (setenv("QEP_REEXEC", "1", 1) != 0) return;
-    unsetenv("OPENBLAS_CORETYPE");
+    if (before != NULL && (asked != NULL || strcmp(before, "1") != 0)) return;
+    if (asked == NULL && core == NULL) return;
+    if (setenv("QEP_REEXEC", asked == NULL ? "2" : "1", 1) != 0) return;
+    if (asked != NULL)
+        unsetenv("OPENBLAS_CORETYPE");
+    else if (setenv("OPENBLAS_CORETYPE", core, 1) != 0)
+        return;
     /* cache size given for the forced core; OpenBLAS finds the right one itself */
     unsetenv("OPENBLAS_L2_SIZE");
     execv("/proc/self/exe", argv);

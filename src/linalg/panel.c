@@ -78,7 +78,10 @@ __attribute__((target("avx512f"))) static void tile_avx512(float *c, float keep,
 #pragma GCC unroll 6
     for (int j = 0; j < N; j++)
 #pragma GCC unroll 4
-        for (int l = 0; l < 4; l++) s[j][l] = _mm512_mul_ps(f, _mm512_loadu_ps(c + j * QEP_PANEL_ROWS + 16 * l));
+        for (int l = 0; l < 4; l++) {
+            fetch_next(c, (N + j) * QEP_PANEL_ROWS + 16 * l);
+            s[j][l] = _mm512_mul_ps(f, _mm512_loadu_ps(c + j * QEP_PANEL_ROWS + 16 * l));
+        }
     for (int64_t i = 0; i < k; i++, a += QEP_PANEL_ROWS, b += sb) {
         __m512 x[4];
         fetch_next(b, sb * k);

@@ -70,7 +70,7 @@ static void write_text(void)
              "twice as long. %s%s%s",
              core,
              asked != NULL ? "Unset OPENBLAS_CORETYPE (it is \""
-                           : "Use an OpenBLAS built with DYNAMIC_ARCH",
+                           : "Use an OpenBLAS that knows this CPU",
              asked != NULL ? asked : "", asked != NULL ? "\") and start the program again." : ".");
 }
 

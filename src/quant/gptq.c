@@ -1,4 +1,4 @@
-/* quant: GPTQ, and the loop of all column-by-column methods in R-form on a strip of rows: state, blocks, result. methods.md 2.2; LDLQ
+/* quant: GPTQ, and the loop of all column-by-column methods in R-form on a strip of rows: state and result. methods.md 2.2; LDLQ
  * form of Frantar et al. (arXiv 2210.17323) after Chee et al. (arXiv 2307.13304). The target never changes; what earlier columns
  * contribute is kept in acc and move. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
@@ -28,49 +28,14 @@ const qep_method qep_method_gptq = {
     .column = gptq_column,
 };
 
-/* --- steps --------------------------------------------------------------------------------- */
-
-static int64_t block_cols(const qep_qspec *s, int64_t cols)
-{
-    return qep_min_i64(s->block_size, cols);
-}
-
-int64_t qep_gptq_n_steps(const qep_qspec *s, int64_t cols)
-{
-    return qep_ceil_div(cols, s->block_size);
-}
-
-void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t *row0,
-                        int64_t *n_rows)
-{
-    int64_t c0 = step * s->block_size;
-    int64_t end = qep_min_i64(c0 + s->block_size, cols);
-    *row0 = c0;
-    *n_rows = end - c0;
-    if (!qep_groups_dynamic(s)) return;
-    /* start of the last group that begins before end */
-    int64_t last = (end - 1) / s->group_size * s->group_size;
-    if (last < c0) return;
-    *n_rows = qep_max_i64(*n_rows, qep_min_i64(last + s->group_size, cols) - c0);
-}
-
 /* --- state --------------------------------------------------------------------------------- */
 
-/* Most columns whose conditional weights a step needs. */
+/* Most columns whose conditional weights a block needs. */
 static int64_t span_of(const qep_qspec *s, int64_t cols)
 {
     int64_t span = 1;
-    for (int64_t i = 0; qep_groups_dynamic(s) && i < qep_gptq_n_steps(s, cols); i++) {
-        int64_t row0 = 0, rows = 0;
-        qep_gptq_step_rows(s, cols, i, &row0, &rows);
-        span = qep_max_i64(span, rows);
-    }
+    for (int64_t c0 = 0; qep_groups_dynamic(s) && c0 < cols; c0 += s->block_size) span = qep_max_i64(span, qep_gptq_block_rows(s, cols, c0));
     return span;
-}
-
-static int moves_of(const qep_qspec *s)
-{
-    return qep_method_moves(s->method, &s->options, s->paper);
 }
 
 static bool target_moves(const qep_qspec *s)
@@ -80,8 +45,8 @@ static bool target_moves(const qep_qspec *s)
 
 int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols)
 {
-    int64_t groups = qep_n_groups(s, cols), moves = moves_of(s), block = block_cols(s, cols);
-    int64_t floats = QEP_STRIP * ((target_moves(s) ? 3 : 2) * cols + span_of(s, cols) + (1 + 2 * moves) * block + 2 * groups) + 2 * cols;
+    int64_t groups = qep_n_groups(s, cols), moves = qep_gptq_moves(s), width = qep_gptq_step_width(s, cols);
+    int64_t floats = QEP_STRIP * ((target_moves(s) ? 3 : 2) * cols + span_of(s, cols) + (1 + 2 * moves) * width + 2 * groups) + 2 * cols;
     int64_t ints = 2 * cols, bytes = cols * QEP_STRIP, doubles = QEP_STRIP;
     return (int64_t)sizeof(qep_gptq) + floats * (int64_t)sizeof(float) +
            ints * (int64_t)sizeof(int32_t) + doubles * (int64_t)sizeof(double) + bytes;
@@ -103,11 +68,11 @@ static void allocate(qep_gptq *g)
     g->target = new_floats(g->cols, QEP_STRIP);
     g->acc = new_floats(g->cols, QEP_STRIP);
     g->cond = new_floats(QEP_STRIP, g->span);
-    g->err = new_floats(g->block, QEP_STRIP);
+    g->err = new_floats(g->width, QEP_STRIP);
     if (target_moves(&g->spec)) g->move = new_floats(g->cols, QEP_STRIP);
     for (int m = 0; m < g->n_moves; m++) {
-        g->use[m] = new_floats(g->block, QEP_STRIP);
-        g->out[m] = new_floats(g->block, QEP_STRIP);
+        g->use[m] = new_floats(g->width, QEP_STRIP);
+        g->out[m] = new_floats(g->width, QEP_STRIP);
     }
     g->scales = new_floats(g->groups, QEP_STRIP);
     g->zeros = new_floats(g->groups, QEP_STRIP);
@@ -123,9 +88,9 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
     g->spec = *s;
     g->cols = cols;
     g->groups = qep_n_groups(s, cols);
-    g->block = block_cols(s, cols);
+    g->width = qep_gptq_step_width(s, cols);
     g->span = span_of(s, cols);
-    g->n_moves = moves_of(s);
+    g->n_moves = qep_gptq_moves(s);
     g->rule = s->method->column ? s->method->column : gptq_column;
     g->fade = s->method->fading ? (float)s->method->fading(&s->options) : 1.0f;
     allocate(g);
@@ -152,37 +117,7 @@ void qep_gptq_destroy(qep_gptq **g)
     *g = NULL;
 }
 
-/* --- one block ------------------------------------------------------------------------------- */
-
-int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols)
-{
-    int64_t n = block_cols(s, cols);
-    return (1 + moves_of(s)) * qep_panel_packed(n, cols - n) * (int64_t)sizeof(float);
-}
-
-void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed)
-{
-    int64_t c0 = step * s->block_size, n = qep_min_i64(s->block_size, cols - c0), right = cols - c0 - n;
-    qep_panel_pack(packed, b->r + n, b->ldr, n, right);
-    for (int m = 0; m < moves_of(s); m++)
-        qep_panel_pack(packed + (m + 1) * qep_panel_packed(n, right), b->p[m] + n, b->ldp, n, right);
-}
-
-void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b)
-{
-    QEP_REQUIRE(step == g->next_step);
-    int64_t c0 = 0, rows = 0;
-    qep_gptq_step_rows(&g->spec, g->cols, step, &c0, &rows);
-    int64_t n = qep_min_i64(g->block, g->cols - c0), right = g->cols - c0 - n, at = (c0 + n) * QEP_STRIP;
-    float keep = g->fade == 1.0f ? 1.0f : (float)pow((double)g->fade, (double)n);
-
-    qep_gptq_grids_of_block(g, c0, n, rows, b->r, b->ldr);
-    qep_gptq_columns(g, c0, n, b);
-    if (right > 0) qep_panel_update(g->acc + at, keep, g->err, n, b->packed, 0, right);
-    for (int m = 0; m < g->n_moves && right > 0; m++)
-        qep_panel_update(g->move + at, m == 0 ? keep : 1.0f, g->out[m], n, b->packed + (m + 1) * qep_panel_packed(n, right), 0, right);
-    g->next_step++;
-}
+/* --- result -------------------------------------------------------------------------------- */
 
 /* Codes panel -> [QEP_STRIP, cols] in original order, in tiles of columns that stay in the
  * first-level cache. */

@@ -52,7 +52,7 @@ static float power(float f, int64_t n)
     return f == 1.0f ? 1.0f : (float)pow((double)f, (double)n);
 }
 
-static qep_column column_of(struct qep_gptq *g, int64_t c0, int64_t n, int64_t j, float *scratch)
+static qep_column column_of(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, int64_t j, float *scratch)
 {
     int64_t group = g->group_of[c0 + j] * QEP_STRIP, last = g->group_of[c0 + n - 1] * QEP_STRIP, at = (c0 + j) * QEP_STRIP;
     qep_column c = {
@@ -69,38 +69,38 @@ static qep_column column_of(struct qep_gptq *g, int64_t c0, int64_t n, int64_t j
         .move = g->move ? g->move + at : NULL,
         .w = scratch,
         .q = scratch + QEP_STRIP,
-        .err = g->err + j * QEP_STRIP,
+        .err = g->err + (done + j) * QEP_STRIP,
         .code = g->codes + at,
         .loss = g->loss,
     };
     for (int m = 0; m < g->n_moves; m++) {
-        c.use[m] = g->use[m] + j * QEP_STRIP;
-        c.out[m] = g->out[m] + j * QEP_STRIP;
+        c.use[m] = g->use[m] + (done + j) * QEP_STRIP;
+        c.out[m] = g->out[m] + (done + j) * QEP_STRIP;
     }
     return c;
 }
 
 /* Columns [from, to) of the block go to its columns [to, n). */
-static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t from, int64_t to, const qep_gptq_block *b)
+static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, int64_t from, int64_t to, const qep_gptq_block *b)
 {
-    int64_t at = (c0 + to) * QEP_STRIP, k = to - from, a = from * QEP_STRIP;
+    int64_t at = (c0 + to) * QEP_STRIP, k = to - from, a = (done + from) * QEP_STRIP;
     float keep = power(g->fade, k);
-    if (g->fade != 1.0f) fade_rows(g->err, g->fade, from, to);
+    if (g->fade != 1.0f) fade_rows(g->err, g->fade, done + from, done + to);
     qep_panel_update(g->acc + at, keep, g->err + a, k, b->r + from * b->ldr + to, b->ldr, n - to);
     for (int m = 0; m < g->n_moves; m++) {
-        if (g->fade != 1.0f) fade_rows(g->use[m], g->fade, from, to);
+        if (g->fade != 1.0f) fade_rows(g->use[m], g->fade, done + from, done + to);
         qep_panel_update(g->move + at, m == 0 ? keep : 1.0f, g->use[m] + a, k, b->p[m] + from * b->ldp + to, b->ldp, n - to);
     }
 }
 
-void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_block *b)
+void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, const qep_gptq_block *b)
 {
     float scratch[2 * QEP_STRIP];
     for (int64_t from = 0; from < n; from += NEAR) {
         int64_t to = qep_min_i64(from + NEAR, n);
         for (int64_t j = from; j < to; j++) {
             const float *row = b->r + j * b->ldr;
-            qep_column c = column_of(g, c0, n, j, scratch);
+            qep_column c = column_of(g, c0, n, done, j, scratch);
             float *right = g->acc + (c0 + j + 1) * QEP_STRIP;
             c.r_jj = row[j];
             g->rule(&c);
@@ -108,13 +108,13 @@ void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_
             for (int m = 0; m < g->n_moves; m++)
                 spread(g->move + (c0 + j + 1) * QEP_STRIP, m == 0 ? g->fade : 1.0f, c.use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);
         }
-        spread_far(g, c0, n, from, to, b);
+        spread_far(g, c0, n, done, from, to, b);
     }
     if (g->fade == 1.0f) return;
     for (int64_t from = 0; from < n; from += NEAR) { /* each NEAR is faded up to its own end: on to the block's */
         int64_t to = qep_min_i64(from + NEAR, n);
         float f = power(g->fade, n - to);
-        for (int64_t k = from * QEP_STRIP; k < to * QEP_STRIP; k++) g->err[k] *= f;
+        for (int64_t k = (done + from) * QEP_STRIP; k < (done + to) * QEP_STRIP; k++) g->err[k] *= f;
     }
-    for (int m = 0; m < g->n_moves; m++) fade_rows(g->out[m], g->fade, 0, n);
+    for (int m = 0; m < g->n_moves; m++) fade_rows(g->out[m], g->fade, done, done + n);
 }

@@ -14,8 +14,8 @@ _Static_assert((int)QEP_STRIP == (int)QEP_PANEL_ROWS, "a strip is a panel");
 struct qep_gptq {
     qep_qspec spec;
     int64_t cols, groups, next_step;
-    int64_t block;     /* columns of a block, at most cols */
-    int64_t span;      /* of cond: most columns whose conditional weights a step needs */
+    int64_t width;     /* columns of a step, at most cols */
+    int64_t span;      /* of cond: most columns whose conditional weights a block needs */
     int n_moves;
     float fade;        /* f */
     void (*rule)(qep_column *c); /* the method's, or GPTQ's for methods that go by its loop */
@@ -27,8 +27,8 @@ struct qep_gptq {
     float *move;       /* panel [cols]: M; NULL for methods whose target never moves */
     float *cond;       /* [QEP_STRIP, span]: conditional weights of groups that start in a block */
     float *weight;     /* [cols]: importances for the hessian clip */
-    float *err;        /* panel [block] */
-    float *use[QEP_MAX_MOVES], *out[QEP_MAX_MOVES]; /* panels [block]: inside the block, beyond it; NULL without matrices */
+    float *err;        /* panel [width] */
+    float *use[QEP_MAX_MOVES], *out[QEP_MAX_MOVES]; /* panels [width]: inside the block, beyond it; NULL without matrices */
     float *scales;     /* panel [groups] */
     float *zeros;      /* panel [groups] */
     uint8_t *codes;    /* panel [cols] */
@@ -58,8 +58,15 @@ void qep_column_weigh(qep_column *c);
 /* code, q and loss of w. */
 void qep_column_round(qep_column *c);
 
-/* Quantizes columns c0 .. c0+n-1 one after the other; leaves err and out of the block, faded up to its last column. */
-void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_block *b);
+/* Matrices beside R. */
+int qep_gptq_moves(const qep_qspec *s);
+/* Columns of a step (the last may have fewer): whole blocks. */
+int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols);
+/* Rows of R that the block from column c0 on needs: its own, more when a dynamic group reaches beyond it. */
+int64_t qep_gptq_block_rows(const qep_qspec *s, int64_t cols, int64_t c0);
+/* Quantizes columns c0 .. c0+n-1 one after the other, a block that `done` columns of its step precede; leaves its err and out at columns done .. of the
+ * step's, faded up to its last column. b: R and P from row and column c0 on. */
+void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, const qep_gptq_block *b);
 
 /* Grids that do not depend on the loop: one group per row, or static groups. target: original
  * column order, [QEP_STRIP, cols]. */

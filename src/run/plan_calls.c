@@ -159,7 +159,7 @@ static void column_loop(const walk *w, const qep_qspec *q)
         qep_gptq_step_rows(q, w->d, step, &row0, &n);
         matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = n, .row_bytes = row_stride(w->d - row0) * f, .flip = true});
         for (int m = 0; m < moves; m++)
-            matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_min_i64(q->block_size, w->d - row0), .row_bytes = row_stride(w->d) * f});
+            matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_gptq_step_cols(q, w->d, step), .row_bytes = row_stride(w->d) * f});
     }
     work(w, QEP_SHARE_STRIPS, QEP_RATE_F32, (1.0 + moves) * (double)w->rows * (double)w->d * (double)w->d);
 }

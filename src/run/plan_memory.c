@@ -168,7 +168,6 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     unsigned solving = QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH | QEP_STAGE_FIGURES | QEP_STAGE_WRITE;
     add(t, "layer.rows", b.rows, solving, false);
     add(t, "quantize.strips", b.strips, QEP_STAGE_QUANTIZE, false);
-    add(t, "quantize.packed", b.packed, QEP_STAGE_QUANTIZE, false);
     add(t, "layer.kept", qep_run_fold_bytes(r, members, rank), QEP_STAGE_STATISTICS | solving, false);
     add(t, "layer.search", b.search, QEP_STAGE_QUANTIZE, false);
     add(t, "layer.rotate", b.rotate, QEP_STAGE_QUANTIZE, false);

@@ -75,7 +75,7 @@ done
 for np in 1 3; do
     run "$np" "$work/run.ini" --restart no --set quantization.method=rescomp --set correction.method=none --set quantization.compat=paper --set output.format=dense
     summary=$work/out/summary.json
-    for name in solve.p quantize.packed quantize.strips; do
+    for name in solve.p quantize.strips; do
         planned=$(sed -n "/\"rank0\"/,\$p" "$summary" | sed -n "/\"$name\"/,/}/s/.*\"planned\": \([0-9]*\).*/\1/p" | head -n 1)
         measured=$(sed -n "/\"rank0\"/,\$p" "$summary" | sed -n "/\"$name\"/,/}/s/.*\"measured\": \([0-9]*\).*/\1/p" | head -n 1)
         check "rescomp, np $np: $name planned ${planned:-none}, measured ${measured:-none}" within "$name" "${planned:-0}" "${measured:-0}" 0

@@ -1,4 +1,4 @@
-/* The way out of a slow OPENBLAS_CORETYPE. The test starts itself again as a child that does what main would do; the
+/* The way out of a slow OPENBLAS_CORETYPE, and of an OpenBLAS that does not know the CPU. The test starts itself again as a child that does what main would do; the
  * child's exit status says what it saw. SPDX-License-Identifier: Apache-2.0 */
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,10 +43,16 @@ static int run_child(const char *core_type, const char *reexec)
     return WEXITSTATUS(status);
 }
 
-static void nothing_happens_without_the_variable(void **state)
+/* An OpenBLAS that does not know this CPU takes its oldest kernels; it then gets the name of a core with the CPU's vectors. */
+static bool knows_the_cpu(void)
+{
+    return (run_child(NULL, "2") & SAW_WARNING) == 0;
+}
+
+static void without_the_variable(void **state)
 {
     (void)state;
-    assert_int_equal(run_child(NULL, NULL) & ~SAW_WARNING, 0);
+    assert_int_equal(run_child(NULL, NULL), knows_the_cpu() ? 0 : WAS_RESTARTED | HAS_VARIABLE);
 }
 
 static void a_slow_core_is_dropped(void **state)
@@ -60,7 +66,7 @@ static void a_slow_core_is_dropped(void **state)
         skip();
     }
     assert_int_equal(kept, SAW_WARNING | WAS_RESTARTED | HAS_VARIABLE);
-    assert_int_equal(run_child(slow, NULL), WAS_RESTARTED);
+    assert_int_equal(run_child(slow, NULL), WAS_RESTARTED | (knows_the_cpu() ? 0 : HAS_VARIABLE));
 }
 
 static void a_good_core_stays(void **state)
@@ -77,7 +83,7 @@ static void a_good_core_stays(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_happens_without_the_variable),
+        cmocka_unit_test(without_the_variable),
         cmocka_unit_test(a_slow_core_is_dropped),
         cmocka_unit_test(a_good_core_stays),
     };

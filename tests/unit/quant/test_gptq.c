@@ -94,15 +94,14 @@ static const struct {
 /* Every size, group, block; act-order, static groups, clip and grids change from case to case.
  * The f32 loop may decide a tie differently from f64, and such a row then goes its own way: few
  * rows may. */
-static void fast_equals_reference(void **state)
+static void compare_with_reference(const int64_t *sizes, size_t n_sizes, uint64_t seed)
 {
-    (void)state;
     qep_rng rng;
-    qep_rng_seed(&rng, 23);
+    qep_rng_seed(&rng, seed);
     int64_t flips = 0, total = 0, rows_differ = 0, rows = 0, trial = 0;
-    for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++)
+    for (size_t c = 0; c < n_sizes; c++)
         for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++, trial++) {
-            int64_t cols = columns[c];
+            int64_t cols = sizes[c];
             qep_qspec s = {.method = &qep_method_gptq, .bits = (int[]){4, 3, 2, 8}[trial % 4],
                            .group_size = shapes[k].group,
                            .symmetric = trial % 3 == 0, .act_order = trial % 2,
@@ -131,6 +130,61 @@ static void fast_equals_reference(void **state)
                   (long long)rows_differ, (long long)rows);
     assert_le_f((double)flips / (double)total, 2e-3);
     assert_le_f((double)rows_differ / (double)rows, 2e-2);
+}
+
+static void fast_equals_reference(void **state)
+{
+    (void)state;
+    compare_with_reference(columns, sizeof columns / sizeof columns[0], 23);
+}
+
+/* A step is 512 columns, fewer or more with some blocks and groups. */
+static void several_steps_equal_reference(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {511, 513, 1100};
+    compare_with_reference(sizes, sizeof sizes / sizeof sizes[0], 29);
+}
+
+/* Strips that go through the steps together come out as alone. */
+static void strips_side_by_side(void **state)
+{
+    (void)state;
+    enum { COLS = 700, STRIPS = 3 };
+    qep_rng rng;
+    qep_rng_seed(&rng, 31);
+    const qep_qspec s = {.method = &qep_method_gptq, .bits = 3, .group_size = 64, .act_order = true, .static_groups = true, .block_size = 128};
+    layer l = new_layer(&rng, COLS, true);
+    float *rdiag = test_alloc(COLS, sizeof *rdiag), *packed = test_alloc(qep_gptq_packed_bytes(&s, COLS), 1), *w[STRIPS];
+    qep_gptq *g[STRIPS];
+    for (int64_t j = 0; j < COLS; j++) rdiag[j] = (float)l.R[j * COLS + j];
+    for (int i = 0; i < STRIPS; i++) {
+        w[i] = random_strip(&rng, COLS);
+        g[i] = qep_gptq_create(&s, w[i], COLS, l.perm, rdiag);
+    }
+    for (int64_t step = 0; step < qep_gptq_n_steps(&s, COLS); step++) {
+        int64_t row0 = 0, n = 0;
+        qep_gptq_step_rows(&s, COLS, step, &row0, &n);
+        float *r = streamed_rows(l.R, COLS, row0, n, COLS - row0 + 16);
+        const qep_gptq_block b = {.r = r, .ldr = COLS - row0 + 16, .packed = packed};
+        qep_gptq_pack(&s, COLS, step, &b, packed, 0, 1);
+        qep_gptq_step(g, STRIPS, step, &b);
+        qep_free(r);
+    }
+    for (int i = 0; i < STRIPS; i++) {
+        result together = new_result(&s, QEP_STRIP, COLS), alone = new_result(&s, QEP_STRIP, COLS);
+        qep_qstrip q = {together.codes, together.scales, together.zeros};
+        qep_gptq_finish(g[i], &q, together.g_idx, NULL);
+        run_strip(&s, w[i], COLS, l.perm, l.R, NULL, &alone);
+        assert_memory_equal(together.codes, alone.codes, (size_t)QEP_STRIP * COLS);
+        qep_gptq_destroy(&g[i]);
+        qep_free(w[i]);
+        free_result(&together);
+        free_result(&alone);
+    }
+    qep_free(packed);
+    qep_free(rdiag);
+    free_layer(&l);
 }
 
 /* f64 R-form and the published U-form are the same algorithm: in f64 the codes agree (a tie here
@@ -254,21 +308,19 @@ static void rows_are_independent(void **state)
     }
 }
 
-/* The steps cover the columns in order; rows reach to the end of the last dynamic group that
- * starts in the block. */
+/* The steps cover the columns in order, whole blocks each; rows reach to the end of the last dynamic group that starts in the step. */
 static void step_rows(void **state)
 {
     (void)state;
     static const struct {
-        int64_t group, block, cols, step, row0, n;
+        int64_t group, block, cols, step, row0, own, n;
         bool fixed;
     } cases[] = {
-        {-1, 128, 300, 0, 0, 128, false},   {-1, 128, 300, 2, 256, 44, false},
-        {128, 32, 256, 0, 0, 128, false},   {128, 32, 256, 1, 32, 32, false},
-        {128, 32, 256, 4, 128, 128, false}, {48, 32, 200, 1, 32, 64, false},
-        {48, 32, 200, 2, 64, 32, false},    {48, 32, 200, 3, 96, 48, false},
-        {128, 32, 256, 0, 0, 32, true},     {128, 128, 200, 1, 128, 72, false},
-        {1, 500, 10, 0, 0, 10, false},
+        {-1, 128, 300, 0, 0, 300, 300, false},      {-1, 128, 1300, 0, 0, 512, 512, false},    {-1, 128, 1300, 2, 1024, 276, 276, false},
+        {-1, 200, 1300, 1, 400, 400, 400, false},   {-1, 600, 1300, 1, 600, 600, 600, false},  {128, 32, 2048, 1, 512, 512, 512, false},
+        {1024, 32, 2048, 0, 0, 512, 1024, false},   {1024, 32, 2048, 1, 512, 512, 512, false}, {1024, 32, 2048, 2, 1024, 512, 1024, false},
+        {48, 32, 1000, 1, 32, 32, 64, false},       {48, 32, 1000, 2, 64, 32, 32, false},      {48, 32, 1000, 3, 96, 32, 48, false},
+        {48, 32, 1000, 1, 512, 488, 488, true},     {128, 128, 200, 0, 0, 200, 200, false},    {1, 500, 10, 0, 0, 10, 10, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         qep_qspec s = {.method = &qep_method_gptq, .bits = 4, .group_size = cases[i].group, .block_size = cases[i].block,
@@ -277,11 +329,12 @@ static void step_rows(void **state)
         qep_gptq_step_rows(&s, cases[i].cols, cases[i].step, &row0, &n);
         assert_int_equal(row0, cases[i].row0);
         assert_int_equal(n, cases[i].n);
+        assert_int_equal(qep_gptq_step_cols(&s, cases[i].cols, cases[i].step), cases[i].own);
     }
     qep_qspec s = {.method = &qep_method_gptq, .bits = 4, .group_size = -1, .block_size = 128};
     assert_int_equal(qep_gptq_n_steps(&s, 1), 1);
-    assert_int_equal(qep_gptq_n_steps(&s, 128), 1);
-    assert_int_equal(qep_gptq_n_steps(&s, 129), 2);
+    assert_int_equal(qep_gptq_n_steps(&s, 512), 1);
+    assert_int_equal(qep_gptq_n_steps(&s, 513), 2);
 }
 
 /* GPTQ is there to lower the loss: on average over rows it must beat RTN on the same grid
@@ -327,7 +380,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_equals_reference), cmocka_unit_test(reference_equals_u_form),
         cmocka_unit_test(identity_equals_rtn),   cmocka_unit_test(loss_is_the_quadratic_form),
-        cmocka_unit_test(rows_are_independent),  cmocka_unit_test(step_rows),
+        cmocka_unit_test(rows_are_independent), cmocka_unit_test(several_steps_equal_reference), cmocka_unit_test(strips_side_by_side),  cmocka_unit_test(step_rows),
         cmocka_unit_test(beats_rtn),             cmocka_unit_test(nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

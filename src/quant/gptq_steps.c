@@ -1,0 +1,163 @@
+/* quant: the steps of the column-by-column methods. A step is several blocks of columns: a strip stays in the second-level cache while it
+ * goes through them, and the columns to the right are read and written once a step, not once a block. Every sum is the chain of fused
+ * multiply-adds that single blocks would give. SPDX-License-Identifier: Apache-2.0 */
+#include "gptq_priv.h"
+
+enum {
+    STEP = 512,                  /* columns of a step, or one block where that is wider */
+    CHUNK = 32 * QEP_PANEL_COLS, /* columns to the right whose panels stay in the second-level cache while the strips take them in turn */
+};
+
+int qep_gptq_moves(const qep_qspec *s)
+{
+    return qep_method_moves(s->method, &s->options, s->paper);
+}
+
+/* Groups that begin in a step's later blocks end in it: their grids need all their columns up to date. */
+int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols)
+{
+    int64_t width = qep_max_i64(1, STEP / s->block_size) * s->block_size;
+    if (qep_groups_dynamic(s) && width % s->group_size != 0 && s->group_size % width != 0) width = s->block_size;
+    return qep_min_i64(width, cols);
+}
+
+int64_t qep_gptq_n_steps(const qep_qspec *s, int64_t cols)
+{
+    return qep_ceil_div(cols, qep_gptq_step_width(s, cols));
+}
+
+/* Rows from c0 to `end`, or on to the end of the last dynamic group that begins between them. */
+static int64_t rows_until(const qep_qspec *s, int64_t cols, int64_t c0, int64_t end)
+{
+    if (!qep_groups_dynamic(s)) return end - c0;
+    int64_t last = (end - 1) / s->group_size * s->group_size;
+    if (last < c0) return end - c0;
+    return qep_max_i64(end, qep_min_i64(last + s->group_size, cols)) - c0;
+}
+
+int64_t qep_gptq_block_rows(const qep_qspec *s, int64_t cols, int64_t c0)
+{
+    return rows_until(s, cols, c0, qep_min_i64(c0 + s->block_size, cols));
+}
+
+int64_t qep_gptq_step_cols(const qep_qspec *s, int64_t cols, int64_t step)
+{
+    int64_t width = qep_gptq_step_width(s, cols);
+    return qep_min_i64(width, cols - step * width);
+}
+
+void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t *row0, int64_t *n_rows)
+{
+    *row0 = step * qep_gptq_step_width(s, cols);
+    *n_rows = rows_until(s, cols, *row0, *row0 + qep_gptq_step_cols(s, cols, step));
+}
+
+/* --- packed panels --------------------------------------------------------------------------- */
+
+/* One block of a step: columns [c0, c0 + n), the step ends at `end`. Offsets in floats of its packed panels of R (0) and of the method's
+ * matrices: of the columns inside the step, and of those beyond it. */
+typedef struct place {
+    int64_t c0, n, end;
+    int64_t inside[1 + QEP_MAX_MOVES], beyond[1 + QEP_MAX_MOVES];
+    int64_t next; /* offset behind them */
+} place;
+
+static place first_place(const qep_qspec *s, int64_t cols, int64_t step)
+{
+    int64_t c0 = step * qep_gptq_step_width(s, cols);
+    return (place){.c0 = c0, .end = c0 + qep_gptq_step_cols(s, cols, step)};
+}
+
+/* The next block of the step into p; false behind the last. */
+static bool next_place(const qep_qspec *s, int64_t cols, place *p)
+{
+    p->c0 += p->n;
+    if (p->c0 >= p->end) return false;
+    p->n = qep_min_i64(s->block_size, p->end - p->c0);
+    for (int m = 0; m <= qep_gptq_moves(s); m++) {
+        p->inside[m] = p->next;
+        p->beyond[m] = p->inside[m] + qep_panel_packed(p->n, p->end - p->c0 - p->n);
+        p->next = p->beyond[m] + qep_panel_packed(p->n, cols - p->end);
+    }
+    return true;
+}
+
+int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols)
+{
+    place p = first_place(s, cols, 0);
+    while (next_place(s, cols, &p)) continue;
+    return p.next * (int64_t)sizeof(float);
+}
+
+/* The part'th of `parts` shares of the panels of rows b [n, ldb], `cols` columns. */
+static void pack_share(float *packed, const float *b, int64_t ldb, int64_t n, int64_t cols, int part, int parts)
+{
+    const int64_t panels = qep_ceil_div(cols, QEP_PANEL_COLS), from = panels * part / parts * QEP_PANEL_COLS,
+                  to = qep_min_i64(panels * (part + 1) / parts * QEP_PANEL_COLS, cols);
+    if (from < to) qep_panel_pack(packed + from * n, b + from, ldb, n, to - from);
+}
+
+void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed, int part, int parts)
+{
+    place p = first_place(s, cols, step);
+    const int64_t row0 = p.c0;
+    while (next_place(s, cols, &p))
+        for (int m = 0; m <= qep_gptq_moves(s); m++) {
+            const int64_t ld = m == 0 ? b->ldr : b->ldp, inside = p.end - p.c0 - p.n;
+            const float *right = (m == 0 ? b->r : b->p[m - 1]) + (p.c0 - row0) * (ld + 1) + p.n;
+            pack_share(packed + p.inside[m], right, ld, p.n, inside, part, parts);
+            pack_share(packed + p.beyond[m], right + inside, ld, p.n, cols - p.end, part, parts);
+        }
+}
+
+/* --- one step ---------------------------------------------------------------------------------- */
+
+static float fade_over(const qep_gptq *g, int64_t n)
+{
+    return g->fade == 1.0f ? 1.0f : (float)pow((double)g->fade, (double)n);
+}
+
+/* What block p, whose errors begin at column `done` of the step's, leaves to columns [from, from + n), whose packed panels begin at at[]. */
+static void update(qep_gptq *g, const place *p, int64_t done, const float *packed, const int64_t *at, int64_t skip, int64_t from, int64_t n)
+{
+    const int64_t to = from * QEP_STRIP, err = done * QEP_STRIP;
+    const float keep = fade_over(g, p->n);
+    qep_panel_update(g->acc + to, keep, g->err + err, p->n, packed + at[0] + skip * p->n, 0, n);
+    for (int m = 0; m < g->n_moves; m++)
+        qep_panel_update(g->move + to, m == 0 ? keep : 1.0f, g->out[m] + err, p->n, packed + at[m + 1] + skip * p->n, 0, n);
+}
+
+static void quantize_block(qep_gptq *g, const place *p, int64_t done, const qep_gptq_block *b)
+{
+    qep_gptq_block own = {.r = b->r + done * (b->ldr + 1), .ldr = b->ldr, .ldp = b->ldp};
+    for (int m = 0; m < g->n_moves; m++) own.p[m] = b->p[m] + done * (b->ldp + 1);
+    qep_gptq_grids_of_block(g, p->c0, p->n, qep_gptq_block_rows(&g->spec, g->cols, p->c0), own.r, own.ldr);
+    qep_gptq_columns(g, p->c0, p->n, done, &own);
+    update(g, p, done, b->packed, p->inside, 0, p->c0 + p->n, p->end - p->c0 - p->n);
+}
+
+/* One strip through the step's own columns. */
+static void quantize_step(qep_gptq *g, int64_t step, const qep_gptq_block *b)
+{
+    QEP_REQUIRE(step == g->next_step);
+    place p = first_place(&g->spec, g->cols, step);
+    const int64_t c0 = p.c0;
+    while (next_place(&g->spec, g->cols, &p)) quantize_block(g, &p, p.c0 - c0, b);
+    g->next_step++;
+}
+
+/* All blocks of the step reach columns [p.end + c, p.end + c + n). */
+static void reach(qep_gptq *g, place p, const qep_gptq_block *b, int64_t c, int64_t n)
+{
+    const int64_t c0 = p.c0;
+    while (next_place(&g->spec, g->cols, &p)) update(g, &p, p.c0 - c0, b->packed, p.beyond, c, p.end + c, n);
+}
+
+void qep_gptq_step(qep_gptq *const *g, int64_t n, int64_t step, const qep_gptq_block *b)
+{
+    for (int64_t i = 0; i < n; i++) quantize_step(g[i], step, b);
+    const place p = first_place(&g[0]->spec, g[0]->cols, step);
+    const int64_t right = g[0]->cols - p.end;
+    for (int64_t c = 0; c < right; c += CHUNK)
+        for (int64_t i = 0; i < n; i++) reach(g[i], p, b, c, qep_min_i64(CHUNK, right - c));
+}
