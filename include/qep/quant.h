@@ -162,9 +162,8 @@ typedef struct qep_gptq_block {
 int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols);
 /* The part'th of `parts` shares of `packed`, so that the ranks of a node can divide the work; all threads of the rank work on it. */
 void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed, int part, int parts);
-/* n >= 1 strips through a step, side by side so that they share the panels in the cache; at most QEP_GPTQ_BATCH are worth it. Steps in order 0, 1, ... */
-enum { QEP_GPTQ_BATCH = 4 };
-void qep_gptq_step(qep_gptq *const *g, int64_t n, int64_t step, const qep_gptq_block *b);
+/* Steps in order 0, 1, ... */
+void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b);
 /* After the last step: result in original column order; g_idx[cols] (may be NULL) = group of each original column,
  * equal for all rows. *loss [QEP_STRIP] (may be NULL): sum_j (w_j - q_j)^2 R_jj^2, f64; for GPTQ the row's tr((Q-W*)(H+mu I)(Q-W*)^T). */
 void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double *loss);

@@ -2,8 +2,6 @@
  * step in turn. SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
-#include <omp.h>
-
 typedef struct factor {
     qep_dmat *Lr;                   /* R = J Lr J */
     int n_moves;
@@ -63,12 +61,10 @@ static qep_gptq_block fetch_step_all(const qep_set *s, const qep_qspec *q, const
 
 static void run_steps_all(qep_set *s, const qep_qspec *q, const factor *f, qep_gptq **g)
 {
-    /* enough batches to keep all threads busy */
-    const int64_t batch = qep_max_i64(1, qep_min_i64(QEP_GPTQ_BATCH, s->count / (4 * omp_get_max_threads())));
     for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
         qep_gptq_block b = fetch_step_all(s, q, f, step);
 #pragma omp parallel for schedule(dynamic)
-        for (int64_t i = 0; i < s->count; i += batch) qep_gptq_step(g + i, qep_min_i64(batch, s->count - i), step, &b);
+        for (int64_t i = 0; i < s->count; i++) qep_gptq_step(g[i], step, &b);
     }
     qep_window_sync_all(s->job->stream);
 }

@@ -5,7 +5,7 @@
 
 enum {
     STEP = 512,                  /* columns of a step, or one block where that is wider */
-    CHUNK = 32 * QEP_PANEL_COLS, /* columns to the right whose panels stay in the second-level cache while the strips take them in turn */
+    CHUNK = 32 * QEP_PANEL_COLS, /* columns to the right that stay in the second-level cache while all blocks of a step reach them */
 };
 
 int qep_gptq_moves(const qep_qspec *s)
@@ -136,28 +136,16 @@ static void quantize_block(qep_gptq *g, const place *p, int64_t done, const qep_
     update(g, p, done, b->packed, p->inside, 0, p->c0 + p->n, p->end - p->c0 - p->n);
 }
 
-/* One strip through the step's own columns. */
-static void quantize_step(qep_gptq *g, int64_t step, const qep_gptq_block *b)
+void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b)
 {
     QEP_REQUIRE(step == g->next_step);
-    place p = first_place(&g->spec, g->cols, step);
-    const int64_t c0 = p.c0;
-    while (next_place(&g->spec, g->cols, &p)) quantize_block(g, &p, p.c0 - c0, b);
+    const place first = first_place(&g->spec, g->cols, step);
+    place p = first;
+    while (next_place(&g->spec, g->cols, &p)) quantize_block(g, &p, p.c0 - first.c0, b);
+    for (int64_t c = 0; c < g->cols - p.end; c += CHUNK) {
+        const int64_t n = qep_min_i64(CHUNK, g->cols - p.end - c);
+        p = first;
+        while (next_place(&g->spec, g->cols, &p)) update(g, &p, p.c0 - first.c0, b->packed, p.beyond, c, p.end + c, n);
+    }
     g->next_step++;
-}
-
-/* All blocks of the step reach columns [p.end + c, p.end + c + n). */
-static void reach(qep_gptq *g, place p, const qep_gptq_block *b, int64_t c, int64_t n)
-{
-    const int64_t c0 = p.c0;
-    while (next_place(&g->spec, g->cols, &p)) update(g, &p, p.c0 - c0, b->packed, p.beyond, c, p.end + c, n);
-}
-
-void qep_gptq_step(qep_gptq *const *g, int64_t n, int64_t step, const qep_gptq_block *b)
-{
-    for (int64_t i = 0; i < n; i++) quantize_step(g[i], step, b);
-    const place p = first_place(&g[0]->spec, g[0]->cols, step);
-    const int64_t right = g[0]->cols - p.end;
-    for (int64_t c = 0; c < right; c += CHUNK)
-        for (int64_t i = 0; i < n; i++) reach(g[i], p, b, c, qep_min_i64(CHUNK, right - c));
 }

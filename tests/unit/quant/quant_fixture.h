@@ -168,7 +168,7 @@ static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, c
         for (int m = 0; m < qep_method_moves(s->method, &s->options, s->paper); m++)
             b.p[m] = p[m] = streamed_rows(P[m], cols, row0, qep_gptq_step_cols(s, cols, step), b.ldp);
         for (int part = 0; part < 3; part++) qep_gptq_pack(s, cols, step, &b, packed, part, 3);
-        qep_gptq_step(&g, 1, step, &b);
+        qep_gptq_step(g, step, &b);
         qep_free(r);
         for (int m = 0; m < QEP_MAX_MOVES; m++) qep_free(p[m]);
     }

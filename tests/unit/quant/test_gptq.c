@@ -146,47 +146,6 @@ static void several_steps_equal_reference(void **state)
     compare_with_reference(sizes, sizeof sizes / sizeof sizes[0], 29);
 }
 
-/* Strips that go through the steps together come out as alone. */
-static void strips_side_by_side(void **state)
-{
-    (void)state;
-    enum { COLS = 700, STRIPS = 3 };
-    qep_rng rng;
-    qep_rng_seed(&rng, 31);
-    const qep_qspec s = {.method = &qep_method_gptq, .bits = 3, .group_size = 64, .act_order = true, .static_groups = true, .block_size = 128};
-    layer l = new_layer(&rng, COLS, true);
-    float *rdiag = test_alloc(COLS, sizeof *rdiag), *packed = test_alloc(qep_gptq_packed_bytes(&s, COLS), 1), *w[STRIPS];
-    qep_gptq *g[STRIPS];
-    for (int64_t j = 0; j < COLS; j++) rdiag[j] = (float)l.R[j * COLS + j];
-    for (int i = 0; i < STRIPS; i++) {
-        w[i] = random_strip(&rng, COLS);
-        g[i] = qep_gptq_create(&s, w[i], COLS, l.perm, rdiag);
-    }
-    for (int64_t step = 0; step < qep_gptq_n_steps(&s, COLS); step++) {
-        int64_t row0 = 0, n = 0;
-        qep_gptq_step_rows(&s, COLS, step, &row0, &n);
-        float *r = streamed_rows(l.R, COLS, row0, n, COLS - row0 + 16);
-        const qep_gptq_block b = {.r = r, .ldr = COLS - row0 + 16, .packed = packed};
-        qep_gptq_pack(&s, COLS, step, &b, packed, 0, 1);
-        qep_gptq_step(g, STRIPS, step, &b);
-        qep_free(r);
-    }
-    for (int i = 0; i < STRIPS; i++) {
-        result together = new_result(&s, QEP_STRIP, COLS), alone = new_result(&s, QEP_STRIP, COLS);
-        qep_qstrip q = {together.codes, together.scales, together.zeros};
-        qep_gptq_finish(g[i], &q, together.g_idx, NULL);
-        run_strip(&s, w[i], COLS, l.perm, l.R, NULL, &alone);
-        assert_memory_equal(together.codes, alone.codes, (size_t)QEP_STRIP * COLS);
-        qep_gptq_destroy(&g[i]);
-        qep_free(w[i]);
-        free_result(&together);
-        free_result(&alone);
-    }
-    qep_free(packed);
-    qep_free(rdiag);
-    free_layer(&l);
-}
-
 /* f64 R-form and the published U-form are the same algorithm: in f64 the codes agree (a tie here
  * and there aside). */
 static void reference_equals_u_form(void **state)
@@ -380,7 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_equals_reference), cmocka_unit_test(reference_equals_u_form),
         cmocka_unit_test(identity_equals_rtn),   cmocka_unit_test(loss_is_the_quadratic_form),
-        cmocka_unit_test(rows_are_independent), cmocka_unit_test(several_steps_equal_reference), cmocka_unit_test(strips_side_by_side),  cmocka_unit_test(step_rows),
+        cmocka_unit_test(rows_are_independent), cmocka_unit_test(several_steps_equal_reference),  cmocka_unit_test(step_rows),
         cmocka_unit_test(beats_rtn),             cmocka_unit_test(nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
