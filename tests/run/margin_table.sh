@@ -11,7 +11,8 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 model=${1:-quickstart}
 bits=${2:-2 3 4}
-[ $# -gt 2 ] && shift 2 || set -- RTN GPTQ QEP+GPTQ QuIP QEP+QuIP AWQ QEP+AWQ GPTAQ ResComp FOEM default
+methods="RTN GPTQ QEP+GPTQ QuIP QEP+QuIP AWQ QEP+AWQ GPTAQ ResComp FOEM default"
+[ $# -gt 2 ] && shift 2 && methods=$*
 case $model in
 wiki5m) length=256 train=$shared/data/text/wikitext2/train.txt ;;
 quickstart) length=128 train=$shared/data/text/tinystories/tinystories_train_2MiB.txt ;;
@@ -56,7 +57,7 @@ figures() {
 
 printf '%-4s  %-10s%-5s%20s%20s\n%-4s  %-10s%-5s%20s%20s\n' bits method seed WikiText-2 TinyStories '' '' '' 'perplexity, KL' 'perplexity, KL'
 for b in $bits; do
-    for method in "$@"; do
+    for method in $methods; do
         for seed in 0 1; do
             set --
             for s in $(settings "$method"); do set -- "$@" --set "$s"; done
