@@ -106,7 +106,7 @@ void qep_print_help(void)
            "  --dry-run                check everything, print the plan (work, memory, disk, time), touch nothing\n"
            "  --ranks N [--ranks-per-node M] [--network LATENCY,BANDWIDTH] [--flops FORWARD,F32,F64] [--storage BANDWIDTH]\n"
            "                           with --dry-run: the plan for another machine, from these figures (2us,12.5G; flops of one rank, measured\n"
-           "                           here when not given)\n"
+           "                           here when not given); --trace DIR: the first block's calls for SimGrid (smpirun -replay)\n"
            "  --check DIR              read a finished output back and verify it\n"
            "  --convert DIR --format NAME [--output DIR2]   lay a finished output out in another format, codes unchanged (DIR-NAME)\n"
            "  --report DIR             print the tables of a finished run\n"

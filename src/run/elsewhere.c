@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const options[] = {"--ranks", "--ranks-per-node", "--network", "--flops", "--storage"};
+static const char *const options[] = {"--ranks", "--ranks-per-node", "--network", "--flops", "--storage", "--trace"};
 
 static bool is_option(const char *arg, const char *name)
 {
@@ -84,13 +84,15 @@ qep_status qep_elsewhere_option(qep_elsewhere *e, const char *option, const char
     if (is_option(option, "--ranks-per-node")) return parse_count("--ranks-per-node", value, &e->per_node);
     if (is_option(option, "--network")) return parse_network(e, value);
     if (is_option(option, "--flops")) return parse_flops(e, value);
-    return parse_storage(e, value);
+    if (is_option(option, "--storage")) return parse_storage(e, value);
+    e->trace = value;
+    return QEP_OK;
 }
 
 qep_status qep_elsewhere_check(qep_elsewhere *e, bool dry_run)
 {
-    const bool any = e->per_node > 0 || e->latency > 0 || e->flops[0] > 0 || e->storage > 0;
-    if (e->ranks == 0 && any) return qep_fail(QEP_E_CONFIG, "--ranks-per-node, --network, --flops and --storage belong to --ranks");
+    const bool any = e->per_node > 0 || e->latency > 0 || e->flops[0] > 0 || e->storage > 0 || e->trace;
+    if (e->ranks == 0 && any) return qep_fail(QEP_E_CONFIG, "--ranks-per-node, --network, --flops, --storage and --trace belong to --ranks");
     if (e->ranks == 0) return QEP_OK;
     if (!dry_run) return qep_fail(QEP_E_CONFIG, "--ranks belongs to --dry-run; the ranks of a run are mpirun's");
     if (e->per_node == 0 || e->per_node > e->ranks) e->per_node = e->ranks;

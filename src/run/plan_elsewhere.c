@@ -20,6 +20,13 @@ static double time_on(const qep_run *r, const qep_machine *m, int ranks)
     return total_of(phase);
 }
 
+static double block_on_one(const qep_run *r, const qep_machine *m)
+{
+    qep_run one = *r;
+    one.ranks = one.per_node = 1;
+    return qep_plan_block_seconds(&one, m);
+}
+
 static void log_machine(const qep_run *r, const qep_machine *m, bool measured)
 {
     qep_info("plan for %d ranks with %d threads each, %d on a node; network: %.3g us a message, %.3g GB/s a node; a rank's GFLOP/s, %s: forward %.0f, f32 %.0f, f64 %.0f",
@@ -88,5 +95,7 @@ qep_status qep_plan_elsewhere_all(qep_run *r)
              100 * time_on(r, &m, 1) / (all * r->ranks), 100 * time_on(r, &m, r->per_node) * r->per_node / (all * r->ranks), r->per_node,
              m.storage > 0 ? "with the file system" : "without reading, writing and checkpoints");
     log_node(r);
-    return QEP_OK;
+    if (!e->trace) return QEP_OK;
+    qep_info("first block: %.4f s by these formulas, %.4f s on one rank; traces of its calls in %s", qep_plan_block_seconds(r, &m), block_on_one(r, &m), e->trace);
+    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? qep_plan_trace(r, &m, e->trace) : QEP_OK);
 }

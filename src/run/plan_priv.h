@@ -97,8 +97,13 @@ typedef struct qep_phase_time {
     double work, uneven, messages, storage; /* seconds: the ranks' mean, what most of the work takes longer, ... */
     int64_t idle;                           /* most ranks without work in some step */
 } qep_phase_time;
-/* All blocks and the evaluation on r->ranks ranks, r->per_node on a node; phase [QEP_N_PHASES]. Local. */
+/* All blocks and the evaluation, on r->ranks ranks, r->per_node on a node; phase [QEP_N_PHASES]. Local. */
 void qep_plan_times(const qep_run *r, const qep_machine *m, qep_phase_time *phase);
+double qep_plan_block_seconds(const qep_run *r, const qep_machine *m); /* the first block alone */
+double qep_plan_node_bandwidth(void); /* of a rank inside its node, bytes per second */
+/* The first block's calls as time-independent traces for SimGrid (smpirun -replay), in files dir/0, dir/1, ... by rank (by node, on more than
+ * 1,024 ranks). */
+QEP_MUST_CHECK qep_status qep_plan_trace(const qep_run *r, const qep_machine *m, const char *dir);
 /* The plan for the machine of the options: time by phase, efficiency, memory per node, idle ranks; logged. Collective. */
 QEP_MUST_CHECK qep_status qep_plan_elsewhere_all(qep_run *r);
 

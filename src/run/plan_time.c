@@ -47,6 +47,17 @@ static double exchange(const clock_sum *t, const qep_call *c)
            (double)t->r->per_node * (double)n.far_bytes / t->m.bandwidth + near / NODE_BANDWIDTH;
 }
 
+/* Parts are added up in every node by all of its ranks; then each node sends one sum, and the node with most owners gets its rows from all others. */
+static double sum_to_owners(const clock_sum *t, const qep_call *c)
+{
+    const qep_call_traffic n = qep_call_count(t->r, c, 0);
+    const double all = (double)c->rows * (double)c->row_bytes, per = (double)t->r->per_node;
+    const double first = c->owners > 0 ? fmin(per, (double)c->owners) / (double)c->owners : per / t->r->ranks; /* of the rows, on the first node */
+    const double far = t->nodes > 1 ? all * fmax(1, first * (t->nodes - 1)) / t->m.bandwidth : 0;
+    const double adding = (all + (double)(n.bytes - n.far_bytes)) / NODE_BANDWIDTH;
+    return (double)n.messages * NODE_LATENCY + t->nodes * t->m.latency + adding + far;
+}
+
 static double cholesky(const clock_sum *t, const qep_call *c)
 {
     const double n = (double)c->n, panel = n * n / 2 * (double)sizeof(double), steps = ceil(n / (double)c->block);
@@ -64,7 +75,7 @@ double qep_call_seconds(const qep_run *r, const qep_machine *m, const qep_call *
     if (r->ranks == 1) return 0;
     switch (c->kind) {
     case QEP_CALL_REDUCE: return 2 * tree(&t, (double)c->row_bytes) + 2 * node_tree(&t, (double)c->row_bytes);
-    case QEP_CALL_SUM: return exchange(&t, c) + (double)c->rows * (double)c->row_bytes / NODE_BANDWIDTH; /* and adding it up */
+    case QEP_CALL_SUM: return sum_to_owners(&t, c);
     case QEP_CALL_ROWS: return barriers + (c->flip ? (double)qep_ceil_div(c->rows, c->block) : 1) * tree(&t, 0) + tree(&t, bytes) - tree(&t, 0);
     case QEP_CALL_STRIPS: return barriers + t.nodes * tree(&t, 0) + tree(&t, bytes) - tree(&t, 0);
     case QEP_CALL_TURN:
@@ -140,14 +151,35 @@ static void add_call(void *ctx, const qep_call *c)
     if (idle > p->idle) p->idle = idle;
 }
 
+static clock_sum clock_of(const qep_run *r, const qep_machine *m, qep_phase_time *phase)
+{
+    clock_sum t = {.r = r, .m = *m, .nodes = (int)qep_ceil_div(r->ranks, r->per_node), .phase = phase};
+    for (int i = 0; i < QEP_N_SHARES; i++) t.most[i] = -1;
+    memset(phase, 0, QEP_N_PHASES * sizeof *phase);
+    return t;
+}
+
+double qep_plan_node_bandwidth(void)
+{
+    return NODE_BANDWIDTH;
+}
+
+double qep_plan_block_seconds(const qep_run *r, const qep_machine *m)
+{
+    qep_phase_time phase[QEP_N_PHASES];
+    clock_sum t = clock_of(r, m, phase);
+    double s = 0;
+    qep_plan_block_calls(r, 0, add_call, &t);
+    for (int p = 0; p < QEP_N_PHASES; p++) s += phase[p].work + phase[p].uneven + phase[p].messages;
+    return s;
+}
+
 void qep_plan_times(const qep_run *r, const qep_machine *m, qep_phase_time *phase)
 {
     const qep_arch *a = &r->model->arch;
-    clock_sum t = {.r = r, .m = *m, .nodes = (int)qep_ceil_div(r->ranks, r->per_node), .phase = phase};
+    clock_sum t = clock_of(r, m, phase);
     const double evaluation = (double)(r->corpus->kind_tokens[QEP_SEQ_EVALUATION] + r->corpus->kind_tokens[QEP_SEQ_TASKS]);
     const double head = 2 * (double)a->vocab * (double)a->hidden;
-    memset(phase, 0, QEP_N_PHASES * sizeof *phase);
-    for (int i = 0; i < QEP_N_SHARES; i++) t.most[i] = -1;
     for (int64_t b = 0; b < a->n_blocks; b++) qep_plan_block_calls(r, b, add_call, &t);
     add_call(&t, &(qep_call){.kind = QEP_CALL_WORK, .phase = QEP_PHASE_EVALUATION, .rate = QEP_RATE_FAST, .share = QEP_SHARE_EVALUATION,
                              .flops = (r->quantizes ? 2 : 1) * evaluation * head});

@@ -162,10 +162,10 @@ static qep_status check_output_all(qep_run *r)
  * directory is looked at first, unless it may hold the finished result of this very run. */
 static qep_status prepare_all(qep_run *r, bool *done)
 {
+    if (r->args.elsewhere.ranks > 0) return qep_run_plan_all(r); /* neither this machine's disks nor the values of the weights matter */
     bool again = qep_any_all(r->comm, qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && has_file(r, "summary.json"));
     if (!again) QEP_TRY(check_output_all(r));
     QEP_TRY(qep_run_plan_all(r));
-    if (r->args.elsewhere.ranks > 0) return QEP_OK; /* the values of the weights do not matter */
     QEP_TRY(qep_model_scan_all(r->comm, r->model));
     qep_run_set_identity(r);
     *done = again && !r->args.dry_run && qep_run_finished_all(r);

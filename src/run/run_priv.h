@@ -12,10 +12,11 @@
 /* --- command line (args.c) ----------------------------------------------------------- */
 
 typedef enum qep_restart { QEP_RESTART_AUTO, QEP_RESTART_YES, QEP_RESTART_NO } qep_restart;
-/* --ranks, --ranks-per-node, --network, --flops, --storage: another machine, for --dry-run. Numbers 0: not given. */
+/* --ranks, --ranks-per-node, --network, --flops, --storage, --trace: another machine, for --dry-run. Numbers 0: not given. */
 typedef struct qep_elsewhere {
     int ranks, per_node;
     double latency, bandwidth, flops[3], storage;
+    const char *trace; /* directory for SimGrid's traces; NULL: none */
 } qep_elsewhere;
 /* (elsewhere.c) */
 QEP_MUST_CHECK qep_status qep_elsewhere_option(qep_elsewhere *e, const char *option, const char *value);

@@ -25,3 +25,10 @@ $(BENCH_DIR)/make_model: $(BENCH_DIR)/make_model.o $(BENCH_MODEL) $(call LIB,saf
 bench-programs: $(BENCH_DIR)/bench_parts $(BENCH_DIR)/make_model
 bench: bench-programs   ## time each part against the machine's ceilings [NP=n BENCH_ARGS="--preset 7b"]
 	@tests/bench/run_bench.sh $(NP) $(BENCH_DIR)/bench_parts $(BENCH_ARGS)
+
+.PHONY: scaling
+SCALING ?=
+scaling:   ## the plan for 64 to 4,096 ranks against SimGrid, which it installs [SCALING="7b:64:8 70b:512:64"]
+	@command -v smpirun >/dev/null 2>&1 || MPI='$(MPI)' ALSO=libsimgrid-dev tests/support/deps.sh
+	@$(AGAIN) all bench-programs
+	@tests/bench/scaling.sh $(O)/qep_mpi $(BENCH_DIR)/make_model $(SCALING)

@@ -56,6 +56,32 @@ check "and the log says so" said "16 calibration sequences for 24 ranks: 8 ranks
 plan --ranks 8 --storage 1G
 check "storage: with the file system" said "with the file system"
 
+# Traces for SimGrid: every rank's file begins and ends, all have the same reductions, and what one sends another receives, in order.
+paired() {
+    cat "$1"/* | awk -v ranks="$2" '
+        $2 == "init" { begun++ } $2 == "finalize" { ended++ }
+        $2 == "compute" && !($3 > 0) { bad = 1 }
+        $2 == "allreduce" { reduced[$1] = reduced[$1] " " $3 }
+        $2 == "send" { sent[$1 " " $3] = sent[$1 " " $3] " " $5; n++ }
+        $2 == "irecv" || $2 == "recv" { got[$3 " " $1] = got[$3 " " $1] " " $5 }
+        END {
+            for (k in sent) if (sent[k] != got[k]) bad = 1
+            for (k in got) if (sent[k] != got[k]) bad = 1
+            for (r in reduced) if (reduced[r] != reduced[0]) bad = 1
+            exit bad || !(n > 0) || begun != ranks || ended != ranks
+        }'
+}
+for shape in '4 4' '4 2' '9 3' '96 8'; do
+    rm -rf "$work/trace"
+    plan --ranks "${shape% *}" --ranks-per-node "${shape#* }" --trace "$work/trace"
+    check "traces of $shape: every message has two ends" paired "$work/trace" "${shape% *}"
+done
+rm -rf "$work/trace"
+plan --ranks 2048 --ranks-per-node 64 --trace "$work/trace"
+check "traces of 2048 ranks: one for each of 32 nodes" paired "$work/trace" 32
+plan --ranks 7 --ranks-per-node 4 --trace "$work/trace"
+check "traces want full nodes" [ "$code" = 1 ]
+
 while read -r options; do
     # shellcheck disable=SC2086 # several options
     run 1 "$work/run.ini" $options
@@ -65,6 +91,7 @@ done <<'WRONG'
 --dry-run --ranks 0
 --dry-run --ranks 4x
 --dry-run --network 2us,12.5G
+--dry-run --trace out
 --dry-run --ranks 4 --network 2us
 --dry-run --ranks 4 --network 2us,
 --dry-run --ranks 4 --network 2xs,1G
