@@ -13,7 +13,8 @@ enum { ROWS_AT_ONCE = 256 }; /* a multiple of the 32 rows that fill whole words 
 typedef struct conversion {
     qep_comm *comm;
     const char *dir, *format;
-    char *output;
+    qep_run output_of;     /* holds the settings of [output], and the lock */
+    const char *output;
     char *config_text;     /* without quantization_config */
     char *meta;
     double damping;
@@ -225,12 +226,12 @@ static int64_t config_int(const conversion *v, const char *key)
     return j ? qep_json_int(j) : 0;
 }
 
-static qep_status plan(const conversion *v, int64_t shard_bytes, qep_export **out)
+static qep_status plan(const conversion *v, qep_export **out)
 {
     const qep_export_request rq = {.format = v->format, .source_dir = v->dir, .config_text = v->config_text, .files = v->files,
                                    .linears = v->linears, .n_linears = v->n, .tied = v->tied,
                                    .n_heads = config_int(v, "num_attention_heads"), .n_kv_heads = config_int(v, "num_key_value_heads"),
-                                   .output_dir = v->output, .shard_bytes = shard_bytes, .dense_dtype = model_dtype(v),
+                                   .output_dir = v->output, .shard_bytes = v->output_of.cfg->shard_size, .dense_dtype = model_dtype(v),
                                    .meta_json = v->meta, .damping = v->damping};
     return qep_export_plan(&rq, out);
 }
@@ -247,7 +248,8 @@ static qep_status write_all(conversion *v, qep_export *e)
     snprintf(stamp, sizeof stamp, "%016" PRIx64, v->digest[0]);
     qep_export_set_stamp(e, stamp);
     qep_export_describe(e);
-    QEP_TRY(qep_export_check_dir_all(v->comm, e, false, true));
+    QEP_TRY(qep_export_check_dir_all(v->comm, e, v->output_of.cfg->overwrite, true));
+    QEP_TRY(qep_agree_all(v->comm, qep_rank(v->comm) == 0 ? qep_run_lock(&v->output_of) : QEP_OK));
     QEP_TRY(qep_export_discard_all(v->comm, e)); /* what a conversion that was cut short has left */
     QEP_TRY(qep_export_open_all(v->comm, e, false));
     QEP_TRY(qep_export_copy_all(v->comm, e));
@@ -368,7 +370,24 @@ static qep_status compare_all(conversion *v)
     return QEP_OK;
 }
 
-static qep_status convert_all(conversion *v, int64_t shard_bytes)
+/* Of the keys of a run those of [output] hold for a conversion too; they come by --set. */
+static qep_status read_settings(conversion *v, const qep_args *args)
+{
+    char *output = args->output ? qep_strdup("run.convert", args->output) : qep_strf("run.convert", "%s-%s", v->dir, v->format);
+    char *text = qep_strf("run.convert", "model.path = %s\noutput.path = %s\nquantization.method = none\ncorrection.method = none\n"
+                                         "calibration.validation = 0\nevaluation.data = none:none.npy\n", v->dir, output);
+    qep_status st = QEP_OK;
+    for (int i = 0; i < args->n_sets && st == QEP_OK; i++)
+        if (strncmp(args->sets[i], "output.overwrite=", 17) != 0 && strncmp(args->sets[i], "output.shard_size=", 18) != 0)
+            st = qep_fail(QEP_E_CONFIG, "--set %s: of a conversion only output.overwrite and output.shard_size can be set", args->sets[i]);
+    if (st == QEP_OK) st = qep_config_parse(text, "--convert", args->sets, args->n_sets, &v->output_of.cfg);
+    if (st == QEP_OK) v->output = v->output_of.cfg->output_path;
+    qep_free(text);
+    qep_free(output);
+    return st;
+}
+
+static qep_status convert_all(conversion *v)
 {
     qep_export *e = NULL;
     qep_status st = QEP_OK;
@@ -378,10 +397,11 @@ static qep_status convert_all(conversion *v, int64_t shard_bytes)
     list_linears(v);
     QEP_TRY(look_all(v));
     describe_source(v);
-    QEP_GO(st, plan(v, shard_bytes, &e));
+    QEP_GO(st, plan(v, &e));
     QEP_GO(st, write_all(v, e));
     QEP_GO(st, compare_all(v));
-    st = qep_agree_all(v->comm, qep_rank(v->comm) == 0 ? write_own(v, e) : QEP_OK);
+    QEP_GO(st, qep_agree_all(v->comm, qep_rank(v->comm) == 0 ? write_own(v, e) : QEP_OK));
+    if (qep_rank(v->comm) == 0) qep_run_unlock(&v->output_of);
 done:
     qep_export_destroy(&e);
     return st;
@@ -392,8 +412,8 @@ qep_status qep_run_convert_all(qep_comm *c, const qep_args *args)
     conversion v = {.comm = c, .dir = args->convert, .format = args->format};
     if (!args->format)
         return qep_fail(QEP_E_CONFIG, "--convert %s: say into which format with --format NAME, for example --format compressed-tensors", args->convert);
-    v.output = args->output ? qep_strdup("run.convert", args->output) : qep_strf("run.convert", "%s-%s", args->convert, args->format);
-    qep_status st = convert_all(&v, INT64_C(5000000000));
+    qep_status st = read_settings(&v, args);
+    if (st == QEP_OK) st = convert_all(&v);
     for (int64_t i = 0; i < v.n; i++) qep_free(v.linears[i].module);
     qep_free(v.linears);
     qep_free(v.sources);
@@ -402,6 +422,6 @@ qep_status qep_run_convert_all(qep_comm *c, const qep_args *args)
     qep_json_free(&v.config);
     qep_free(v.config_text);
     qep_free(v.meta);
-    qep_free(v.output);
+    qep_config_destroy(&v.output_of.cfg);
     return st;
 }

@@ -142,6 +142,28 @@ check 'nothing was written' [ ! -e no ]
 run 2 --convert nowhere --format awq
 check 'no such directory: exit code 2' [ "$code" = 2 ]
 
+# --- an output that is there: as a run has it --------------------------------------------------------
+refused 'only output.overwrite and output.shard_size' --convert four --format awq --output v2 --set output.format=awq
+run 2 --convert four --format awq --output v2 --set output.overwrite=yes
+check 'overwrite: exit code 0' [ "$code" = 0 ]
+check '... it is the other format now' [ "$(json v2/config.json quantization_config.quant_method)" = awq ]
+check '... with the digest' [ "$(digest v2)" = "$(digest four)" ]
+check '... nothing of the former one is left' no_leftovers v2
+run 1 --convert four --format gptq_v2 --output v2 --set output.overwrite=yes --set output.shard_size=20K
+check 'shards of another size' [ "$code" = 0 ]
+check '... with their index' [ -s v2/model.safetensors.index.json ]
+run 1 --convert four --format gptq_v2 --output v2 --set output.overwrite=yes
+if command -v flock >/dev/null && flock --help 2>&1 | grep -q -- --fcntl; then
+    mkdir held && : >held/qep_mpi.lock
+    flock --fcntl held/qep_mpi.lock sleep 30 &
+    holder=$! background="$background $!"
+    sleep 1
+    refused 'another job is working on' --convert four --format awq --output held
+    kill $holder
+else
+    skip 'a directory in which a job is at work' 'no flock with --fcntl'
+fi
+
 # --- damage of the source is found first --------------------------------------------------------------
 forge poke v2/model.safetensors model.norm.weight 10 0000
 run 2 --convert v2 --format awq --output no
