@@ -143,6 +143,9 @@ static qep_status begin(qep_export *e, const qep_json *config)
 
     QEP_TRY(qep_gguf_find_arch(config, &e->arch));
     e->config = qep_json_copy(config);
+    if (e->head_quantized && strcmp(qep_gguf_arch_name(e->arch), "gemma2") == 0)
+        return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp takes the head of a gemma2 model from the "
+                        "embedding; leave it as it is with [quantization] lm_head = no");
     e->extra = qep_gguf_rope_factors(config, &n);
     return e->extra ? qep_st_layout_add(e->layout, "rope_freqs.weight", QEP_F32, 1, &n) : QEP_OK;
 }

@@ -25,8 +25,9 @@ static double number(const qep_json *o, const char *key, double otherwise)
 static const qep_json *rope_object(const qep_json *config)
 {
     const qep_json *o = member(config, "rope_parameters");
+    const qep_json *full = member(o, "full_attention"); /* Gemma-3 has one for each kind of layer */
 
-    return o ? o : member(config, "rope_scaling");
+    return full ? full : o ? o : member(config, "rope_scaling");
 }
 
 static const char *rope_type(const qep_json *config)
@@ -38,10 +39,18 @@ static const char *rope_type(const qep_json *config)
     return type ? type : "default";
 }
 
+static bool is_gemma(const qep_json *config)
+{
+    const char *type = qep_json_string(qep_json_get(config, "model_type"));
+
+    return type && strncmp(type, "gemma", 5) == 0;
+}
+
 static int64_t head_dim(const qep_json *config)
 {
-    return (int64_t)number(config, "head_dim", number(config, "hidden_size", 0) /
-                                                   number(config, "num_attention_heads", 1));
+    double otherwise = number(config, "hidden_size", 0) / number(config, "num_attention_heads", 1);
+
+    return (int64_t)number(config, "head_dim", is_gemma(config) ? 256 : otherwise);
 }
 
 /* Divisors of the frequencies (formats.md 2.7, llama3). */
@@ -92,9 +101,11 @@ static qep_status put_rope(const qep_json *config, const qep_gguf_arch *a, qep_g
     const qep_json *o = rope_object(config);
     const char *type = rope_type(config);
     char name[96];
+    double part = number(config, "partial_rotary_factor", number(o, "partial_rotary_factor", 1));
+    double theta = strcmp(qep_gguf_arch_name(a), "gemma3") == 0 ? 1e6 : 1e4;
 
-    arch_f32(t, a, "rope.freq_base", number(config, "rope_theta", number(o, "rope_theta", 10000)));
-    arch_u32(t, a, "rope.dimension_count", head_dim(config));
+    arch_f32(t, a, "rope.freq_base", number(config, "rope_theta", number(o, "rope_theta", theta)));
+    arch_u32(t, a, "rope.dimension_count", (int64_t)(part * (double)head_dim(config)));
     if (strcmp(type, "default") == 0 || strcmp(type, "llama3") == 0)
         return QEP_OK;
     if (strcmp(type, "linear") != 0)
@@ -103,6 +114,67 @@ static qep_status put_rope(const qep_json *config, const qep_gguf_arch *a, qep_g
     snprintf(name, sizeof name, "%s.rope.scaling.type", qep_gguf_arch_name(a));
     qep_gguf_key_string(t, name, "linear");
     arch_f32(t, a, "rope.scaling.factor", number(o, "factor", 1));
+    return QEP_OK;
+}
+
+/* --- what single families have more --------------------------------------------------------------- */
+
+/* llama.cpp takes the scale of the scores from the shape, and the pattern of windows from the family. */
+static qep_status check_gemma(const qep_json *config, const qep_gguf_arch *a)
+{
+    int64_t every = strcmp(qep_gguf_arch_name(a), "gemma2") == 0 ? 2 : 6, largest = every == 2 ? 46 : 62;
+    int64_t blocks = (int64_t)number(config, "num_hidden_layers", 0);
+    double scale = number(config, "query_pre_attn_scalar", 256);
+    double want = blocks == largest ? number(config, "hidden_size", 0) / number(config, "num_attention_heads", 1)
+                                    : (double)head_dim(config);
+    const qep_json *types = member(config, "layer_types");
+
+    if (scale != want)
+        return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp scales the scores of a %s model of %lld "
+                        "blocks by 1 / sqrt(%g); config.json has query_pre_attn_scalar = %g; choose another format",
+                        qep_gguf_arch_name(a), (long long)blocks, want, scale);
+    for (int64_t i = 0; types && i < qep_json_size(types); i++) {
+        const char *type = qep_json_string(qep_json_at(types, i));
+
+        if (!type || (strcmp(type, "full_attention") == 0) != ((i + 1) % every == 0))
+            return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp gives block %lld of a %s model another kind "
+                            "of attention than layer_types of config.json; choose another format", (long long)i,
+                            qep_gguf_arch_name(a));
+    }
+    return QEP_OK;
+}
+
+static qep_status put_gemma(const qep_json *config, const qep_gguf_arch *a, qep_gguf_text *t)
+{
+    bool second = strcmp(qep_gguf_arch_name(a), "gemma2") == 0;
+    const qep_json *local = member(member(config, "rope_parameters"), "sliding_attention");
+
+    QEP_TRY(check_gemma(config, a));
+    arch_u32(t, a, "attention.sliding_window", (int64_t)number(config, "sliding_window", 4096));
+    qep_gguf_key_bool(t, "tokenizer.ggml.add_space_prefix", false);
+    if (!second) {
+        arch_f32(t, a, "rope.freq_base_swa",
+                 number(config, "rope_local_base_freq", number(local, "rope_theta", 10000)));
+        return QEP_OK;
+    }
+    if (!member(config, "attn_logit_softcapping") || !member(config, "final_logit_softcapping"))
+        return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp wants attn_logit_softcapping and "
+                        "final_logit_softcapping of a gemma2 model; choose another format");
+    arch_f32(t, a, "attn_logit_softcapping", number(config, "attn_logit_softcapping", 0));
+    arch_f32(t, a, "final_logit_softcapping", number(config, "final_logit_softcapping", 0));
+    return QEP_OK;
+}
+
+static qep_status put_family(const qep_json *config, const qep_gguf_arch *a, qep_gguf_text *t)
+{
+    if (is_gemma(config))
+        return put_gemma(config, a, t);
+    if (strcmp(qep_gguf_arch_name(a), "phi3") == 0) {
+        arch_u32(t, a, "rope.scaling.original_context_length",
+                 (int64_t)number(config, "original_max_position_embeddings",
+                                 number(config, "max_position_embeddings", 4096)));
+        arch_u32(t, a, "attention.sliding_window", (int64_t)number(config, "sliding_window", 0));
+    }
     return QEP_OK;
 }
 
@@ -125,6 +197,7 @@ static qep_status put_model(const qep_json *config, const qep_gguf_arch *a, cons
     arch_u32(t, a, "attention.key_length", head_dim(config));
     arch_u32(t, a, "attention.value_length", head_dim(config));
     arch_u32(t, a, "vocab_size", (int64_t)number(config, "vocab_size", 0));
+    QEP_TRY(put_family(config, a, t));
     return put_rope(config, a, t);
 }
 

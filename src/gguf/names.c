@@ -10,14 +10,25 @@ static const qep_gguf_pair
     attention[] = {{"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"},
                    {"self_attn.o_proj", "attn_output"}, {"self_attn.q_norm", "attn_q_norm"},
                    {"self_attn.k_norm", "attn_k_norm"}, {NULL, NULL}},
+    attention_stacked[] = {{"self_attn.qkv_proj", "attn_qkv"}, {"self_attn.o_proj", "attn_output"}, {NULL, NULL}},
     norms_before[] = {{"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"}, {NULL, NULL}},
-    mlp[] = {{"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}, {NULL, NULL}};
+    norms_after[] = {{"post_attention_layernorm", "post_attention_norm"},
+                     {"post_feedforward_layernorm", "post_ffw_norm"}, {NULL, NULL}},
+    norms_around[] = {{"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "post_attention_norm"},
+                      {"pre_feedforward_layernorm", "ffn_norm"}, {"post_feedforward_layernorm", "post_ffw_norm"},
+                      {NULL, NULL}},
+    mlp[] = {{"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}, {NULL, NULL}},
+    mlp_stacked[] = {{"mlp.gate_up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}, {NULL, NULL}};
 
 static const qep_gguf_arch known[] = {
     {"llama", "llama", true, 0, {attention, norms_before, mlp}},
     {"mistral", "llama", true, 0, {attention, norms_before, mlp}},
     {"qwen2", "qwen2", false, 0, {attention, norms_before, mlp}},
     {"qwen3", "qwen3", false, 0, {attention, norms_before, mlp}},
+    {"phi3", "phi3", false, 0, {attention_stacked, norms_before, mlp_stacked}},
+    {"gemma2", "gemma2", false, 1, {attention, norms_around, mlp}},
+    {"gemma3_text", "gemma3", false, 1, {attention, norms_around, mlp}},
+    {"olmo2", "olmo2", false, 0, {attention, norms_after, mlp}},
 };
 enum { N_KNOWN = sizeof known / sizeof *known };
 

@@ -19,7 +19,7 @@ FAMILIES = {
     "mistral": ("mistral", dict(sliding_window=None)),
     "qwen2": ("qwen2", dict()),
     "qwen3": ("qwen3", dict(tie_word_embeddings=True)),
-    "phi3": ("phi3", dict(sliding_window=None)),
+    "phi": ("phi3", dict(sliding_window=None)),  # llama.cpp wants tokens of Phi-3's own where the name says phi3
     "gemma2": ("gemma2", dict(query_pre_attn_scalar=16, sliding_window=16)),
     "gemma3": ("gemma3_text", dict(query_pre_attn_scalar=16, sliding_window=16, num_hidden_layers=7)),
     "olmo2": ("olmo2", dict()),

@@ -259,7 +259,29 @@ static void unknown_family(void **state)
     close_fixture(&f);
 }
 
+/* What llama.cpp would compute in another way is refused before the work. */
+static void other_than_llama_cpp(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more, *why;
+    } cases[] = {{"\"query_pre_attn_scalar\": 24", "by 1 / sqrt(64); config.json has query_pre_attn_scalar = 24"},
+                 {"\"query_pre_attn_scalar\": 64, \"layer_types\": [\"full_attention\"]", "gives block 0 of a gemma2 model another kind of attention"},
+                 {"\"query_pre_attn_scalar\": 64", "wants attn_logit_softcapping"}};
+    for (int k = 0; k < 3; k++) {
+        fixture f = open_fixture(&model, false, spec_of(4, 32, true, false));
+        char *config = qep_strf("test", "{\"model_type\": \"gemma2\", \"num_hidden_layers\": 1, \"head_dim\": 64, %s}", cases[k].more);
+        f.rq.format = "gguf";
+        f.rq.config_text = config;
+        qep_export *e = NULL;
+        assert_fails(qep_export_plan(&f.rq, &e), QEP_E_CONFIG, cases[k].why);
+        qep_free(config);
+        close_fixture(&f);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(other_than_llama_cpp),
     cmocka_unit_test(exact_types),
     cmocka_unit_test(rounded_types),
     cmocka_unit_test(unknown_family),
