@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { STREAM_ROWS = 128, LINE = 8 }; /* rows of a matrix that pass by at a time; doubles of a cache line */
+enum { BUNDLE = 512, FLIPPED = 128, LINE = 8 }; /* rows of a matrix that pass by at a time, read backwards; doubles of a cache line */
 
 typedef struct walk {
     const qep_run *r;
@@ -40,19 +40,39 @@ static void matrix_call(const walk *w, qep_call c)
     w->visit(w->ctx, &c);
 }
 
-/* A matrix passes by. */
-static void pass(const walk *w, int64_t element, bool flip)
+static void rows(const walk *w, int64_t from, int64_t to, int64_t most, int64_t element, bool flip)
 {
-    for (int64_t row0 = 0; row0 < w->d; row0 += STREAM_ROWS)
-        matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_min_i64(STREAM_ROWS, w->d - row0),
+    for (int64_t row0 = from; row0 < to; row0 += most)
+        matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_min_i64(most, w->d - row0),
                                   .row_bytes = qep_round_up(w->d, LINE) * element, .flip = flip});
 }
 
-/* The set's strips multiply with what passes by, or are solved against it: `flops` per entry and row. */
+/* A matrix passes by. */
+static void pass(const walk *w, int64_t element)
+{
+    rows(w, 0, w->d, BUNDLE, element, false);
+}
+
+/* It passes by and back again: the rows at which it turns are still there. */
+static void pass_and_back(const walk *w)
+{
+    const int64_t element = (int64_t)sizeof(double);
+    rows(w, 0, w->d, BUNDLE, element, false);
+    rows(w, 0, (w->d - 1) / BUNDLE * BUNDLE, BUNDLE, element, false);
+}
+
+/* The set's strips multiply with what passes by: `flops` per entry and row. */
 static void stream(const walk *w, int64_t element, qep_rate rate, double flops)
 {
-    pass(w, element, false);
+    pass(w, element);
     work(w, QEP_SHARE_STRIPS, rate, flops * (double)w->rows * (double)w->d * (double)w->d);
+}
+
+/* They are solved against the factor and its transpose. */
+static void solve(const walk *w)
+{
+    pass_and_back(w);
+    work(w, QEP_SHARE_STRIPS, QEP_RATE_F64, 2 * (double)w->rows * (double)w->d * (double)w->d);
 }
 
 static void stream_f32(const walk *w)
@@ -105,21 +125,18 @@ static void correct(const walk *w, const qep_linear_config *c)
         if (k == 0) stream_f32(w);
         factor(w);
         stream(w, size, QEP_RATE_F64, 2);
-        stream(w, size, QEP_RATE_F64, 1);
-        stream(w, size, QEP_RATE_F64, 1);
+        solve(w);
         stream_f32(w);
         reduce(w, 2 * w->strips * QEP_STRIP * size);
     }
     factor(w);
     if (once) { /* C (H + lambda I)^-1 by its own rows */
-        pass(w, size, false);
-        pass(w, size, false);
+        pass_and_back(w);
         work(w, QEP_SHARE_ROWS, QEP_RATE_F64, 2 * f64);
     }
     stream(w, size, QEP_RATE_F64, 2);
     if (once) return;
-    stream(w, size, QEP_RATE_F64, 1);
-    stream(w, size, QEP_RATE_F64, 1);
+    solve(w);
 }
 
 static int64_t row_stride(int64_t cols) /* as the loop's blocks lie in the window */
@@ -136,8 +153,8 @@ static void permute(const walk *w, bool act_order)
 static void form_p(const walk *w, bool act_order)
 {
     if (act_order) permute(w, true); /* else every row stays where it is */
-    pass(w, (int64_t)sizeof(double), true);
-    pass(w, (int64_t)sizeof(double), true);
+    rows(w, 0, w->d, FLIPPED, (int64_t)sizeof(double), true);
+    rows(w, FLIPPED, w->d, FLIPPED, (int64_t)sizeof(double), true);
     work(w, QEP_SHARE_ROWS, QEP_RATE_F64, 2.0 / 3 * (double)w->d * (double)w->d * (double)w->d);
 }
 
@@ -169,7 +186,7 @@ static void refit_scales(const walk *w, const qep_qspec *q)
 {
     const int64_t normal = qep_n_groups(q, w->d) * qep_n_groups(q, w->d) * QEP_STRIP * (int64_t)sizeof(double);
     const int64_t batch = qep_max_i64(1, (int64_t)(64 << 20) / normal), most = qep_ceil_div(w->strips, w->r->ranks);
-    for (int64_t first = 0; first < most; first += batch) pass(w, (int64_t)sizeof(float), false);
+    for (int64_t first = 0; first < most; first += batch) pass(w, (int64_t)sizeof(float));
     work(w, QEP_SHARE_STRIPS, QEP_RATE_F32, 2 * (double)w->rows * (double)w->d * (double)w->d);
     stream_f32(w);
 }

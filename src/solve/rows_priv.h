@@ -7,19 +7,22 @@
 
 /* Of a block; also the depth of the products, so part of the bits. */
 enum { QEP_STREAM_ROWS = 128 };
+/* Rows that are fetched at a time: whole blocks. */
+enum { QEP_STREAM_BUNDLE = 512 };
 
 typedef struct qep_stream {
     const qep_dmat *m; /* borrowed */
     qep_window *w;     /* borrowed */
     qep_dtype type;
     int64_t ld;        /* of a block in the window */
-    int64_t turn;      /* half to be filled next: 0 or 1 */
+    int64_t turn;      /* half that was filled last: 0 or 1 */
+    int64_t bundle;    /* what it holds; -1: nothing yet */
     bool flip;         /* the matrix read backwards, each row from its diagonal on (qep_dmat_fetch_rows_all) */
 } qep_stream;
 
 qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type);
 /* Block b, rows [128 b, min(128 (b+1), d)), in my node's window. Valid until the next but one
- * call. Collective. */
+ * call at least. Collective. */
 const void *qep_stream_block_all(qep_stream *s, int64_t b);
 /* After this the window may be used for something else. Collective. */
 void qep_stream_close_all(qep_stream *s);

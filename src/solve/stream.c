@@ -1,29 +1,37 @@
-/* Rows of a matrix streaming by. While a rank still computes on one half of the window, the next
- * block goes into the other half: the merge of block b + 1 begins with a barrier of the node, so
- * whoever has left it knows that nobody reads block b - 1 any more.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Rows of a matrix streaming by. They come in bundles of several blocks, so that several owners fill the window at the same time. While a
+ * rank still computes on one half of the window, the next bundle goes into the other half: its merge begins with a barrier of the node, so
+ * whoever has left it knows that nobody reads the bundle before the last any more. SPDX-License-Identifier: Apache-2.0 */
 #include "rows_priv.h"
 
 enum { LD_UNIT = 8 };
 
+static int64_t half_rows(int64_t d)
+{
+    return qep_min_i64(QEP_STREAM_BUNDLE, d);
+}
+
 int64_t qep_stream_bytes(int64_t d)
 {
-    return 2 * QEP_STREAM_ROWS * qep_round_up(d, LD_UNIT) * (int64_t)sizeof(double);
+    return 2 * half_rows(d) * qep_round_up(d, LD_UNIT) * (int64_t)sizeof(double);
 }
 
 qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type)
 {
     QEP_REQUIRE(qep_window_bytes(w) >= qep_stream_bytes(qep_dmat_n(m)));
-    return (qep_stream){.m = m, .w = w, .type = type, .ld = qep_round_up(qep_dmat_n(m), LD_UNIT)};
+    return (qep_stream){.m = m, .w = w, .type = type, .ld = qep_round_up(qep_dmat_n(m), LD_UNIT), .bundle = -1};
 }
 
+/* A flipped row begins at the first row of its fetch: no bundles there, so that it begins at its block's. */
 const void *qep_stream_block_all(qep_stream *s, int64_t b)
 {
-    const int64_t offset = s->turn * QEP_STREAM_ROWS * s->ld * qep_dtype_size(s->type);
-    const int64_t rows = qep_stream_block_rows(qep_dmat_n(s->m), b);
-    qep_dmat_fetch_rows_all(s->m, b * QEP_STREAM_ROWS, rows, s->flip, s->type, s->w, offset, s->ld);
-    s->turn = 1 - s->turn;
-    return (const char *)qep_window_data(s->w) + offset;
+    const int64_t d = qep_dmat_n(s->m), size = s->ld * qep_dtype_size(s->type), most = s->flip ? QEP_STREAM_ROWS : QEP_STREAM_BUNDLE;
+    const int64_t bundle = b * QEP_STREAM_ROWS / most, row0 = bundle * most;
+    if (bundle != s->bundle) {
+        s->turn = 1 - s->turn;
+        qep_dmat_fetch_rows_all(s->m, row0, qep_min_i64(most, d - row0), s->flip, s->type, s->w, s->turn * half_rows(d) * size, s->ld);
+        s->bundle = bundle;
+    }
+    return (const char *)qep_window_data(s->w) + (s->turn * half_rows(d) + b * QEP_STREAM_ROWS - row0) * size;
 }
 
 void qep_stream_close_all(qep_stream *s)
