@@ -56,11 +56,11 @@ static void config_with_dynamic(void **state)
     same_members(&f, config);
     char *a = qep_json_text(q, false), *b = qep_json_text(alone, false);
     assert_string_equal(a, b);
-    const char *want =
-        "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq\",\"format\":\"gptq\",\"bits\":4,\"group_size\":32,"
-        "\"sym\":true,\"desc_act\":false,\"static_groups\":false,\"true_sequential\":true,\"damp_percent\":0.01,"
-        "\"lm_head\":true,\"pack_dtype\":\"int32\",\"dynamic\":{";
-    if (strncmp(a, want, strlen(want)) != 0) fail_msg("quantization_config is %s", a);
+    static const char *const want[] = {"\"quant_method\":\"gptq\"", "\"checkpoint_format\":\"gptq\"", "\"format\":\"gptq\"", "\"bits\":4,",
+                                       "\"group_size\":32,", "\"sym\":true,", "\"desc_act\":false,", "\"static_groups\":false",
+                                       "\"true_sequential\":true", "\"damp_percent\":0.01", "\"lm_head\":true", "\"pack_dtype\":\"int32\""};
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        if (!strstr(a, want[i])) fail_msg("no %s in quantization_config %s", want[i], a);
     assert_non_null(strstr(a, "\"meta\":{\"quantizer\":[\"qep_mpi:0\"],\"alpha\":0.5}"));
     assert_int_equal(qep_json_size(qep_json_get(q, "dynamic")), 5);
     assert_int_equal(qep_json_size(entry(q, "-:^model\\.layers\\.0\\.self_attn\\.o_proj$")), 0);
