@@ -35,43 +35,62 @@ void qep_polish_objective(const qep_polish *p, const float *target, double *obje
     }
 }
 
-/* normal[g][h] += part_g k_h^T for h >= g, as the lower triangle's row h: the columns from col0 on. */
-static void add_row(const qep_polish *p, int64_t row, int64_t g, int64_t col0, const float *part, double *normal)
+/* Groups are neighbours: group h has columns [h width, (h + 1) width). */
+static bool in_order(const qep_polish *p)
 {
-    for (int64_t j = col0; j < p->cols; j++) {
+    const int64_t width = qep_group_cols(p->spec, p->cols);
+    for (int64_t j = 0; j < p->cols; j++)
+        if (p->g_idx[j] != j / width) return false;
+    return true;
+}
+
+/* part k^T over n columns of one group. */
+static double times_steps(const float *part, const uint8_t *codes, double zero, int64_t n)
+{
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++) sum += (double)part[j] * ((double)codes[j] - zero);
+    return sum;
+}
+
+/* normal[h][g] += part_g k_h^T for h >= g, the lower triangle. */
+static void add_in_order(const qep_polish *p, int64_t row, int64_t g, const float *part, double *normal)
+{
+    const int64_t width = qep_group_cols(p->spec, p->cols);
+    for (int64_t h = g; h < p->groups; h++) {
+        const int64_t j = h * width, n = qep_min_i64(width, p->cols - j);
+        normal[h * p->groups + g] += times_steps(part + j, p->q.codes + row * p->cols + j, (double)p->q.zeros[row * p->groups + h], n);
+    }
+}
+
+static void add_anywhere(const qep_polish *p, int64_t row, int64_t g, const float *part, double *normal)
+{
+    for (int64_t j = 0; j < p->cols; j++) {
         int64_t h = p->g_idx[j];
         if (h >= g) normal[h * p->groups + g] += (double)part[j] * (double)step_of(p, row, j);
     }
 }
 
-/* First column of group g when groups are neighbours: a shorter product then does for the lower triangle; else 0. */
-static int64_t first_column(const qep_polish *p, int64_t g)
-{
-    int64_t width = qep_group_cols(p->spec, p->cols);
-    for (int64_t j = 0; j < p->cols; j++)
-        if (p->g_idx[j] != j / width) return 0;
-    return g * width;
-}
-
-/* Columns c0 .. c0+n-1, all of group g: their part of the rows k_g A. */
-static void collect_run(const qep_polish *p, int64_t c0, int64_t n, const float *a, int64_t lda, float *scratch, double *normal)
+/* Columns c0 .. c0+n-1, all of group g: their part of the rows k_g A. In order the columns from group g on do. */
+static void collect_run(const qep_polish *p, int64_t c0, int64_t n, bool ordered, const float *a, int64_t lda, float *scratch, double *normal)
 {
     float steps[QEP_STRIP * QEP_POLISH_COLS];
-    int64_t g = p->g_idx[c0], col0 = first_column(p, g);
+    int64_t g = p->g_idx[c0], col0 = ordered ? g * qep_group_cols(p->spec, p->cols) : 0;
     for (int64_t i = 0; i < QEP_STRIP; i++)
         for (int64_t k = 0; k < n; k++) steps[i * QEP_POLISH_COLS + k] = step_of(p, i, c0 + k);
     qep_gemm_f32(false, QEP_STRIP, p->cols - col0, n, 1.0f, steps, QEP_POLISH_COLS, a + col0, lda, 0.0f, scratch + col0, p->cols);
     for (int64_t i = 0; i < QEP_STRIP; i++)
-        add_row(p, i, g, col0, scratch + i * p->cols, normal + i * p->groups * p->groups);
+        (ordered ? add_in_order : add_anywhere)(p, i, g, scratch + i * p->cols, normal + i * p->groups * p->groups);
 }
 
 void qep_polish_collect(const qep_polish *p, int64_t c0, int64_t n, const float *a, int64_t lda, float *scratch, double *normal)
 {
     QEP_REQUIRE(n <= QEP_POLISH_COLS);
+    const bool ordered = in_order(p);
     for (int64_t k = 0; k < n;) {
         int64_t end = k + 1;
         while (end < n && p->g_idx[c0 + end] == p->g_idx[c0 + k]) end++;
-        collect_run(p, c0 + k, end - k, a + k * lda, lda, scratch, normal);
+        collect_run(p, c0 + k, end - k, ordered, a + k * lda, lda, scratch, normal);
         k = end;
     }
 }
