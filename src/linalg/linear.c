@@ -1,4 +1,4 @@
-/* y = x w^T over fixed tiles of tokens x outputs, one library call per tile, tiles shared out over
+/* y = x w^T, and g = r w back, over fixed tiles of tokens x outputs, one library call per tile, tiles shared out over
  * the threads. SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
@@ -40,74 +40,63 @@ static void set_zero(float *y, int64_t ldy, int64_t T, int64_t O)
         memset(y + t * ldy, 0, (size_t)O * sizeof *y);
 }
 
+/* y[T, N] = x[T, K] times w, or added to y: w is [N, K] and transposed, or [K, N]. */
+static void product_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, bool transposed, int64_t T, int64_t K,
+                        int64_t N, bool accumulate)
+{
+    if (T == 0 || N == 0) return;
+    if (K == 0) {
+        if (!accumulate) set_zero(y, ldy, T, N);
+        return;
+    }
+    const qep_tiles g = qep_tiles_of(T, N);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < g.n_rows * g.n_cols; i++) {
+        int64_t t0 = i % g.n_rows * g.rows, n0 = i / g.n_rows * g.cols;
+        qep_gemm_f32(transposed, qep_min_i64(g.rows, T - t0), qep_min_i64(g.cols, N - n0), K, 1.0F, x + t0 * ldx, ldx,
+                     transposed ? w + n0 * K : w + n0, transposed ? K : N, accumulate ? 1.0F : 0.0F, y + t0 * ldy + n0, ldy);
+    }
+}
+
+static void product_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, bool transposed, int64_t T, int64_t K,
+                         int64_t N)
+{
+    if (T == 0 || N == 0) return;
+    if (K == 0) {
+        set_zero(y, ldy, T, N);
+        return;
+    }
+    const qep_tiles g = qep_tiles_of(T, N);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < g.n_rows * g.n_cols; i++) {
+        int64_t t0 = i % g.n_rows * g.rows, n0 = i / g.n_rows * g.cols;
+        qep_bf16_view a = {.data = x + t0 * ldx, .row = ldx, .col = 1};
+        qep_bf16_view b = transposed ? (qep_bf16_view){.data = w + n0 * K, .row = 1, .col = K}
+                                     : (qep_bf16_view){.data = w + n0, .row = N, .col = 1};
+        qep_product_bf16(y + t0 * ldy + n0, ldy, a, b, qep_min_i64(g.rows, T - t0), qep_min_i64(g.cols, N - n0), K);
+    }
+}
+
 void qep_linear_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t T,
                     int64_t C, int64_t O, bool accumulate)
 {
-    if (T == 0 || O == 0) return;
-    if (C == 0) {
-        if (!accumulate) set_zero(y, ldy, T, O);
-        return;
-    }
-    const qep_tiles g = qep_tiles_of(T, O);
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t i = 0; i < g.n_rows * g.n_cols; i++) {
-        int64_t t0 = i % g.n_rows * g.rows, o0 = i / g.n_rows * g.cols;
-        qep_gemm_f32(true, qep_min_i64(g.rows, T - t0), qep_min_i64(g.cols, O - o0), C, 1.0F,
-                     x + t0 * ldx, ldx, w + o0 * C, C, accumulate ? 1.0F : 0.0F, y + t0 * ldy + o0,
-                     ldy);
-    }
+    product_f32(y, ldy, x, ldx, w, true, T, C, O, accumulate);
 }
 
 void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w,
                      int64_t T, int64_t C, int64_t O)
 {
-    if (T == 0 || O == 0) return;
-    if (C == 0) {
-        set_zero(y, ldy, T, O);
-        return;
-    }
-    const qep_tiles g = qep_tiles_of(T, O);
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t i = 0; i < g.n_rows * g.n_cols; i++) {
-        int64_t t0 = i % g.n_rows * g.rows, o0 = i / g.n_rows * g.cols;
-        qep_bf16_view a = {.data = x + t0 * ldx, .row = ldx, .col = 1};
-        qep_bf16_view b = {.data = w + o0 * C, .row = 1, .col = C}; /* w^T */
-        qep_product_bf16(y + t0 * ldy + o0, ldy, a, b, qep_min_i64(g.rows, T - t0),
-                         qep_min_i64(g.cols, O - o0), C);
-    }
+    product_bf16(y, ldy, x, ldx, w, true, T, C, O);
 }
 
 void qep_linear_back_f32(float *g, const float *r, const float *w, int64_t T, int64_t C, int64_t O)
 {
-    if (T == 0 || C == 0 || O == 0) {
-        set_zero(g, C, T, C);
-        return;
-    }
-    const qep_tiles n = qep_tiles_of(T, C);
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t i = 0; i < n.n_rows * n.n_cols; i++) {
-        int64_t t0 = i % n.n_rows * n.rows, c0 = i / n.n_rows * n.cols;
-        qep_gemm_f32(false, qep_min_i64(n.rows, T - t0), qep_min_i64(n.cols, C - c0), O, 1.0F,
-                     r + t0 * O, O, w + c0, C, 0.0F, g + t0 * C + c0, C);
-    }
+    product_f32(g, C, r, O, w, false, T, O, C, false);
 }
 
-void qep_linear_back_bf16(float *g, const uint16_t *r, const uint16_t *w, int64_t T, int64_t C,
-                          int64_t O)
+void qep_linear_back_bf16(float *g, const uint16_t *r, const uint16_t *w, int64_t T, int64_t C, int64_t O)
 {
-    if (T == 0 || C == 0 || O == 0) {
-        set_zero(g, C, T, C);
-        return;
-    }
-    const qep_tiles n = qep_tiles_of(T, C);
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t i = 0; i < n.n_rows * n.n_cols; i++) {
-        int64_t t0 = i % n.n_rows * n.rows, c0 = i / n.n_rows * n.cols;
-        qep_bf16_view a = {.data = r + t0 * O, .row = O, .col = 1};
-        qep_bf16_view b = {.data = w + c0, .row = C, .col = 1};
-        qep_product_bf16(g + t0 * C + c0, C, a, b, qep_min_i64(n.rows, T - t0),
-                         qep_min_i64(n.cols, C - c0), O);
-    }
+    product_bf16(g, C, r, O, w, false, T, O, C);
 }
 
 void qep_tile_tn_bf16(float *c, int64_t ldc, const uint16_t *a, int64_t lda, const uint16_t *b,

@@ -58,20 +58,25 @@ qep_status qep_st_set_seal(qep_st_set *s)
     return QEP_OK;
 }
 
-qep_status qep_st_open_file(const char *path, qep_st_set **out)
+/* The set of one file. Takes h's contents. */
+static qep_status set_of_one(const char *path, qep_st_header *h, qep_st_set **out)
 {
-    qep_st_header h;
-    qep_status st;
-
-    *out = NULL;
-    QEP_TRY(qep_st_header_read(path, &h));
     *out = qep_st_set_create(1);
-    qep_st_set_put(*out, 0, path, &h, NULL);
-    qep_st_header_free(&h);
-    st = qep_st_set_seal(*out);
+    qep_st_set_put(*out, 0, path, h, NULL);
+    qep_st_header_free(h);
+    qep_status st = qep_st_set_seal(*out);
     if (st != QEP_OK)
         qep_st_close(out);
     return st;
+}
+
+qep_status qep_st_open_file(const char *path, qep_st_set **out)
+{
+    qep_st_header h;
+
+    *out = NULL;
+    QEP_TRY(qep_st_header_read(path, &h));
+    return set_of_one(path, &h, out);
 }
 
 /* Names in one piece, as the header of a file gives them. */
@@ -98,16 +103,9 @@ qep_status qep_st_open_as(const char *path, int64_t file_bytes, const qep_st_ten
                           int64_t n, qep_json *metadata, qep_st_set **out)
 {
     qep_st_header h = {.file_bytes = file_bytes, .hash = (uint64_t)file_bytes, .metadata = metadata};
-    qep_status st;
 
     copy_tensors(&h, tensors, n);
-    *out = qep_st_set_create(1);
-    qep_st_set_put(*out, 0, path, &h, NULL);
-    qep_st_header_free(&h);
-    st = qep_st_set_seal(*out);
-    if (st != QEP_OK)
-        qep_st_close(out);
-    return st;
+    return set_of_one(path, &h, out);
 }
 
 void qep_st_close(qep_st_set **s)

@@ -64,26 +64,8 @@ run_on() {
     end_of "$job"
 }
 
-forge model "$work/m" blocks=4
-forge npy "$work/c.npy" i4 10x32 160
-forge npy "$work/e.npy" u2 300 160
-cd "$work" || exit 1
-cat >case.ini <<'INI'
-[model]
-path = m
-[output]
-path = out
-[calibration]
-data = c.npy
-samples = 8
-[quantization]
-group_size = 32
-[evaluation]
-data = val:e.npy
-INI
-run 1 case.ini --set output.path=good
-[ "$code" = 0 ] || bail_out "the run of one rank ended with $code"
-good=$(digest good)
+forge_case blocks=4
+undisturbed_case
 
 for where in "$a:2,$b:2,$c:2" "$a:1,$b:3,$c:2" "$b:2,$c:1"; do
     rm -rf out

@@ -99,6 +99,35 @@ build_forge() {
 build_forge || bail_out "tests/run/tools/forge.c does not compile"
 forge() { "$FORGE" "$@" || bail_out "forge $*"; }
 
+# forge_case OPTION...: goes to $work, where it makes a small model m with forge's options, tokens and case.ini
+forge_case() {
+    cd "$work" || exit 1
+    forge model m "$@"
+    forge npy c.npy i4 10x32 160
+    forge npy e.npy u2 300 160
+    cat >case.ini <<'INI'
+[model]
+path = m
+[output]
+path = out
+[calibration]
+data = c.npy
+samples = 8
+[quantization]
+group_size = 32
+[evaluation]
+data = val:e.npy
+INI
+}
+
+# undisturbed_case: the result of case.ini as it should be, in $work/good; its digest in $good
+undisturbed_case() {
+    run 1 case.ini --set output.path=good
+    [ "$code" = 0 ] || bail_out "the undisturbed run ended with $code"
+    good=$(digest good)
+    [ ${#good} = 32 ] || bail_out "no digest in summary.json"
+}
+
 # run NP ARGUMENT...: output of both kinds in $work/log, exit code in $code; 124 or 137 when it ran too long
 run() {
     np=$1

@@ -12,27 +12,8 @@ kills_wanted=${QEP_KILLS:-$([ "${QEP_LONG:-0}" = 1 ] && echo 200 || echo 10)}
 seed=${SOAK_SEED:-$(date +%s)}
 blocks=6
 
-forge model "$work/m" blocks=$blocks shards=2
-forge npy "$work/c.npy" i4 10x32 160
-forge npy "$work/e.npy" u2 300 160
-cd "$work" || exit 1
-cat >case.ini <<'INI'
-[model]
-path = m
-[output]
-path = out
-[calibration]
-data = c.npy
-samples = 8
-[quantization]
-group_size = 32
-[evaluation]
-data = val:e.npy
-INI
-
-run 1 case.ini --set output.path=good
-[ "$code" = 0 ] || bail_out "the undisturbed run ended with $code"
-good=$(digest good)
+forge_case blocks=$blocks shards=2
+undisturbed_case
 good_growth=$(json good/summary.json | grep ^error_growth)
 good_files=$(ls good)
 export QEP_TEST_BLOCK_SLEEP=0.02

@@ -4,30 +4,10 @@
 . tests/run/lib.sh
 LIMIT=60
 
-forge model "$work/m" blocks=5
-forge npy "$work/c.npy" i4 10x32 160
-forge npy "$work/e.npy" u2 300 160
-cd "$work" || exit 1
-cat >case.ini <<'INI'
-[model]
-path = m
-[output]
-path = out
-[calibration]
-data = c.npy
-samples = 8
-[quantization]
-group_size = 32
-[evaluation]
-data = val:e.npy
-INI
-
-run 1 case.ini --set output.path=good
-[ "$code" = 0 ] || bail_out "the undisturbed run ended with $code"
-good=$(digest good)
+forge_case blocks=5
+undisturbed_case
 growth() { json "$1/summary.json" | grep ^error_growth; } # of all three kinds of sequences
 good_growth=$(growth good)
-[ ${#good} = 32 ] || bail_out "no digest in summary.json"
 
 # --- parts of the cases ------------------------------------------------------------------------
 
