@@ -41,9 +41,8 @@ const char *qep_gguf_arch_name(const qep_gguf_arch *a); /* general.architecture 
 
 /* A tensor of the model as it is stored. */
 typedef struct qep_gguf_place {
-    int64_t expert; /* its number among those stored behind each other in one tensor; -1: the tensor is its own */
-    int64_t heads;  /* > 0: rows in the order of qep_st_interleaved */
-    float more;     /* stored values are so much larger */
+    int64_t heads; /* > 0: rows in the order of qep_st_interleaved */
+    float more;    /* stored values are so much larger */
 } qep_gguf_place;
 
 /* "model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight" and how it lies there; NULL: unknown. config: for the numbers of heads. qep_free. */

@@ -7,7 +7,7 @@
 /* --- names.c ------------------------------------------------------------------------------------- */
 
 typedef struct qep_gguf_pair {
-    const char *ours, *theirs; /* # in ours: the number of an expert; theirs holds all of them */
+    const char *ours, *theirs;
 } qep_gguf_pair;
 
 enum { QEP_GGUF_TABLES = 4 };
@@ -19,7 +19,7 @@ struct qep_gguf_arch {
     const qep_gguf_pair *tables[QEP_GGUF_TABLES]; /* names in a block */
 };
 
-/* The inverse of qep_gguf_name; of a tensor of all experts the name has # for the number, and place->expert is 0. NULL: not part of the model. qep_free. */
+/* The inverse of qep_gguf_name. NULL: not part of the model. qep_free. */
 char *qep_gguf_our_name(const qep_gguf_arch *a, const qep_json *config, const char *name,
                         qep_gguf_place *place);
 

@@ -1,7 +1,6 @@
 /* llama.cpp's names of tensors and its order of rows, by family (its gguf constants and conversion scripts). SPDX-License-Identifier: Apache-2.0 */
 #include "gguf_priv.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,43 +53,24 @@ const char *qep_gguf_arch_name(const qep_gguf_arch *a)
     return a->name;
 }
 
-/* `length` characters of text against a pattern in which # stands for a number. */
-static bool matches(const char *pattern, const char *text, size_t length, int64_t *number)
+static const qep_gguf_pair *pair_of(const qep_gguf_pair *table, bool theirs, const char *name, size_t length)
 {
-    const char *end = text + length;
+    for (; table->ours; table++) {
+        const char *own = theirs ? table->theirs : table->ours;
 
-    for (; *pattern; pattern++) {
-        if (*pattern != '#') {
-            if (text == end || *text++ != *pattern)
-                return false;
-            continue;
-        }
-        if (text == end || !isdigit((unsigned char)*text))
-            return false;
-        *number = strtoll(text, (char **)(uintptr_t)&text, 10);
-        if (text > end)
-            return false;
-    }
-    return text == end;
-}
-
-static const qep_gguf_pair *pair_of(const qep_gguf_pair *table, bool theirs, const char *name, size_t length,
-                                    int64_t *number)
-{
-    for (; table->ours; table++)
-        if (matches(theirs ? table->theirs : table->ours, name, length, number))
+        if (strlen(own) == length && strncmp(own, name, length) == 0)
             return table;
+    }
     return NULL;
 }
 
 /* In a block of the family. */
-static const qep_gguf_pair *in_block(const qep_gguf_arch *a, bool theirs, const char *name, size_t length,
-                                     int64_t *number)
+static const qep_gguf_pair *in_block(const qep_gguf_arch *a, bool theirs, const char *name, size_t length)
 {
     const qep_gguf_pair *p = NULL;
 
     for (int i = 0; i < QEP_GGUF_TABLES && a->tables[i] && !p; i++)
-        p = pair_of(a->tables[i], theirs, name, length, number);
+        p = pair_of(a->tables[i], theirs, name, length);
     return p;
 }
 
@@ -133,11 +113,11 @@ char *qep_gguf_name(const qep_gguf_arch *a, const qep_json *config, const char *
     long block;
     bool in = split(name, "model.layers.", &block, &inside, &tail);
 
-    *place = (qep_gguf_place){.expert = -1};
+    *place = (qep_gguf_place){0};
     if (!tail)
         return NULL;
-    p = in ? in_block(a, false, inside, (size_t)(tail - inside), &place->expert)
-           : pair_of(whole, false, name, (size_t)(tail - name), &place->expert);
+    p = in ? in_block(a, false, inside, (size_t)(tail - inside))
+           : pair_of(whole, false, name, (size_t)(tail - name));
     if (!p)
         return NULL;
     find_place(a, config, p, place);
@@ -150,18 +130,16 @@ char *qep_gguf_our_name(const qep_gguf_arch *a, const qep_json *config, const ch
     const char *inside, *tail;
     const qep_gguf_pair *p;
     long block;
-    int64_t unused = -1;
     bool in = split(name, "blk.", &block, &inside, &tail);
 
-    *place = (qep_gguf_place){.expert = -1};
+    *place = (qep_gguf_place){0};
     if (!tail)
         return NULL;
-    p = in ? in_block(a, true, inside, (size_t)(tail - inside), &unused)
-           : pair_of(whole, true, name, (size_t)(tail - name), &unused);
+    p = in ? in_block(a, true, inside, (size_t)(tail - inside))
+           : pair_of(whole, true, name, (size_t)(tail - name));
     if (!p)
         return NULL;
     find_place(a, config, p, place);
-    place->expert = strchr(p->ours, '#') ? 0 : -1;
     return in ? qep_strf("gguf.name", "model.layers.%ld.%s%s", block, p->ours, tail)
               : qep_strf("gguf.name", "%s%s", p->ours, tail);
 }

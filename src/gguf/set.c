@@ -24,24 +24,6 @@ static void add(list *l, char *name, const qep_st_tensor *t, int64_t type)
         qep_json_set(l->types, name, qep_json_new_int(type));
 }
 
-/* The experts of a tensor that holds them all, one by one. */
-static void add_experts(list *l, const char *pattern, const qep_st_tensor *all, int64_t type)
-{
-    const char *at = strchr(pattern, '#');
-    int64_t bytes = all->bytes / qep_max_i64(all->shape[0], 1);
-
-    for (int64_t e = 0; e < all->shape[0]; e++) {
-        qep_st_tensor t = *all;
-
-        t.rank = all->rank - 1;
-        memmove(t.shape, all->shape + 1, (size_t)t.rank * sizeof *t.shape);
-        t.offset += e * bytes;
-        t.bytes = bytes;
-        add(l, qep_strf("gguf.name", "%.*s%lld%s", (int)(at - pattern), pattern, (long long)e, at + 1),
-            &t, type);
-    }
-}
-
 static void add_tensor(list *l, const qep_gguf_arch *a, const qep_json *config, const qep_st_tensor *stored,
                        int64_t type)
 {
@@ -53,13 +35,7 @@ static void add_tensor(list *l, const qep_gguf_arch *a, const qep_json *config, 
         return; /* a table of llama.cpp's own */
     t.interleaved = place.heads;
     t.more = place.more;
-    if (place.expert < 0) {
-        add(l, name, &t, type);
-        return;
-    }
-    if (t.rank > 1)
-        add_experts(l, name, &t, type);
-    qep_free(name);
+    add(l, name, &t, type);
 }
 
 /* {"quantization": settings, "gguf_types": {...}} */
