@@ -125,6 +125,8 @@ qep_status qep_format_find(const char *name, const qep_format **out);
 
 /* The scales as F16, by row [n, G] or by group [G, n]. QEP_E_NUMERIC: not a positive F16. */
 qep_status qep_rows_scales(const qep_rows *r, bool by_group, uint16_t *out);
+/* The same by group, into columns [row0, row0 + n) of that part of the linear, F16 [G, rows]. */
+qep_status qep_rows_put_scales(const qep_rows *r, int part);
 /* The zero points less `minus`, by row. QEP_E_INTERNAL: not a number of the format's range. */
 qep_status qep_rows_zeros(const qep_rows *r, int minus, uint8_t *out);
 /* The configuration was written down before the run: what it says of g_idx must hold. */

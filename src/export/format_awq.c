@@ -89,23 +89,11 @@ static qep_status put_zeros(const qep_rows *r)
     return st;
 }
 
-static qep_status put_scales(const qep_rows *r)
-{
-    uint16_t *block = qep_alloc("export.rows", r->groups * r->n, sizeof *block);
-    qep_status st = qep_rows_scales(r, true, block);
-
-    if (st == QEP_OK)
-        st = qep_st_write_columns(r->e->writer, r->e->places[r->i].part[SCALES], r->groups,
-                                  r->l->rows * 2, r->row0 * 2, r->n * 2, block);
-    qep_free(block);
-    return st;
-}
-
 static qep_status put(const qep_rows *r)
 {
     QEP_TRY(put_words(r, QWEIGHT, r->codes, r->l->cols));
     QEP_TRY(put_zeros(r));
-    QEP_TRY(put_scales(r));
+    QEP_TRY(qep_rows_put_scales(r, SCALES));
     return r->row0 == 0 ? qep_rows_check_g_idx(r) : QEP_OK;
 }
 

@@ -21,6 +21,18 @@ qep_status qep_rows_scales(const qep_rows *r, bool by_group, uint16_t *out)
     return QEP_OK;
 }
 
+qep_status qep_rows_put_scales(const qep_rows *r, int part)
+{
+    uint16_t *block = qep_alloc("export.rows", r->groups * r->n, sizeof *block);
+    qep_status st = qep_rows_scales(r, true, block);
+
+    if (st == QEP_OK)
+        st = qep_st_write_columns(r->e->writer, r->e->places[r->i].part[part], r->groups,
+                                  r->l->rows * 2, r->row0 * 2, r->n * 2, block);
+    qep_free(block);
+    return st;
+}
+
 qep_status qep_rows_zeros(const qep_rows *r, int minus, uint8_t *out)
 {
     for (int64_t k = 0; k < r->n * r->groups; k++) {
