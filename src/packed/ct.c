@@ -94,31 +94,6 @@ static qep_status read_codes(const qep_packed *p, const qep_packed_linear *l, in
     return st;
 }
 
-/* Whole words: 32 rows have `bits` of them. */
-static qep_status read_zeros(const qep_packed *p, const qep_packed_linear *l, int64_t row0,
-                             int64_t n, uint8_t *zeros)
-{
-    int64_t from = row0 / 32 * 32, end = qep_min_i64(qep_round_up(row0 + n, 32), l->rows);
-    int64_t words = qep_packed_words(end - from, l->bits), groups = l->groups;
-    uint32_t *block = qep_alloc("packed.rows", words * groups, sizeof *block);
-    uint32_t *line = qep_alloc("packed.rows", words, sizeof *line);
-    uint8_t *fields = qep_alloc("packed.rows", end - from, 1);
-    qep_status st = qep_st_read(p->files, l->zeros_at, from * l->bits / 32 * groups * 4,
-                                words * groups * 4, block);
-
-    for (int64_t g = 0; g < groups && st == QEP_OK; g++) {
-        for (int64_t w = 0; w < words; w++)
-            line[w] = block[w * groups + g];
-        qep_unpack_bits(fields, 1, line, end - from, l->bits);
-        for (int64_t r = 0; r < n; r++)
-            zeros[r * groups + g] = fields[row0 - from + r];
-    }
-    qep_free(fields);
-    qep_free(line);
-    qep_free(block);
-    return st;
-}
-
 static qep_status read_scales(const qep_packed *p, const qep_packed_linear *l, int64_t row0,
                               int64_t n, float *scales)
 {
@@ -138,7 +113,7 @@ static qep_status read(const qep_packed *p, const qep_packed_linear *l, int64_t 
     QEP_TRY(read_codes(p, l, row0, n, codes));
     QEP_TRY(read_scales(p, l, row0, n, scales));
     if (l->zeros_at)
-        return read_zeros(p, l, row0, n, zeros);
+        return qep_packed_zeros(p, l, false, 0, row0, n, zeros);
     for (int64_t k = 0; k < n * l->groups; k++)
         zeros[k] = (uint8_t)(1 << (l->bits - 1));
     return QEP_OK;

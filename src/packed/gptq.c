@@ -78,50 +78,13 @@ static qep_status read_codes(const qep_packed *p, const qep_packed_linear *l, in
     return st;
 }
 
-/* v1: the largest field would be a zero point of 2^bits. */
-static qep_status check_zero(const qep_packed *p, const qep_packed_linear *l, int zero)
-{
-    if (zero >> l->bits != 0)
-        return qep_packed_wrong(p, l, "a zero point is outside of the range of its codes");
-    if (l->symmetric && zero != 1 << (l->bits - 1))
-        return qep_packed_wrong(p, l, "config.json says sym = true, but a zero point is not in "
-                                "the middle");
-    return QEP_OK;
-}
-
-/* Whole words: 32 rows have `bits` of them. */
-static qep_status read_zeros(const qep_packed *p, const qep_packed_linear *l, int64_t row0,
-                             int64_t n, uint8_t *zeros)
-{
-    const qep_gptq_config *config = p->state;
-    int64_t from = row0 / 32 * 32, m = qep_round_up(row0 + n, 32) - from;
-    int64_t words = qep_packed_words(m, l->bits);
-    uint32_t *block = qep_alloc("packed.rows", words * l->groups, sizeof *block);
-    uint8_t *line = qep_alloc("packed.rows", m, 1);
-    qep_status st;
-
-    QEP_GO(st, qep_packed_columns(p, l->zeros_at, from * l->bits / 8, words * 4, block));
-    for (int64_t g = 0; g < l->groups; g++) {
-        qep_unpack_bits(line, 1, block + g * words, m, l->bits);
-        for (int64_t r = 0; r < n; r++) {
-            int zero = line[row0 - from + r] + config->zero_offset;
-
-            QEP_GO(st, check_zero(p, l, zero));
-            zeros[r * l->groups + g] = (uint8_t)zero;
-        }
-    }
-
-done:
-    qep_free(line);
-    qep_free(block);
-    return st;
-}
-
 static qep_status read(const qep_packed *p, const qep_packed_linear *l, int64_t row0, int64_t n,
                        uint8_t *codes, float *scales, uint8_t *zeros)
 {
+    const qep_gptq_config *config = p->state;
+
     QEP_TRY(read_codes(p, l, row0, n, codes));
-    QEP_TRY(read_zeros(p, l, row0, n, zeros));
+    QEP_TRY(qep_packed_zeros(p, l, true, config->zero_offset, row0, n, zeros));
     return qep_packed_scales_by_group(p, l, row0, n, scales);
 }
 

@@ -52,6 +52,10 @@ qep_status qep_packed_check_scales(const qep_packed *p, const qep_packed_linear 
 /* Columns [row0, row0 + n) of F16 scales [groups, rows]. */
 qep_status qep_packed_scales_by_group(const qep_packed *p, const qep_packed_linear *l,
                                       int64_t row0, int64_t n, float *scales);
+/* Zero points of rows [row0, row0 + n), stored less `offset` and packed along the rows, by_group [groups, rows * bits / 32] or
+ * [rows * bits / 32, groups]. QEP_E_INPUT: one is outside of the codes' range, or not in the middle of a symmetric one. */
+qep_status qep_packed_zeros(const qep_packed *p, const qep_packed_linear *l, bool by_group, int offset,
+                            int64_t row0, int64_t n, uint8_t *zeros);
 /* g_idx of groups that lie side by side. */
 void qep_packed_groups_in_order(const qep_packed_linear *l, int32_t *g_idx);
 /* Adds a linear for each tensor, or for one, if its name ends with suffix, and lets `find` fill in the rest. */

@@ -45,6 +45,55 @@ qep_status qep_packed_scales_by_group(const qep_packed *p, const qep_packed_line
     return st == QEP_OK ? qep_packed_check_scales(p, l, scales, n * l->groups) : st;
 }
 
+/* gptq v1: the largest field would be a zero point of 2^bits. */
+static qep_status check_zero(const qep_packed *p, const qep_packed_linear *l, int zero)
+{
+    if (zero >> l->bits != 0)
+        return qep_packed_wrong(p, l, "a zero point is outside of the range of its codes");
+    if (l->symmetric && zero != 1 << (l->bits - 1))
+        return qep_packed_wrong(p, l, "config.json says sym = true, but a zero point is not in "
+                                "the middle");
+    return QEP_OK;
+}
+
+/* Words of group g among those of all groups, one behind the other. */
+static const uint32_t *words_of(const uint32_t *block, bool by_group, int64_t g, int64_t groups, int64_t words,
+                                uint32_t *line)
+{
+    if (by_group)
+        return block + g * words;
+    for (int64_t w = 0; w < words; w++)
+        line[w] = block[w * groups + g];
+    return line;
+}
+
+qep_status qep_packed_zeros(const qep_packed *p, const qep_packed_linear *l, bool by_group, int offset,
+                            int64_t row0, int64_t n, uint8_t *zeros)
+{
+    int64_t from = row0 / 32 * 32, m = qep_min_i64(qep_round_up(row0 + n, 32), l->rows) - from;
+    int64_t words = qep_packed_words(m, l->bits), at = from * l->bits / 8, groups = l->groups;
+    uint32_t *block = qep_alloc("packed.rows", words * groups, sizeof *block);
+    uint32_t *line = by_group ? NULL : qep_alloc("packed.rows", words, sizeof *line);
+    uint8_t *fields = qep_alloc("packed.rows", m, 1);
+    qep_status st;
+
+    st = by_group ? qep_packed_columns(p, l->zeros_at, at, words * 4, block)
+                  : qep_st_read(p->files, l->zeros_at, at * groups, words * groups * 4, block);
+    for (int64_t g = 0; g < groups && st == QEP_OK; g++) {
+        qep_unpack_bits(fields, 1, words_of(block, by_group, g, groups, words, line), m, l->bits);
+        for (int64_t r = 0; r < n && st == QEP_OK; r++) {
+            int zero = fields[row0 - from + r] + offset;
+
+            st = check_zero(p, l, zero);
+            zeros[r * groups + g] = (uint8_t)zero;
+        }
+    }
+    qep_free(fields);
+    qep_free(line);
+    qep_free(block);
+    return st;
+}
+
 void qep_packed_groups_in_order(const qep_packed_linear *l, int32_t *g_idx)
 {
     int64_t width = l->cols / l->groups;
