@@ -44,9 +44,20 @@ QEP_MUST_CHECK qep_status qep_packed_read(const qep_packed *p, const qep_packed_
                                           uint8_t *codes, float *scales, uint8_t *zeros);
 /* g_idx [cols]: group of each column. QEP_E_INPUT for a group that does not exist or an order that the configuration does not allow. Local. */
 QEP_MUST_CHECK qep_status qep_packed_groups(const qep_packed *p, const qep_packed_linear *l, int32_t *g_idx);
+/* The object of n rows of a linear. */
+typedef struct qep_packed_rows {
+    uint8_t *codes, *zeros; /* [n, cols], [n, groups] */
+    float *scales;          /* [n, groups] */
+    int32_t *g_idx;         /* [cols] */
+} qep_packed_rows;
+
+/* What is done with rows [row0, row0 + n), which are there until it returns. */
+typedef qep_status (*qep_packed_rows_fn)(void *ctx, const qep_packed_linear *l, int64_t row0, int64_t n, const qep_packed_rows *rows);
+/* qep_packed_groups, also for n = 0, then fn for rows [row0, row0 + n) as qep_packed_read gives them, up to 256 at a time, until one fails. Local, scratch "packed.rows". */
+QEP_MUST_CHECK qep_status qep_packed_each(const qep_packed *p, const qep_packed_linear *l, int64_t row0, int64_t n, qep_packed_rows_fn fn, void *ctx);
 /* values [n, cols] of rows [row0, row0 + n): scale * (code - zero), the same bits as qep_export_values gives the quantized stream. Local, scratch "packed.rows". */
 QEP_MUST_CHECK qep_status qep_packed_values(const qep_packed *p, const qep_packed_linear *l, int64_t row0, int64_t n, float *values);
-/* Most bytes of "packed.rows" that qep_packed_values takes for any of the linears. */
+/* Most bytes of "packed.rows" that qep_packed_each and qep_packed_values take for any of the linears. */
 int64_t qep_packed_scratch(const qep_packed *p);
 
 #endif

@@ -6,8 +6,6 @@
 
 #define CHUNK_VALUES (INT64_C(1) << 20)
 
-enum { ROWS_AT_ONCE = 256 };
-
 typedef struct readback {
     int rank, size;
     qep_st_set *files;
@@ -22,55 +20,33 @@ typedef struct readback {
     bool differences; /* of some linear only code - zero is there */
 } readback;
 
-/* The object of some rows of a packed linear. */
-typedef struct object {
-    uint8_t *codes, *zeros;
-    float *scales;
-    int32_t *g_idx;
-} object;
+typedef struct digest_of {
+    uint64_t *digest;
+    int64_t linear;
+} digest_of;
 
-static void object_make(const qep_packed_linear *l, object *o)
+static qep_status digest_rows(void *ctx, const qep_packed_linear *l, int64_t row0, int64_t n,
+                              const qep_packed_rows *o)
 {
-    int64_t n = qep_min_i64(ROWS_AT_ONCE, l->rows);
+    const digest_of *d = ctx;
 
-    o->codes = qep_alloc("export.check", n * l->cols, 1);
-    o->zeros = qep_alloc("export.check", n * l->groups, 1);
-    o->scales = qep_alloc("export.check", n * l->groups, sizeof *o->scales);
-    o->g_idx = qep_alloc("export.check", l->cols, sizeof *o->g_idx);
-}
-
-static void object_free(object *o)
-{
-    qep_free(o->g_idx);
-    qep_free(o->scales);
-    qep_free(o->zeros);
-    qep_free(o->codes);
+    for (int64_t r = 0; r < n; r++)
+        qep_digest_row(d->digest, d->linear, row0 + r, o->codes + r * l->cols,
+                       o->scales + r * l->groups, o->zeros + r * l->groups, o->g_idx, l->cols,
+                       l->groups);
+    return QEP_OK;
 }
 
 /* The digest of my rows of linear number `linear`, in units of 32 as they are packed. */
 static qep_status digest_linear(readback *b, int64_t linear, const qep_packed_linear *l)
 {
-    object o;
-    qep_status st;
-    int64_t first, units, end;
+    digest_of d = {b->digest, linear};
+    int64_t first, units, from, end;
 
-    object_make(l, &o);
     qep_partition(qep_ceil_div(l->rows, 32), b->size, b->rank, &first, &units);
+    from = qep_min_i64(first * 32, l->rows);
     end = qep_min_i64((first + units) * 32, l->rows);
-    QEP_GO(st, qep_packed_groups(b->packed, l, o.g_idx));
-    for (int64_t row = first * 32; row < end; row += ROWS_AT_ONCE) {
-        int64_t n = qep_min_i64(ROWS_AT_ONCE, end - row);
-
-        QEP_GO(st, qep_packed_read(b->packed, l, row, n, o.codes, o.scales, o.zeros));
-        for (int64_t r = 0; r < n; r++)
-            qep_digest_row(b->digest, linear, row + r, o.codes + r * l->cols,
-                           o.scales + r * l->groups, o.zeros + r * l->groups, o.g_idx, l->cols,
-                           l->groups);
-    }
-
-done:
-    object_free(&o);
-    return st;
+    return qep_packed_each(b->packed, l, from, end - from, digest_rows, &d);
 }
 
 static bool has_weight(const readback *b, const char *module)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_AT_ONCE = 256 }; /* of values */
+enum { ROWS_AT_ONCE = 256 }; /* a multiple of the 32 rows that fill whole words */
 
 static const qep_packed_format_ops *const formats[] = {&qep_packed_gptq, &qep_packed_ct,
                                                      &qep_packed_awq, &qep_packed_gguf};
@@ -193,13 +193,6 @@ qep_status qep_packed_groups(const qep_packed *p, const qep_packed_linear *l, in
     return p->ops->groups(p, l, g_idx);
 }
 
-/* The object of some rows and of g_idx, for values. */
-typedef struct rows {
-    uint8_t *codes, *zeros;
-    float *scales;
-    int32_t *g_idx;
-} rows;
-
 /* The object of ROWS_AT_ONCE rows, and as much again for the rows as they are stored. */
 int64_t qep_packed_scratch(const qep_packed *p)
 {
@@ -215,14 +208,14 @@ int64_t qep_packed_scratch(const qep_packed *p)
     return most;
 }
 
-qep_status qep_packed_values(const qep_packed *p, const qep_packed_linear *l, int64_t row0,
-                             int64_t n, float *values)
+qep_status qep_packed_each(const qep_packed *p, const qep_packed_linear *l, int64_t row0, int64_t n,
+                           qep_packed_rows_fn fn, void *ctx)
 {
     int64_t room = qep_min_i64(n, ROWS_AT_ONCE);
-    rows b = {.codes = qep_alloc("packed.rows", room * l->cols, 1),
-              .zeros = qep_alloc("packed.rows", room * l->groups, 1),
-              .scales = qep_alloc("packed.rows", room * l->groups, sizeof *b.scales),
-              .g_idx = qep_alloc("packed.rows", l->cols, sizeof *b.g_idx)};
+    qep_packed_rows b = {.codes = qep_alloc("packed.rows", room * l->cols, 1),
+                         .zeros = qep_alloc("packed.rows", room * l->groups, 1),
+                         .scales = qep_alloc("packed.rows", room * l->groups, sizeof *b.scales),
+                         .g_idx = qep_alloc("packed.rows", l->cols, sizeof *b.g_idx)};
     qep_status st;
 
     QEP_GO(st, qep_packed_groups(p, l, b.g_idx));
@@ -230,8 +223,7 @@ qep_status qep_packed_values(const qep_packed *p, const qep_packed_linear *l, in
         int64_t m = qep_min_i64(ROWS_AT_ONCE, n - r);
 
         QEP_GO(st, qep_packed_read(p, l, row0 + r, m, b.codes, b.scales, b.zeros));
-        qep_grid_values(m, l->cols, l->groups, b.codes, b.scales, b.zeros, b.g_idx,
-                        values + r * l->cols);
+        QEP_GO(st, fn(ctx, l, row0 + r, m, &b));
     }
 
 done:
@@ -240,4 +232,22 @@ done:
     qep_free(b.zeros);
     qep_free(b.codes);
     return st;
+}
+
+/* values: where those of these rows go; then behind them. */
+static qep_status put_values(void *values, const qep_packed_linear *l, int64_t row0, int64_t n,
+                             const qep_packed_rows *b)
+{
+    float **at = values;
+
+    (void)row0;
+    qep_grid_values(n, l->cols, l->groups, b->codes, b->scales, b->zeros, b->g_idx, *at);
+    *at += n * l->cols;
+    return QEP_OK;
+}
+
+qep_status qep_packed_values(const qep_packed *p, const qep_packed_linear *l, int64_t row0,
+                             int64_t n, float *values)
+{
+    return qep_packed_each(p, l, row0, n, put_values, &values);
 }

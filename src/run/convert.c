@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_AT_ONCE = 256 }; /* a multiple of the 32 rows that fill whole words */
+enum { ROWS_AT_ONCE = 256 }; /* of values that are compared */
 
 typedef struct conversion {
     qep_comm *comm;
@@ -97,64 +97,37 @@ static void list_linears(conversion *v)
 
 /* --- rows of the object ---------------------------------------------------------------------------- */
 
-typedef struct object {
-    uint8_t *codes, *zeros;
-    float *scales;
-    int32_t *g_idx;
-} object;
-
-static void object_make(const qep_packed_linear *l, object *o)
-{
-    int64_t n = qep_min_i64(ROWS_AT_ONCE, l->rows);
-    o->codes = qep_alloc("run.convert", n * l->cols, 1);
-    o->zeros = qep_alloc("run.convert", n * l->groups, 1);
-    o->scales = qep_alloc("run.convert", n * l->groups, sizeof *o->scales);
-    o->g_idx = qep_alloc("run.convert", l->cols, sizeof *o->g_idx);
-}
-
-static void object_free(object *o)
-{
-    qep_free(o->g_idx);
-    qep_free(o->scales);
-    qep_free(o->zeros);
-    qep_free(o->codes);
-}
-
-/* What is done with each piece of rows. */
-typedef qep_status (*row_fn)(conversion *v, int64_t i, int64_t row0, int64_t n, const object *o, void *ctx);
-
-/* My rows of all packed linears, in units of 32. Local. */
-static qep_status each_piece(conversion *v, row_fn f, void *ctx)
-{
-    qep_status st = QEP_OK;
-    for (int64_t i = 0; i < v->n && st == QEP_OK; i++) {
-        const qep_packed_linear *l = v->sources[i];
-        int64_t first, units;
-        object o;
-        if (!l) continue;
-        object_make(l, &o);
-        qep_partition(qep_ceil_div(l->rows, 32), qep_size(v->comm), qep_rank(v->comm), &first, &units);
-        int64_t end = qep_min_i64((first + units) * 32, l->rows);
-        st = qep_packed_groups(v->packed, l, o.g_idx);
-        for (int64_t row = first * 32; row < end && st == QEP_OK; row += ROWS_AT_ONCE) {
-            int64_t n = qep_min_i64(ROWS_AT_ONCE, end - row);
-            st = qep_packed_read(v->packed, l, row, n, o.codes, o.scales, o.zeros);
-            if (st == QEP_OK) st = f(v, i, row, n, &o, ctx);
-        }
-        object_free(&o);
-    }
-    return st;
-}
-
 /* What the values of a linear ask of a format. */
 typedef struct demand {
     int64_t has_zero, off_middle, ordered, inexact; /* 0 or 1: a zero point 0; one that is not 2^(bits - 1); a g_idx not in order; a scale that F16 does not hold */
 } demand;
 
-static qep_status look_at_piece(conversion *v, int64_t i, int64_t row0, int64_t n, const object *o, void *ctx)
+/* Where the pieces of linear i go. */
+typedef struct pieces {
+    int64_t i;
+    demand *demands; /* [n] */
+    qep_export *made;
+} pieces;
+
+/* My rows of all packed linears, in units of 32. Local. */
+static qep_status each_piece(const conversion *v, qep_packed_rows_fn f, pieces *to)
 {
-    const qep_packed_linear *l = v->sources[i];
-    demand *d = (demand *)ctx + i;
+    qep_status st = QEP_OK;
+    for (to->i = 0; to->i < v->n && st == QEP_OK; to->i++) {
+        const qep_packed_linear *l = v->sources[to->i];
+        int64_t first, units;
+        if (!l) continue;
+        qep_partition(qep_ceil_div(l->rows, 32), qep_size(v->comm), qep_rank(v->comm), &first, &units);
+        int64_t from = qep_min_i64(first * 32, l->rows), end = qep_min_i64((first + units) * 32, l->rows);
+        st = qep_packed_each(v->packed, l, from, end - from, f, to);
+    }
+    return st;
+}
+
+static qep_status look_at_piece(void *ctx, const qep_packed_linear *l, int64_t row0, int64_t n, const qep_packed_rows *o)
+{
+    const pieces *to = ctx;
+    demand *d = &to->demands[to->i];
     (void)row0;
     for (int64_t k = 0; k < n * l->groups; k++) {
         d->has_zero |= o->zeros[k] == 0;
@@ -179,7 +152,7 @@ static qep_status check_demand(const conversion *v, const qep_export_linear *l, 
 static qep_status look_all(conversion *v)
 {
     demand *d = qep_alloc("run.convert", v->n, sizeof *d);
-    qep_status st = qep_agree_all(v->comm, each_piece(v, look_at_piece, d));
+    qep_status st = qep_agree_all(v->comm, each_piece(v, look_at_piece, &(pieces){.demands = d}));
     bool symmetric = true;
     if (st == QEP_OK) qep_max_i64_all(v->comm, &d->has_zero, v->n * (int64_t)(sizeof *d / sizeof(int64_t)));
     for (int64_t i = 0; i < v->n; i++) symmetric = symmetric && !d[i].off_middle;
@@ -236,10 +209,11 @@ static qep_status plan(const conversion *v, qep_export **out)
     return qep_export_plan(&rq, out);
 }
 
-static qep_status put_piece(conversion *v, int64_t i, int64_t row0, int64_t n, const object *o, void *ctx)
+static qep_status put_piece(void *ctx, const qep_packed_linear *l, int64_t row0, int64_t n, const qep_packed_rows *o)
 {
-    (void)v;
-    return qep_export_put_rows(ctx, i, row0, n, o->codes, o->scales, o->zeros, o->g_idx);
+    const pieces *to = ctx;
+    (void)l;
+    return qep_export_put_rows(to->made, to->i, row0, n, o->codes, o->scales, o->zeros, o->g_idx);
 }
 
 static qep_status write_all(conversion *v, qep_export *e)
@@ -253,7 +227,7 @@ static qep_status write_all(conversion *v, qep_export *e)
     QEP_TRY(qep_export_discard_all(v->comm, e)); /* what a conversion that was cut short has left */
     QEP_TRY(qep_export_open_all(v->comm, e, false));
     QEP_TRY(qep_export_copy_all(v->comm, e));
-    QEP_TRY(qep_agree_all(v->comm, each_piece(v, put_piece, e)));
+    QEP_TRY(qep_agree_all(v->comm, each_piece(v, put_piece, &(pieces){.made = e})));
     return qep_export_publish_all(v->comm, e);
 }
 
