@@ -159,6 +159,7 @@ typedef struct qep_gptq_block {
     int64_t ldp;
     const float *packed;            /* made from these by qep_gptq_pack, for all strips */
 } qep_gptq_block;
+int qep_gptq_moves(const qep_qspec *s); /* matrices beside R */
 int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols);
 /* The part'th of `parts` shares of `packed`, so that the ranks of a node can divide the work; all threads of the rank work on it. */
 void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed, int part, int parts);

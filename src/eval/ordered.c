@@ -12,24 +12,29 @@ static void begin_of(const qep_corpus *corpus, qep_seq_kind kind, int64_t *mine,
     }
 }
 
+/* all[rows, sequences of the kind] from mine [rows, ld]; returns the number of the kind's first sequence. */
+static int64_t gather_rows_all(qep_comm *c, const qep_corpus *corpus, const double *mine, int64_t rows, int64_t ld, qep_seq_kind kind, double *all)
+{
+    int64_t at, first, n = corpus->count[kind];
+    begin_of(corpus, kind, &at, &first);
+    for (int64_t k = 0; k < rows * n; k++) all[k] = 0;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < corpus->part[kind].count; i++) all[r * n + corpus->part[kind].begin - first + i] = mine[r * ld + at + i];
+    qep_sum_f64_all(c, all, rows * n); /* one rank's value plus zeros: exact */
+    return first;
+}
+
 void qep_eval_gather_all(qep_comm *c, const qep_corpus *corpus, const double *mine, qep_seq_kind kind, double *all)
 {
-    int64_t at, first;
-    begin_of(corpus, kind, &at, &first);
-    for (int64_t i = 0; i < corpus->count[kind]; i++) all[i] = 0;
-    for (int64_t i = 0; i < corpus->part[kind].count; i++) all[corpus->part[kind].begin - first + i] = mine[at + i];
-    qep_sum_f64_all(c, all, corpus->count[kind]); /* one rank's value plus zeros: exact */
+    (void)gather_rows_all(c, corpus, mine, 1, 0, kind, all);
 }
 
 void qep_eval_ordered_sums_all(qep_comm *c, const qep_corpus *corpus, const double *mine, int64_t rows, int64_t ld, qep_seq_kind kind,
                                int set, double *sum)
 {
-    int64_t at, first, n = corpus->count[kind];
+    int64_t n = corpus->count[kind];
     double *all = qep_alloc("eval.ordered", rows * n, sizeof *all);
-    begin_of(corpus, kind, &at, &first);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < corpus->part[kind].count; i++) all[r * n + corpus->part[kind].begin - first + i] = mine[r * ld + at + i];
-    qep_sum_f64_all(c, all, rows * n); /* one rank's value plus zeros: exact */
+    int64_t first = gather_rows_all(c, corpus, mine, rows, ld, kind, all);
     for (int64_t r = 0; r < rows; r++) {
         sum[r] = 0;
         for (int64_t i = 0; i < n; i++)

@@ -16,11 +16,6 @@ static int64_t row_stride(int64_t cols)
     return (qep_ceil_div(cols, 16) | 1) * 16;
 }
 
-static int moves_of(const qep_qspec *q)
-{
-    return qep_method_moves(q->method, &q->options, q->paper);
-}
-
 /* What a step keeps in the window: rows of R, of the method's matrices, and the packed panels that all strips of the node read. Floats. */
 typedef struct room {
     int64_t row0, rows, own; /* of R; own rows of the matrices */
@@ -34,7 +29,7 @@ static room room_of(const qep_qspec *q, int64_t cols, int64_t step)
     qep_gptq_step_rows(q, cols, step, &m.row0, &m.rows);
     m.ldr = row_stride(cols - m.row0);
     m.matrices = m.rows * m.ldr;
-    m.packed = m.matrices + moves_of(q) * m.own * m.ldp;
+    m.packed = m.matrices + qep_gptq_moves(q) * m.own * m.ldp;
     m.end = m.packed + qep_gptq_packed_bytes(q, cols) / (int64_t)sizeof(float);
     return m;
 }
@@ -73,7 +68,7 @@ static void run_steps_all(qep_set *s, const qep_qspec *q, const factor *f, qep_g
 static void form_moves_all(const qep_set *s, const qep_qspec *q, factor *f)
 {
     const qep_layer_job *j = s->job;
-    f->n_moves = moves_of(q);
+    f->n_moves = qep_gptq_moves(q);
     if (f->n_moves > 0) f->P[0] = qep_form_p_all(j->C, f->perm, f->Lr, "solve.p", j->stream);
     if (f->n_moves < 2) return;
     qep_dmat *K = qep_dmat_create_all(j->comm, "solve.p", s->cols, qep_dmat_block(j->C), qep_dmat_n_owners(j->C));
@@ -149,7 +144,7 @@ int64_t qep_drive_factor_window(const qep_qspec *spec, int64_t cols)
 
 void qep_drive_factor_plan(const qep_qspec *spec, const qep_layer_shape *shape, qep_layer_bytes *b)
 {
-    int moves = moves_of(spec);
+    int moves = qep_gptq_moves(spec);
     b->strips = shape->strips * qep_gptq_bytes(spec, shape->cols);
     b->matrices = moves > 1 ? 3 : moves; /* with C + H while R is formed */
 }

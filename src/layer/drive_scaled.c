@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 512 }; /* of H in the window: as many f32 rows as qep_stream_bytes holds */
+enum { ROWS = 512 }; /* of H in the window, f32: qep_stream_bytes holds more */
 
 #define SEARCH "layer.search"
 

@@ -47,7 +47,7 @@ static void fade_rows(float *a, float fade, int64_t from, int64_t to)
         for (int i = 0; i < QEP_STRIP; i++) a[k * QEP_STRIP + i] *= f;
 }
 
-static float power(float f, int64_t n)
+float qep_gptq_power(float f, int64_t n)
 {
     return f == 1.0f ? 1.0f : (float)pow((double)f, (double)n);
 }
@@ -84,7 +84,7 @@ static qep_column column_of(struct qep_gptq *g, int64_t c0, int64_t n, int64_t d
 static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, int64_t from, int64_t to, const qep_gptq_block *b)
 {
     int64_t at = (c0 + to) * QEP_STRIP, k = to - from, a = (done + from) * QEP_STRIP;
-    float keep = power(g->fade, k);
+    float keep = qep_gptq_power(g->fade, k);
     if (g->fade != 1.0f) fade_rows(g->err, g->fade, done + from, done + to);
     qep_panel_update(g->acc + at, keep, g->err + a, k, b->r + from * b->ldr + to, b->ldr, n - to);
     for (int m = 0; m < g->n_moves; m++) {
@@ -113,7 +113,7 @@ void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, c
     if (g->fade == 1.0f) return;
     for (int64_t from = 0; from < n; from += NEAR) { /* each NEAR is faded up to its own end: on to the block's */
         int64_t to = qep_min_i64(from + NEAR, n);
-        float f = power(g->fade, n - to);
+        float f = qep_gptq_power(g->fade, n - to);
         for (int64_t k = (done + from) * QEP_STRIP; k < (done + to) * QEP_STRIP; k++) g->err[k] *= f;
     }
     for (int m = 0; m < g->n_moves; m++) fade_rows(g->out[m], g->fade, done, done + n);

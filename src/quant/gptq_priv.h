@@ -58,8 +58,7 @@ void qep_column_weigh(qep_column *c);
 /* code, q and loss of w. */
 void qep_column_round(qep_column *c);
 
-/* Matrices beside R. */
-int qep_gptq_moves(const qep_qspec *s);
+float qep_gptq_power(float f, int64_t n); /* f^n */
 /* Columns of a step (the last may have fewer): whole blocks. */
 int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols);
 /* Rows of R that the block from column c0 on needs: its own, more when a dynamic group reaches beyond it. */

@@ -112,16 +112,11 @@ void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gpt
 
 /* --- one step ---------------------------------------------------------------------------------- */
 
-static float fade_over(const qep_gptq *g, int64_t n)
-{
-    return g->fade == 1.0f ? 1.0f : (float)pow((double)g->fade, (double)n);
-}
-
 /* What block p, whose errors begin at column `done` of the step's, leaves to columns [from, from + n), whose packed panels begin at at[]. */
 static void update(qep_gptq *g, const place *p, int64_t done, const float *packed, const int64_t *at, int64_t skip, int64_t from, int64_t n)
 {
     const int64_t to = from * QEP_STRIP, err = done * QEP_STRIP;
-    const float keep = fade_over(g, p->n);
+    const float keep = qep_gptq_power(g->fade, p->n);
     qep_panel_update(g->acc + to, keep, g->err + err, p->n, packed + at[0] + skip * p->n, 0, n);
     for (int m = 0; m < g->n_moves; m++)
         qep_panel_update(g->move + to, m == 0 ? keep : 1.0f, g->out[m] + err, p->n, packed + at[m + 1] + skip * p->n, 0, n);

@@ -13,7 +13,7 @@ static const char *option_value(int argc, char **argv, int *i)
     return argv[++*i];
 }
 
-static bool is_option(const char *arg, const char *name)
+bool qep_is_option(const char *arg, const char *name)
 {
     size_t n = strlen(name);
     return strncmp(arg, name, n) == 0 && (arg[n] == '\0' || arg[n] == '=');
@@ -47,22 +47,20 @@ static qep_status parse_option(int argc, char **argv, int *i, qep_args *out)
         out->version = true;
     } else if (strcmp(arg, "--dry-run") == 0) {
         out->dry_run = true;
-    } else if (is_option(arg, "--set") || is_option(arg, "--restart") || is_option(arg, "--check") || is_option(arg, "--report") ||
-               is_option(arg, "--walltime") || is_option(arg, "--convert") || is_option(arg, "--format") || is_option(arg, "--output")) {
+    } else if (qep_is_option(arg, "--set") || qep_is_option(arg, "--restart") || qep_is_option(arg, "--check") || qep_is_option(arg, "--report") ||
+               qep_is_option(arg, "--walltime") || qep_is_option(arg, "--convert") || qep_is_option(arg, "--format") || qep_is_option(arg, "--output") ||
+               qep_elsewhere_knows(arg)) {
         const char *v = option_value(argc, argv, i);
         if (!v || !*v) return qep_fail(QEP_E_CONFIG, "%s needs a value; see qep_mpi --help", arg);
-        if (is_option(arg, "--restart")) return parse_restart(v, &out->restart);
-        if (is_option(arg, "--set")) return add_set(out, v);
-        if (!is_option(arg, "--walltime")) {
-            *(is_option(arg, "--check") ? &out->check : is_option(arg, "--report") ? &out->report : is_option(arg, "--convert") ? &out->convert
-              : is_option(arg, "--format") ? &out->format : &out->output) = v;
+        if (qep_elsewhere_knows(arg)) return qep_elsewhere_option(&out->elsewhere, arg, v);
+        if (qep_is_option(arg, "--restart")) return parse_restart(v, &out->restart);
+        if (qep_is_option(arg, "--set")) return add_set(out, v);
+        if (!qep_is_option(arg, "--walltime")) {
+            *(qep_is_option(arg, "--check") ? &out->check : qep_is_option(arg, "--report") ? &out->report : qep_is_option(arg, "--convert") ? &out->convert
+              : qep_is_option(arg, "--format") ? &out->format : &out->output) = v;
             return QEP_OK;
         }
         return add_set(out, qep_strf("args", "run.walltime=%s", v)); /* lives as long as the program */
-    } else if (qep_elsewhere_knows(arg)) {
-        const char *v = option_value(argc, argv, i);
-        if (!v || !*v) return qep_fail(QEP_E_CONFIG, "%s needs a value; see qep_mpi --help", arg);
-        return qep_elsewhere_option(&out->elsewhere, arg, v);
     } else {
         return qep_fail(QEP_E_CONFIG, "unknown option %s; see qep_mpi --help", arg);
     }

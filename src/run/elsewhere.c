@@ -7,16 +7,10 @@
 
 static const char *const options[] = {"--ranks", "--ranks-per-node", "--network", "--flops", "--storage", "--trace"};
 
-static bool is_option(const char *arg, const char *name)
-{
-    size_t n = strlen(name);
-    return strncmp(arg, name, n) == 0 && (arg[n] == '\0' || arg[n] == '=');
-}
-
 bool qep_elsewhere_knows(const char *option)
 {
     bool known = false;
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++) known = known || is_option(option, options[i]);
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) known = known || qep_is_option(option, options[i]);
     return known;
 }
 
@@ -80,11 +74,11 @@ static qep_status parse_count(const char *option, const char *v, int *out)
 
 qep_status qep_elsewhere_option(qep_elsewhere *e, const char *option, const char *value)
 {
-    if (is_option(option, "--ranks")) return parse_count("--ranks", value, &e->ranks);
-    if (is_option(option, "--ranks-per-node")) return parse_count("--ranks-per-node", value, &e->per_node);
-    if (is_option(option, "--network")) return parse_network(e, value);
-    if (is_option(option, "--flops")) return parse_flops(e, value);
-    if (is_option(option, "--storage")) return parse_storage(e, value);
+    if (qep_is_option(option, "--ranks")) return parse_count("--ranks", value, &e->ranks);
+    if (qep_is_option(option, "--ranks-per-node")) return parse_count("--ranks-per-node", value, &e->per_node);
+    if (qep_is_option(option, "--network")) return parse_network(e, value);
+    if (qep_is_option(option, "--flops")) return parse_flops(e, value);
+    if (qep_is_option(option, "--storage")) return parse_storage(e, value);
     e->trace = value;
     return QEP_OK;
 }

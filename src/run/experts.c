@@ -18,11 +18,11 @@ bool qep_run_experts_apart(const qep_run *r, int64_t cols)
     return r->apart && cols <= APART_COLS;
 }
 
-int64_t qep_run_experts_batch(const qep_run *r, int64_t cols, bool want_c)
+int64_t qep_run_experts_batch(const qep_run *r, int64_t cols)
 {
     const int64_t ranks = r->ranks;
     if (!qep_run_experts_apart(r, cols)) return 1;
-    const qep_stats_plan p = qep_run_stats_plan(r, cols, 1, want_c, r->keep_act);
+    const qep_stats_plan p = qep_run_stats_plan(r, cols, 1, true, r->keep_act);
     const int64_t turns = qep_max_i64(1, qep_stats_many_at_once(&p, QEP_EXPERTS_ROOM) / ranks);
     return qep_min_i64(r->model->arch.n_experts, turns * ranks);
 }
@@ -187,7 +187,7 @@ static qep_status group_all(qep_experts *x)
 {
     qep_run *r = x->r;
     x->apart = qep_run_experts_apart(r, qep_experts_cols(x));
-    const int64_t most = qep_run_experts_batch(r, qep_experts_cols(x), true);
+    const int64_t most = qep_run_experts_batch(r, qep_experts_cols(x));
     qep_expert *batch = qep_alloc("run.experts", most, sizeof *batch);
     qep_status st = x->g == 2 ? qep_experts_pool_all(x) : QEP_OK;
     for (int64_t next = 0; st == QEP_OK;) {

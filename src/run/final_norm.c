@@ -105,7 +105,7 @@ static void fit_all(fit_ctx *c, qep_norm_fit *f)
     const bool held = r->corpus->count[QEP_SEQ_VALIDATION] > 0;
     const qep_minimum m = {r->model->arch.hidden, value_all, c, first_step, tolerance, EVALUATIONS};
     double last;
-    *f = (qep_norm_fit){.done = true, .held = {(double)NAN, (double)NAN}};
+    *f = (qep_norm_fit){.held = {(double)NAN, (double)NAN}};
     set_weight(c, c->x);
     if (held) f->held[0] = divergence_all(c, QEP_SEQ_VALIDATION, 1, false);
     f->evaluations = qep_minimize(&m, c->x, &f->calibration[0], &last);

@@ -128,7 +128,7 @@ static void log_experts(const qep_run *r)
         const char *const part = i == 0 ? "gate, up" : "down";
         if (qep_run_experts_apart(r, cols[i]))
             qep_info("experts, %s: %lld of a layer in batches of %lld, each expert on one of %d ranks", part, (long long)a->n_experts,
-                     (long long)qep_run_experts_batch(r, cols[i], true), r->ranks);
+                     (long long)qep_run_experts_batch(r, cols[i]), r->ranks);
         else
             qep_info("experts, %s: %lld of a layer one after the other, each on all ranks", part, (long long)a->n_experts);
     }

@@ -2,8 +2,6 @@
  * step; tests compare its bytes and messages with those of a run. SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
-#include <string.h>
-
 enum { BUNDLE = 512, FLIPPED = 128, LINE = 8 }; /* rows of a matrix that pass by at a time, read backwards; doubles of a cache line */
 
 typedef struct walk {
@@ -162,7 +160,7 @@ static void form_p(const walk *w, bool act_order)
 static void column_loop(const walk *w, const qep_qspec *q)
 {
     const int64_t f = (int64_t)sizeof(float);
-    const int moves = qep_method_moves(q->method, &q->options, q->paper);
+    const int moves = qep_gptq_moves(q);
     diagonal(w);
     diagonal(w);
     permute(w, q->act_order);

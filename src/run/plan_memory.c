@@ -83,7 +83,7 @@ static workers workers_of(const qep_run *r, int64_t cols, bool expert, int rank)
 {
     const int ranks = r->ranks;
     if (!expert || !qep_run_experts_apart(r, cols)) return (workers){ranks, rank, 1};
-    return (workers){1, 0, qep_ceil_div(qep_run_experts_batch(r, cols, true), ranks)};
+    return (workers){1, 0, qep_ceil_div(qep_run_experts_batch(r, cols), ranks)};
 }
 
 /* Strips of a stacked group that the rank owns. */
@@ -235,9 +235,10 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
         if (head) add(&t, "model.head.q", qep_head_bytes(a, r->compute, QEP_STREAM_Q), QEP_STAGE_ALL, true);
     }
     if (fits) {
-        qep_corpus_part mine;
+        qep_corpus_part mine, held;
         qep_corpus_share(r->corpus, QEP_SEQ_CALIBRATION, r->ranks, rank, &mine);
-        add(&t, "run.norm", qep_run_norm_bytes(r, mine.count), QEP_STAGE_COPY, false);
+        qep_corpus_share(r->corpus, QEP_SEQ_VALIDATION, r->ranks, rank, &held);
+        add(&t, "run.norm", qep_run_norm_bytes(r, qep_max_i64(mine.count, held.count)), QEP_STAGE_COPY, false);
         add(&t, "solve.minimize", qep_minimize_bytes(a->hidden), QEP_STAGE_COPY, false);
     }
     if (head) add_group(&t, r, &last, 1, false, rank, keep_act);

@@ -110,7 +110,7 @@ QEP_MUST_CHECK qep_status qep_plan_elsewhere_all(qep_run *r);
 /* --- the count ----------------------------------------------------------------------------- */
 
 /* {"statistics": {"planned": {"bytes": {"min","mean","max"}, "messages": ...}, "measured": ...}, ...} over the ranks, for summary.json, of the blocks done
- * in this job; NULL for models with experts. Collective. */
+ * in this job; models with experts have no "planned". Collective. */
 qep_json *qep_plan_traffic_json_all(qep_run *r);
 
 #endif

@@ -3,8 +3,6 @@
  * rounding, polishing and figures as their calls (plan_calls.c), with all the sweeps that are allowed. SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
-#include <string.h>
-
 /* GFLOP/s of one rank at y[256, 1024] = x[256, 1024] w^T, repeated for about a tenth of a second. */
 static double measured_rate(qep_compute compute)
 {

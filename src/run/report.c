@@ -164,7 +164,7 @@ static qep_json *summary_all(qep_run *r)
     qep_json_set(o, "modules", qep_json_new_int(modules));
     qep_json_set(o, "tokens", tokens_json(r));
     qep_json_set(o, "evaluation", evaluation_json(r));
-    if (r->norm_fit.done) qep_json_set(o, "final_norm", norm_json(&r->norm_fit));
+    if (r->norm_fit.evaluations > 0) qep_json_set(o, "final_norm", norm_json(&r->norm_fit));
     if (r->tasks) qep_json_set(o, "tasks", qep_run_tasks_json(r));
     if (r->quantizes) {
         qep_json_set(o, "error_growth", growth_json(r, true));

@@ -20,6 +20,7 @@ typedef struct qep_elsewhere {
 } qep_elsewhere;
 /* (elsewhere.c) */
 QEP_MUST_CHECK qep_status qep_elsewhere_option(qep_elsewhere *e, const char *option, const char *value);
+bool qep_is_option(const char *arg, const char *name); /* arg is NAME or NAME=value */
 bool qep_elsewhere_knows(const char *option);
 QEP_MUST_CHECK qep_status qep_elsewhere_check(qep_elsewhere *e, bool dry_run);
 
@@ -80,9 +81,9 @@ typedef struct qep_task_figures { /* one task */
 } qep_task_figures;
 
 typedef struct qep_norm_fit { /* of the final norm; index 0 before, 1 after */
-    bool done, kept;
+    bool kept;
     double calibration[2], held[2];   /* mean KL(original || quantized) per token; held NAN without held-out sequences */
-    int evaluations;
+    int evaluations;                  /* 0: not fitted */
 } qep_norm_fit;
 
 typedef struct qep_run {
@@ -187,7 +188,7 @@ QEP_MUST_CHECK qep_status qep_run_check_figures(const qep_run *r);
  * grid leaves it open, and the plan finds room. */
 bool qep_run_experts_apart(const qep_run *r, int64_t cols);
 /* Experts of a batch in such a group: a whole number for each rank, or all; 1 when they are not apart. Their sums go round within so many bytes. */
-int64_t qep_run_experts_batch(const qep_run *r, int64_t cols, bool want_c);
+int64_t qep_run_experts_batch(const qep_run *r, int64_t cols);
 int64_t qep_run_experts_stream(const qep_run *r); /* "experts.stream": the window of a rank that works alone; 0: there is none */
 #define QEP_EXPERTS_ROOM ((int64_t)256 << 20)
 /* QEP_E_STOPPED when the job is asked to stop at once (block.c). Collective. */
@@ -201,7 +202,7 @@ QEP_MUST_CHECK qep_status qep_run_head_all(qep_run *r);
 /* The final norm's weight (final_norm.c): is it fitted; fitted, put into the head and the output, r->norm_fit. scratch: qep_eval_slope_bytes. Collective. */
 bool qep_run_fits_norm(const qep_run *r);
 QEP_MUST_CHECK qep_status qep_run_fit_norm_all(qep_run *r, qep_head *head, float *scratch);
-int64_t qep_run_norm_bytes(const qep_run *r, int64_t sequences); /* of a rank with so many calibration sequences: "run.norm" and the minimiser's */
+int64_t qep_run_norm_bytes(const qep_run *r, int64_t sequences); /* "run.norm" of a rank with so many calibration or held-out sequences, whichever are more */
 double qep_run_norm_products(const qep_run *r);                  /* tokens times products with the head, of the whole run; 0: not fitted */
 /* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears; held: the held-out sequences. */
 QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held,
