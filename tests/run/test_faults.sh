@@ -264,7 +264,7 @@ cd "$here" || exit 1
 begin 2 case.ini
 if mount --bind out out 2>/dev/null; then
     mounts="$mounts $work/case/out"
-    mount -o remount,bind,ro out
+    wait_until 'mount -o remount,bind,ro out 2>/dev/null' || bail_out 'the folder does not become read-only' # not while a file in it is open for writing
     ended 'output folder becomes read-only during a run' 5 out/
     umount "$work/case/out"
     title='after a read-only folder'
