@@ -57,7 +57,7 @@ typedef struct qep_corpus {
     uint64_t digest[2];                  /* over all ids and kinds, independent of the split */
     int64_t n_sets; char **set_names;    /* evaluation sets */
     int64_t *documents;                  /* [calibration files] documents of a text, 0 for token ids */
-    const char *bos;                     /* in words: how BOS came into the ids */
+    char *bos_calibration, *bos_evaluation; /* in words: how BOS came into the ids; NULL: no such sequences */
 } qep_corpus;
 
 /* Chooses windows and reads mine. Rules: rows of [samples, length] arrays: the first `samples` rows (sequential) or rows drawn without replacement (random; all rows

@@ -176,13 +176,17 @@ static void add_digest(qep_comm *c, qep_corpus *k)
     qep_sum_u64_all(c, k->digest, 2);
 }
 
-/* How BOS came into the ids, in words. */
-static const char *bos_text(const qep_config *cfg, const qep_text_rules *rules)
+/* How BOS came into the ids of calibration and validation, or of the evaluation sets, in words; NULL: there are none. */
+static char *bos_text(const qep_config *cfg, const qep_text_rules *rules, const qep_files *f, bool evaluation)
 {
-    if (!rules->tokenizer) return "token ids as given, nothing is added";
-    if (strcmp(cfg->bos, "no") == 0) return "none";
-    if (rules->front >= 0 || qep_tokenizer_adds_bos(rules->tokenizer)) return "one in front of every text (document, evaluation set)";
-    return "none, as the tokenizer has it";
+    int64_t texts = 0;
+    for (int64_t i = 0; i < f->n; i++) texts += f->s[i]->n_documents > 0;
+    if (f->n == 0) return NULL;
+    if (texts == 0) return qep_strdup("data.names", "token ids as given, nothing is added");
+    const bool no = strcmp(cfg->bos, "no") == 0, one = !no && (rules->front >= 0 || qep_tokenizer_adds_bos(rules->tokenizer));
+    const char *word = one ? evaluation ? "one in front of each set" : "one in front of each document" : no ? "none" : "none, as the tokenizer has it";
+    const bool eos = !evaluation && qep_calibration_eos(cfg, rules) >= 0;
+    return qep_strf("data.names", "%s%s%s", word, eos ? "; EOS behind each document" : "", texts < f->n ? "; token ids as given" : "");
 }
 
 static void name_sets(qep_corpus *k, const qep_config *cfg)
@@ -208,6 +212,8 @@ static qep_status fill_all(qep_comm *c, const qep_config *cfg, int64_t vocab, co
     QEP_GO(st, qep_agree_all(c, read_shares(k, vocab, &calibration, &evaluation, tasks)));
     fetch_lines_all(c, k, &calibration, &evaluation);
     add_digest(c, k);
+    k->bos_calibration = bos_text(cfg, rules, &calibration, false);
+    k->bos_evaluation = bos_text(cfg, rules, &evaluation, true);
 done:
     qep_files_close_all(&calibration);
     qep_files_close_all(&evaluation);
@@ -226,7 +232,6 @@ qep_status qep_corpus_open_all(qep_comm *c, const qep_config *cfg, int64_t vocab
         QEP_GO(st, qep_fail(QEP_E_CONFIG, "calibration.data is missing; this run needs calibration tokens"));
     QEP_GO(st, qep_text_rules_all(c, cfg, vocab, &tokenizer, &rules));
     QEP_GO(st, fill_all(c, cfg, vocab, &rules, tasks, k));
-    k->bos = bos_text(cfg, &rules);
     *out = k;
     k = NULL;
 done:
@@ -244,6 +249,8 @@ void qep_corpus_destroy(qep_corpus **kp)
     for (int64_t i = 0; i < k->n_sets; i++) qep_free(k->set_names[i]);
     qep_free(k->set_names);
     qep_free(k->documents);
+    qep_free(k->bos_calibration);
+    qep_free(k->bos_evaluation);
     qep_free(k->seqs);
     qep_free(k);
     *kp = NULL;

@@ -33,14 +33,19 @@ static const char *joint_of(const qep_config *cfg)
     return "";
 }
 
+int32_t qep_calibration_eos(const qep_config *cfg, const qep_text_rules *rules)
+{
+    if (strcmp(cfg->selection, "packed") != 0 || rules->front >= 0 || qep_tokenizer_adds_eos(rules->tokenizer)) return -1;
+    return rules->special && qep_tokenizer_adds_bos(rules->tokenizer) ? -1 : qep_tokenizer_eos(rules->tokenizer);
+}
+
 static qep_status open_calibration_text_all(qep_comm *c, const qep_config *cfg, const char *path, int64_t sequences, qep_text_rules rules,
                                             qep_source **s)
 {
     const int64_t length = qep_calibration_length(cfg, NULL);
     const bool random = strcmp(cfg->selection, "random") == 0, packed = strcmp(cfg->selection, "packed") == 0;
     int64_t want = sequences;
-    if (packed && !(rules.special && qep_tokenizer_adds_bos(rules.tokenizer)) && rules.front < 0 && !qep_tokenizer_adds_eos(rules.tokenizer))
-        rules.behind = qep_tokenizer_eos(rules.tokenizer);
+    rules.behind = qep_calibration_eos(cfg, &rules);
     if (random) want = INT64_MAX;
     if (packed && !qep_mul_i64(sequences, length, &want)) want = INT64_MAX;
     return qep_source_open_text_all(c, path, &rules, random, random || packed ? QEP_VIEW_LINE : QEP_VIEW_WINDOWS, want, length, s);

@@ -17,6 +17,7 @@ static const char style[] =
     ".facts span{color:#3b4a59;font-size:.85em}"
     "svg{width:100%;min-width:640px;height:auto;font:12px system-ui,sans-serif}svg text{fill:#1c2733}svg .end{text-anchor:end}svg .mid{text-anchor:middle}"
     "svg .in{text-anchor:middle;font-size:10.5px}svg text.in[fill='#fff']{fill:#fff}svg .grid{stroke:#ccd5de}"
+    ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:0 8px}.pair svg{min-width:0}"
     "pre{font-size:12.5px;overflow-x:auto;background:#f4f7f9;border:1px solid #dde4ea;padding:8px}code{overflow-wrap:anywhere}"
     "@media print{body{max-width:none;padding:0;font-size:11pt}h2,h3{break-after:avoid}svg,table{break-inside:avoid}svg{min-width:0}"
     "rect,circle,path{print-color-adjust:exact;-webkit-print-color-adjust:exact}.scroll{overflow:visible}"
@@ -109,6 +110,22 @@ static void evaluation(FILE *f, const qep_json *sets)
     fputs("</table></div>\n", f);
 }
 
+/* What the figures were measured on: BOS and the hash of the ids. */
+static void tokens(FILE *f, const qep_json *t)
+{
+    static const char *const kinds[][2] = {{"bos_calibration", "calibration"}, {"bos_evaluation", "evaluation"}};
+    for (int i = 0; i < 2; i++) {
+        if (!*qep_report_word(t, kinds[i][0])) continue;
+        fprintf(f, "<p>BOS, %s: ", kinds[i][1]);
+        qep_html_escape(f, qep_report_word(t, kinds[i][0]));
+        fputs("</p>\n", f);
+    }
+    if (!*qep_report_word(t, "digest")) return;
+    fputs("<p>Token ids <code>", f);
+    qep_html_escape(f, qep_report_word(t, "digest"));
+    fputs("</code></p>\n", f);
+}
+
 static void final_norm(FILE *f, const qep_json *n)
 {
     static const char *const on[][2] = {{"kl_calibration", "calibration tokens"}, {"kl_validation", "held-out sequences"}};
@@ -169,6 +186,18 @@ static void heat_maps(FILE *f, const qep_report_heat *h)
     }
     fputs("<h3>As stored</h3>\n", f);
     qep_svg_heat(f, h, h->after, "error of the stored weights by block and linear");
+}
+
+/* Relative and absolute beside each other; below each other where the page is narrow. */
+static void growth(FILE *f, const qep_json *s)
+{
+    const qep_json *relative = qep_report_at(s, "error_growth");
+    if (qep_json_size(relative) == 0) return;
+    fputs("<h2>Growth of the error</h2>\n<p>Of the residual stream after each block. Absolute: the paper's &#916;, summed over all tokens of a kind.</p>\n"
+          "<div class=\"pair\">\n", f);
+    if (!qep_svg_growth(f, relative, "relative, |x - x&#770;|&#178; / |x|&#178;")) fputs("<p>The two streams are equal: nothing to draw.</p>\n", f);
+    (void)qep_svg_growth(f, qep_report_at(s, "error_growth_absolute"), "absolute, |x - x&#770;|&#178;");
+    fputs("</div>\n", f);
 }
 
 static void modules_table(FILE *f, const qep_report *r)
@@ -232,20 +261,17 @@ char *qep_report_html(const qep_report *r)
 {
     char *text = NULL;
     size_t size = 0;
-    const qep_json *growth = qep_report_at(r->summary, "error_growth");
     FILE *f = open_memstream(&text, &size);
     QEP_REQUIRE(f != NULL);
     fprintf(f, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
                "<title>qep_mpi report</title><style>%s</style></head><body>\n", style);
     headline(f, r);
     evaluation(f, qep_report_at(r->summary, "evaluation"));
+    tokens(f, qep_report_at(r->summary, "tokens"));
     final_norm(f, qep_report_at(r->summary, "final_norm"));
     tasks(f, qep_report_at(r->summary, "tasks"));
     heat_maps(f, &r->heat);
-    if (qep_json_size(growth) > 0) {
-        fputs("<h2>Growth of the error</h2>\n<p>|x - x&#770;|&#178; / |x|&#178; of the residual stream after each block.</p>\n", f);
-        qep_svg_growth(f, growth);
-    }
+    growth(f, r->summary);
     resources(f, r->summary);
     modules_table(f, r);
     versions(f, r);

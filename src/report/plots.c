@@ -9,7 +9,7 @@ enum { WIDTH = 860, MAX_SERIES = 4 };
 
 /* --- error growth --------------------------------------------------------------------------------- */
 
-enum { LEFT = 70, RIGHT = 20, TOP = 16, HEIGHT = 300, BOTTOM = 40 };
+enum { PLOT = 430, LEFT = 62, RIGHT = 12, TOP = 26, BOTTOM = 262, HEIGHT = 332 }; /* two stand beside each other; the curves between TOP and BOTTOM */
 
 typedef struct series {
     const char *name;
@@ -23,12 +23,12 @@ typedef struct axes {
 
 static double x_at(const axes *a, int64_t i)
 {
-    return LEFT + (a->n > 1 ? (double)i / (double)(a->n - 1) : 0.5) * (WIDTH - LEFT - RIGHT);
+    return LEFT + 6 + (a->n > 1 ? (double)i / (double)(a->n - 1) : 0.5) * (PLOT - LEFT - RIGHT - 12);
 }
 
 static double y_at(const axes *a, double v)
 {
-    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - log10(v / a->lo) / log10(a->hi / a->lo));
+    return TOP + (BOTTOM - TOP) * (1 - log10(v / a->lo) / log10(a->hi / a->lo));
 }
 
 /* The next value of the scale 1 2 5 10 20 50 ... that is not above v (up = false) or not below it. */
@@ -52,7 +52,7 @@ static int collect(const qep_json *growth, series *out, axes *a)
     int n = 0;
     *a = (axes){0, INFINITY, 0};
     while ((it = qep_json_next(growth, it, &name, &v)) != NULL && n < MAX_SERIES) {
-        if (qep_json_type(v) != QEP_JSON_ARRAY || strcmp(name, "blocks") == 0 || strncmp(name, "delta", 5) == 0) continue;
+        if (qep_json_type(v) != QEP_JSON_ARRAY || strcmp(name, "blocks") == 0) continue;
         out[n++] = (series){name, v};
         a->n = qep_max_i64(a->n, qep_json_size(v));
         for (int64_t i = 0; i < qep_json_size(v); i++) {
@@ -74,21 +74,30 @@ static void grid(FILE *f, const axes *a)
     for (double v = a->lo; v <= a->hi * 1.001; v = tick(v * 1.5, true)) {
         char text[32];
         if (sparse && fabs(log10(v) - rint(log10(v))) > 0.01) continue;
-        fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>", LEFT, WIDTH - RIGHT, y_at(a, v), y_at(a, v));
+        fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>", LEFT, PLOT - RIGHT, y_at(a, v), y_at(a, v));
         fprintf(f, "<text x=\"%d\" y=\"%.1f\" class=\"end\">%s</text>\n", LEFT - 8, y_at(a, v) + 4, qep_report_number(v, 1, text, sizeof text));
     }
-    int64_t step = qep_max_i64(1, qep_ceil_div(a->n, 20));
+    int64_t step = qep_max_i64(1, qep_ceil_div(a->n, 12));
     for (int64_t i = 0; i < a->n; i += step)
-        fprintf(f, "<text x=\"%.1f\" y=\"%d\" class=\"mid\">%lld</text>\n", x_at(a, i), HEIGHT - BOTTOM + 18, (long long)i);
-    fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"mid\">block</text>\n", (LEFT + WIDTH) / 2, HEIGHT - 4);
+        fprintf(f, "<text x=\"%.1f\" y=\"%d\" class=\"mid\">%lld</text>\n", x_at(a, i), BOTTOM + 18, (long long)i);
+    fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"mid\">block</text>\n", (LEFT + PLOT - RIGHT) / 2, BOTTOM + 34);
+}
+
+static const char *const tint[MAX_SERIES] = {"#0c4a8c", "#b2410e", "#2f7d32", "#6a3d9a"};
+static const char *const dash[MAX_SERIES] = {"none", "7 4", "2 3", "9 3 2 3"};
+
+/* The mark of a series, its tag left open: filled and hollow circles, filled and hollow squares. */
+static void mark(FILE *f, int k, double x, double y)
+{
+    if (k < 2) fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"", x, y);
+    else fprintf(f, "<rect x=\"%.1f\" y=\"%.1f\" width=\"6\" height=\"6\"", x - 3, y - 3);
+    fprintf(f, " fill=\"%s\" stroke=\"%s\"", k % 2 ? "#fff" : tint[k], tint[k]);
 }
 
 static void curve(FILE *f, const axes *a, const series *s, int k)
 {
-    static const char *const colour[MAX_SERIES] = {"#0c4a8c", "#b2410e", "#2f7d32", "#6a3d9a"};
-    static const char *const dash[MAX_SERIES] = {"none", "7 4", "2 3", "9 3 2 3"};
     bool open = false;
-    fprintf(f, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-dasharray=\"%s\" d=\"", colour[k], dash[k]);
+    fprintf(f, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-dasharray=\"%s\" d=\"", tint[k], dash[k]);
     for (int64_t i = 0; i < qep_json_size(s->values); i++) {
         double v = qep_json_real(qep_json_at(s->values, i));
         if (v > 0) fprintf(f, "%s%.1f %.1f ", open ? "L" : "M", x_at(a, i), y_at(a, v));
@@ -99,30 +108,40 @@ static void curve(FILE *f, const axes *a, const series *s, int k)
         double v = qep_json_real(qep_json_at(s->values, i));
         char text[32];
         if (!(v > 0)) continue;
-        fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\" stroke=\"%s\"><title>", x_at(a, i), y_at(a, v), k % 2 ? "#fff" : colour[k],
-                colour[k]);
+        mark(f, k, x_at(a, i), y_at(a, v));
+        fputs("><title>", f);
         qep_html_escape(f, s->name);
-        fprintf(f, ", block %lld: %s</title></circle>\n", (long long)i, qep_report_number(v, 3, text, sizeof text));
+        fprintf(f, ", block %lld: %s</title></%s>\n", (long long)i, qep_report_number(v, 3, text, sizeof text), k < 2 ? "circle" : "rect");
     }
-    fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\" stroke=\"%s\" stroke-width=\"2\" stroke-dasharray=\"%s\"/><text x=\"%d\" y=\"%d\">",
-            LEFT + 20, LEFT + 56, TOP + 14 + 18 * k, TOP + 14 + 18 * k, colour[k], dash[k], LEFT + 64, TOP + 18 + 18 * k);
-    qep_html_escape(f, s->name);
+}
+
+/* Under the curves. */
+static void key(FILE *f, const char *name, int k)
+{
+    int x = LEFT + k % 2 * 180, y = BOTTOM + 48 + 18 * (k / 2);
+    fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\" stroke=\"%s\" stroke-width=\"2\" stroke-dasharray=\"%s\"/>", x, x + 40, y, y,
+            tint[k], dash[k]);
+    mark(f, k, x + 20, y);
+    fprintf(f, "/><text x=\"%d\" y=\"%d\">", x + 48, y + 4);
+    qep_html_escape(f, name);
     fputs("</text>\n", f);
 }
 
-void qep_svg_growth(FILE *f, const qep_json *growth)
+bool qep_svg_growth(FILE *f, const qep_json *growth, const char *title)
 {
     series s[MAX_SERIES];
     axes a;
     int n = collect(growth, s, &a);
-    if (n == 0) {
-        fputs("<p>The two streams are equal: nothing to draw.</p>\n", f);
-        return;
-    }
-    fprintf(f, "<div class=\"scroll\"><svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"growth of the error over blocks\">\n", WIDTH, HEIGHT);
+    if (n == 0) return false;
+    fprintf(f, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"growth of the error over blocks, %s\">\n", PLOT, HEIGHT, title);
+    fprintf(f, "<text x=\"%d\" y=\"14\">%s</text>\n", LEFT, title);
     grid(f, &a);
-    for (int k = 0; k < n; k++) curve(f, &a, &s[k], k);
-    fputs("</svg></div>\n", f);
+    for (int k = 0; k < n; k++) {
+        curve(f, &a, &s[k], k);
+        key(f, s[k].name, k);
+    }
+    fputs("</svg>\n", f);
+    return true;
 }
 
 /* --- bars ------------------------------------------------------------------------------------------- */

@@ -47,7 +47,8 @@ const char *qep_report_group_text(double group_size, char *buf, size_t cap);
 void qep_html_escape(FILE *f, const char *text); /* & < > " */
 /* Plots as <svg>, in a box that scrolls where the page is narrower than a plot can be read. */
 void qep_svg_heat(FILE *f, const qep_report_heat *h, const double *values, const char *title);
-void qep_svg_growth(FILE *f, const qep_json *growth);   /* summary's error_growth */
+/* summary's error_growth or error_growth_absolute, half as wide as the page; title: HTML. false: nothing was above zero, nothing drawn. */
+bool qep_svg_growth(FILE *f, const qep_json *growth, const char *title);
 void qep_svg_phases(FILE *f, const qep_json *seconds);  /* summary's seconds */
 void qep_svg_memory(FILE *f, const qep_json *by_name);  /* summary's memory.rank0 */
 

@@ -40,6 +40,15 @@ static void evaluation(FILE *f, const qep_json *sets)
     }
 }
 
+/* What the figures were measured on. */
+static void tokens(FILE *f, const qep_json *t)
+{
+    const char *calibration = qep_report_word(t, "bos_calibration"), *evaluation = qep_report_word(t, "bos_evaluation");
+    if (*calibration || *evaluation) fputc('\n', f);
+    if (*calibration) fprintf(f, "BOS, calibration: %s\n", calibration);
+    if (*evaluation) fprintf(f, "BOS, evaluation:  %s\n", evaluation);
+}
+
 static void final_norm(FILE *f, const qep_json *n)
 {
     char a[32], b[32], c[32], d[32];
@@ -85,16 +94,17 @@ static void heat(FILE *f, const qep_report_heat *h, const double *values, const 
     }
 }
 
-static void growth(FILE *f, const qep_json *g)
+/* Sequences of a kind: a row of blocks, wrapped. */
+static void growth(FILE *f, const qep_json *g, const char *title)
 {
     void *it = NULL;
     const char *name;
     qep_json *v;
     char text[32];
     if (qep_json_size(g) == 0) return;
-    fputs("\ngrowth of the error, |x - xq|^2 / |x|^2 after each block\n", f);
+    fprintf(f, "\ngrowth of the error, %s after each block\n", title);
     while ((it = qep_json_next(g, it, &name, &v)) != NULL) {
-        if (strcmp(name, "blocks") == 0 || strncmp(name, "delta", 5) == 0) continue;
+        if (strcmp(name, "blocks") == 0) continue;
         fprintf(f, "  %-14s", name);
         for (int64_t i = 0; i < qep_json_size(v); i++)
             fprintf(f, "%s %8s", i > 0 && i % 8 == 0 ? "\n                " : "", qep_report_number(qep_json_real(qep_json_at(v, i)), 3, text, sizeof text));
@@ -123,13 +133,15 @@ char *qep_report_text(const qep_report *r)
     QEP_REQUIRE(f != NULL);
     headline(f, r);
     evaluation(f, qep_report_at(r->summary, "evaluation"));
+    tokens(f, qep_report_at(r->summary, "tokens"));
     final_norm(f, qep_report_at(r->summary, "final_norm"));
     tasks(f, qep_report_at(r->summary, "tasks"));
     if (r->heat.n_linears > 0) {
         heat(f, &r->heat, r->heat.before, "relative output error of weights rounded to nearest");
         heat(f, &r->heat, r->heat.after, "relative output error of the stored weights");
     }
-    growth(f, qep_report_at(r->summary, "error_growth"));
+    growth(f, qep_report_at(r->summary, "error_growth"), "|x - xq|^2 / |x|^2");
+    growth(f, qep_report_at(r->summary, "error_growth_absolute"), "|x - xq|^2 (the paper's Delta)");
     phases(f, qep_report_at(r->summary, "seconds"));
     if (*qep_report_word(r->summary, "digest")) fprintf(f, "\ndigest %s\n", qep_report_word(r->summary, "digest"));
     fclose(f);

@@ -93,7 +93,8 @@ static qep_json *tokens_json(const qep_run *r)
     char hex[40];
     snprintf(hex, sizeof hex, "%016" PRIx64 "%016" PRIx64, c->digest[0], c->digest[1]);
     qep_json_set(o, "digest", qep_json_new_string(hex));
-    qep_json_set(o, "bos", qep_json_new_string(c->bos));
+    if (c->bos_calibration) qep_json_set(o, "bos_calibration", qep_json_new_string(c->bos_calibration));
+    if (c->bos_evaluation) qep_json_set(o, "bos_evaluation", qep_json_new_string(c->bos_evaluation));
     for (int k = 0; k < QEP_N_SEQ_KINDS; k++) qep_json_set(o, qep_seq_kind_name((qep_seq_kind)k), qep_json_new_int(c->count[k]));
     return o;
 }

@@ -70,16 +70,27 @@ plan 3 --set calibration.data=docs.txt.gz
 check 'a .txt as one document: the same on 3 ranks from .gz' [ "$ids" = "$want" ]
 plan 1 --set calibration.data='docs.jsonl*3, docs.txt'
 check 'weights share the samples 3 to 1' grep -q 'calibration, docs.txt: 3 sequences' "$work/log"
-check 'the log tells the rule of BOS' said 'BOS: '
+check 'the log tells the rule of BOS, of calibration and evaluation' sh -c 'grep -q "BOS, calibration: none, as the tokenizer has it$" log && grep -q "BOS, evaluation: none, as" log'
 plan 1 --set calibration.bos=no
-check 'bos = no is said' said 'BOS: none'
+check 'bos = no is said' sh -c 'grep -q "BOS, calibration: none$" log && grep -q "BOS, evaluation: none$" log'
+plan 1 --set calibration.bos=yes --set calibration.selection=packed --set evaluation.data=v:docs.txt
+check 'bos = yes is said' sh -c 'grep -q "BOS, calibration: one in front of each document$" log && grep -q "BOS, evaluation: one in front of each set$" log'
+forge npy rows.npy i4 20x64 160
+plan 1 --set calibration.selection=packed --set calibration.data='docs.jsonl, rows.npy' --set evaluation.data=v:rows.npy
+check 'EOS, ids as given are said' sh -c 'grep -q "BOS, calibration: none, as the tokenizer has it; EOS behind each document; token ids as given$" log && grep -q "BOS, evaluation: token ids as given, nothing is added$" log'
 
 # --- saved tokens, resume, four lines ----------------------------------------------------------------------
 
 run 2 case.ini --set calibration.length=64 --set calibration.samples=12 --set evaluation.length=32 --set calibration.save_tokens=used.h5
 check 'a run from four lines and its lengths' [ "$code" = 0 ]
 first=$(json out/summary.json tokens.digest) codes=$(digest out)
-check 'summary.json tells how BOS came in' [ -n "$(json out/summary.json tokens.bos)" ]
+for kind in calibration evaluation; do
+    check "$kind: summary.json and report tell how BOS came in" sh -c \
+        'grep -q "\"bos_$1\": \"none, as the tokenizer has it\"" out/summary.json && grep -q "BOS, $1: none, as the tokenizer has it" out/report.html' sh $kind
+done
+run 1 --report out
+check '... and in a terminal, beside both growths of the error' sh -c 'grep -q "BOS, evaluation:  none, as" log && grep -q "|^2 / |x|^2 after" log && grep -q "Delta) after" log'
+check '... which the page draws too' [ "$(grep -c 'growth of the error over blocks, ' out/report.html)" = 2 ]
 run 3 case.ini --set calibration.length=64 --set calibration.samples=12 --set evaluation.length=32 --set calibration.data=used.h5 \
     --set calibration.selection=sequential --set evaluation.data=val:used.h5:/evaluation.val --set output.path=again
 check 'saved tokens repeat the run: the ids' [ "$(json again/summary.json tokens.digest)" = "$first" ]

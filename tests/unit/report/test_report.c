@@ -11,7 +11,9 @@ static const char summary_text[] =
     " \"evaluation\": {\"wiki\": {\"tokens\": 1000, \"perplexity_original\": 10, \"perplexity_quantized\": 12.5, \"kl_divergence\": 0.0625,"
     " \"top1_agreement\": 0.5}}, \"tasks\": {\"arc\": {\"kind\": \"arc_easy\", \"examples\": 12, \"accuracy_original\": 0.625}},"
     " \"final_norm\": {\"kept\": true, \"kl_calibration\": {\"before\": 0.0375, \"after\": 0.03125}, \"kl_validation\": {\"before\": null, \"after\": null}},"
-    " \"error_growth\": {\"blocks\": [0, 1], \"calibration\": [0.001, 0.002], \"evaluation\": [0.003, 0.03]}, \"digest\": \"00ff\"}";
+    " \"error_growth\": {\"blocks\": [0, 1], \"calibration\": [0.001, 0.002], \"evaluation\": [0.003, 0.03]},"
+    " \"error_growth_absolute\": {\"blocks\": [0, 1], \"calibration\": [12, 345.5], \"validation\": [1, 2], \"evaluation\": [3, 4], \"tasks\": [5, 67.25]},"
+    " \"tokens\": {\"digest\": \"ffee\", \"bos_calibration\": \"one in front of <each> document\", \"bos_evaluation\": \"none\"}, \"digest\": \"00ff\"}";
 
 static const char csv_text[] = "module,method,bits,group_size,rows,cols,error_before,error_after,seconds,fallback\n"
                                "model.layers.0.self_attn.q_proj,qep+gptq,3,128,8,8,0.02,0.01,0.5,0\n"
@@ -73,7 +75,8 @@ static void html_holds_everything(void **state)
                                         "block 0 self_attn.q_proj: 0.0200", "block 1 mlp.experts.*.up_proj: 0.0300", /* mean of 0.02 and 0.04 */
                                         "block 1 mlp.experts.*.up_proj: 0.0400", /* before: the one that is known */
                                         "evaluation, block 1: 0.0300", "1.50 s (1 .. 2)", "900 B of 1000 B", "00ff", "arc_easy", "0.6250", "(repaired)",
-                                        "lm_head", "<td>0.03750</td><td>0.03125</td>", "; kept"};
+                                        "tasks, block 1: 67.2", "calibration, block 1: 346", "absolute, |x", "BOS, calibration: one in front of &lt;each&gt; document",
+                                        "BOS, evaluation: none", "ffee", "lm_head", "<td>0.03750</td><td>0.03125</td>", "; kept"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(html, parts[i]);
     assert_null(strstr(html, "http")); /* nothing comes from a network */
     assert_null(strstr(html, "<script"));
@@ -90,6 +93,7 @@ static void text_holds_everything(void **state)
     char *text = qep_report_text(r);
     static const char *const parts[] = {"qep_mpi a<b>.ini", "+25.00%", "0.06250", "50.00%", "mlp.experts.*.up_proj", "0.0300", "arc_easy", "0.6250",
                                         "forward", "1.500", "00ff", "4 ranks x 2 threads",
+                                        "Delta", "     346", "BOS, calibration: one in front of <each> document", "BOS, evaluation:  none",
                                         "KL 0.03750 -> 0.03125 on the calibration tokens, - -> - held out; kept"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(text, parts[i]);
     assert_null(strstr(text, "nan"));
@@ -109,6 +113,8 @@ static void little_is_enough(void **state)
         check_tags(html);
         assert_null(strstr(html, "nan"));
         assert_null(strstr(text, "nan"));
+        assert_null(strstr(text, "BOS"));
+        if (strstr(few[i], "growth")) has(html, "nothing to draw");
         qep_free(text);
         qep_free(html);
         qep_report_destroy(&r);
