@@ -5,41 +5,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum groups_taken {
-    ANY_GROUP,
-    FAST_GROUP, /* one per row, or 32, 64, 128 columns */
-    BLOCK_GROUP /* one per row, or a multiple of 256 columns */
-} groups_taken;
+/* One group per row and widths that are powers of two in this range; to = 0: any width. */
+typedef struct group_range {
+    int from, to;
+} group_range;
+
+typedef enum experts_taken {
+    NO_EXPERTS,
+    GATE_EXPERTS, /* those with parts gate_proj, up_proj, down_proj */
+    ALL_EXPERTS
+} experts_taken;
 
 enum { SYM = 1, ASYM = 2, BOTH = 3 };
 #define B(n) (1u << (n))
+#define ANY {0, 0}
 
 typedef struct engine_row {
     const char *format, *engine;
     unsigned bits;       /* bit n: n bits */
     int grids;           /* SYM, ASYM */
     bool act_order;      /* groups in processing order */
-    groups_taken groups;
+    group_range groups;
     int rows, cols;      /* the weight's must be multiples of */
-    const char *source;  /* how it is known */
+    experts_taken experts;
 } engine_row;
 
-/* Sources: formats.md 3.7, 4.4, 5 and the loaders' code named there; "run": opened by tests/clients. */
+/* Sources: formats.md 3.7, 4.4, 5 and the loaders' code named there; what GPTQModel 7.7 takes: SUPPORTS_GROUP_SIZE of its torch kernels. tests/clients opens transformers, GPTQModel
+ * and llama.cpp, mixtures of experts too. */
 static const engine_row table[] = {
-    {"gptq", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY_GROUP, 32, 32, "loader's source"},
-    {"gptq", "vLLM", B(4) | B(8), SYM, true, FAST_GROUP, 64, 32, "loader's source"},
-    {"gptq", "SGLang", B(4) | B(8), SYM, true, FAST_GROUP, 64, 128, "loader's source"},
-    {"gptq_v2", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY_GROUP, 32, 32, "loader's source"},
-    {"compressed-tensors", "transformers", B(2) | B(3) | B(4) | B(8), BOTH, false, ANY_GROUP, 1, 1, "loader's source"},
-    {"compressed-tensors", "vLLM", B(4), BOTH, false, FAST_GROUP, 64, 32, "loader's source"},
-    {"compressed-tensors", "vLLM", B(8), SYM, false, FAST_GROUP, 64, 32, "loader's source"},
-    {"compressed-tensors", "vLLM (humming, 2026)", B(2) | B(3), SYM, false, FAST_GROUP, 64, 32, "loader's source"},
-    {"compressed-tensors", "vLLM (humming, 2026)", B(4) | B(8), BOTH, false, FAST_GROUP, 64, 32, "loader's source"},
-    {"compressed-tensors", "SGLang", B(4) | B(8), SYM, false, FAST_GROUP, 64, 128, "loader's source"},
-    {"awq", "transformers + GPTQModel", B(4), BOTH, false, ANY_GROUP, 32, 32, "loader's source"},
-    {"awq", "vLLM", B(4), BOTH, false, FAST_GROUP, 64, 32, "loader's source"},
-    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY_GROUP, 1, 32, "loader's source"},
-    {"awq", "SGLang", B(4), BOTH, false, FAST_GROUP, 64, 128, "loader's source"},
+    {"gptq", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, NO_EXPERTS},
+    {"gptq", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, GATE_EXPERTS},
+    {"gptq", "vLLM", B(4) | B(8), SYM, true, {32, 128}, 64, 32, ALL_EXPERTS},
+    {"gptq", "SGLang", B(4) | B(8), SYM, true, {32, 128}, 64, 128, ALL_EXPERTS},
+    {"gptq_v2", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, NO_EXPERTS},
+    {"gptq_v2", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, GATE_EXPERTS},
+    {"compressed-tensors", "transformers", B(2) | B(3) | B(4) | B(8), BOTH, false, ANY, 1, 1, ALL_EXPERTS},
+    {"compressed-tensors", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS},
+    {"compressed-tensors", "vLLM", B(8), SYM, false, {32, 128}, 64, 32, ALL_EXPERTS},
+    {"compressed-tensors", "vLLM (humming, 2026)", B(2) | B(3), SYM, false, {32, 128}, 64, 32, NO_EXPERTS},
+    {"compressed-tensors", "vLLM (humming, 2026)", B(4) | B(8), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS},
+    {"compressed-tensors", "SGLang", B(4) | B(8), SYM, false, {32, 128}, 64, 128, ALL_EXPERTS},
+    {"awq", "transformers + GPTQModel", B(4), BOTH, false, {16, 128}, 32, 32, NO_EXPERTS},
+    {"awq", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS},
+    {"awq", "SGLang", B(4), BOTH, false, {32, 128}, 64, 128, ALL_EXPERTS},
+    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY, 1, 32, NO_EXPERTS},
 };
 enum { N_ROWS = sizeof table / sizeof *table };
 
@@ -47,14 +56,12 @@ static bool takes_group(const engine_row *row, const qep_settings *s, int64_t co
 {
     int64_t width = qep_settings_width(s, cols);
 
-    if (row->groups == ANY_GROUP || width == cols)
-        return true;
-    return row->groups == FAST_GROUP ? width == 32 || width == 64 || width == 128
-                                     : width % 256 == 0;
+    return row->groups.to == 0 || width == cols ||
+           (width >= row->groups.from && width <= row->groups.to && (width & (width - 1)) == 0);
 }
 
-/* Why the engine does not take this linear; NULL: it does. */
-static const char *objection(const engine_row *row, const qep_export_linear *l)
+/* Why the engine does not take a linear of these settings and this shape; NULL: it does. */
+static const char *format_objection(const engine_row *row, const qep_export_linear *l)
 {
     qep_settings s = qep_settings_of(l);
 
@@ -69,6 +76,16 @@ static const char *objection(const engine_row *row, const qep_export_linear *l)
     if (l->rows % row->rows != 0 || l->cols % row->cols != 0)
         return "its shape";
     return NULL;
+}
+
+/* The same for a linear of an expert, whose names and numbers loaders treat in their own ways. */
+static const char *objection(const engine_row *row, const qep_export_linear *l)
+{
+    size_t expert = qep_mixture_length(l->module);
+    bool taken = expert == 0 || row->experts == ALL_EXPERTS ||
+                 (row->experts == GATE_EXPERTS && qep_ends_with(l->module + expert, "_proj"));
+
+    return taken ? format_objection(row, l) : "the experts";
 }
 
 /* The same for all rows of the engine that `row` belongs to: the objection of the last of them. */
@@ -111,7 +128,7 @@ static void describe_engine(const qep_export *e, const engine_row *row)
         }
     }
     if (n == 0)
-        qep_info("  %s loads it (%s)", row->engine, row->source);
+        qep_info("  %s loads it", row->engine);
     else
         qep_info("  %s does not load it: %s of %s%s", row->engine, why, first->module,
                  n > 1 ? " and others" : "");
@@ -130,7 +147,7 @@ void qep_engines_describe(const qep_export *e)
 bool qep_engines_take(const char *format, const qep_export_linear *l)
 {
     for (int i = 0; i < N_ROWS; i++)
-        if (strcmp(table[i].format, format) == 0 && !objection(&table[i], l))
+        if (strcmp(table[i].format, format) == 0 && !format_objection(&table[i], l))
             return true;
     return false;
 }
@@ -138,15 +155,23 @@ bool qep_engines_take(const char *format, const qep_export_linear *l)
 const char *qep_engines_instead(const qep_export_linear *l, char *text, size_t cap)
 {
     size_t at = (size_t)snprintf(text, cap, "it can be stored as");
-    int n = 0;
+    const engine_row *last = NULL;
 
     for (int i = 0; i < N_ROWS && at < cap; i++) {
-        if (objection(&table[i], l))
+        const engine_row *r = &table[i];
+        bool more = last && strcmp(last->format, r->format) == 0;
+
+        if (objection(r, l) || (more && strcmp(last->engine, r->engine) == 0))
             continue;
-        at += (size_t)snprintf(text + at, cap - at, "%s %s (%s)", n++ > 0 ? "," : "",
-                               table[i].format, table[i].engine);
+        if (more)
+            at += (size_t)snprintf(text + at, cap - at, ", %s", r->engine);
+        else
+            at += (size_t)snprintf(text + at, cap - at, "%s %s (%s", last ? ")," : "", r->format, r->engine);
+        last = r;
     }
-    if (n == 0)
+    if (at < cap && last)
+        snprintf(text + at, cap - at, ")");
+    if (!last)
         snprintf(text, cap, "no engine is known that loads it in any packed format; [output] "
                  "format = dense loads everywhere");
     return text;
@@ -163,22 +188,30 @@ static void put_bits(char *out, size_t cap, unsigned bits)
             at += (size_t)snprintf(out + at, cap - at, "%s%d", at > 0 ? " " : "", n);
 }
 
+static void put_groups(char *out, size_t cap, const group_range *g)
+{
+    if (g->to == 0)
+        snprintf(out, cap, "any");
+    else
+        snprintf(out, cap, "-1 %d .. %d", g->from, g->to);
+}
+
 char *qep_export_engines_text(void)
 {
-    static const char *const groups[] = {"any", "-1 32 64 128", "-1 256 512 .."};
-    static const char *const grids[] = {"", "sym", "asym", "both"};
-    char *text = qep_strf("export.text", "%-19s %-8s %-5s %-13s %-9s %-10s %s\n", "format", "bits",
-                          "grid", "group_size", "act_order", "rows, cols", "engine");
+    static const char *const grids[] = {"", "sym", "asym", "both"}, *const experts[] = {"no", "not w1", "yes"};
+    char *text = qep_strf("export.text", "%-19s %-8s %-5s %-13s %-9s %-10s %-7s %s\n", "format", "bits",
+                          "grid", "group_size", "act_order", "rows, cols", "experts", "engine");
 
     for (int i = 0; i < N_ROWS; i++) {
         const engine_row *r = &table[i];
-        char bits[20], shape[24], *longer;
+        char bits[20], groups[24], shape[24], *longer;
 
         put_bits(bits, sizeof bits, r->bits);
+        put_groups(groups, sizeof groups, &r->groups);
         snprintf(shape, sizeof shape, "%d, %d", r->rows, r->cols);
-        longer = qep_strf("export.text", "%s%-19s %-8s %-5s %-13s %-9s %-10s %s\n", text, r->format,
-                          bits, grids[r->grids], groups[r->groups], r->act_order ? "yes" : "static",
-                          shape, r->engine);
+        longer = qep_strf("export.text", "%s%-19s %-8s %-5s %-13s %-9s %-10s %-7s %s\n", text, r->format,
+                          bits, grids[r->grids], groups, r->act_order ? "yes" : "static", shape,
+                          experts[r->experts], r->engine);
         qep_free(text);
         text = longer;
     }

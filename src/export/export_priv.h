@@ -98,6 +98,11 @@ struct qep_export {
 bool qep_ends_with(const char *s, const char *tail);
 /* name == module + suffix */
 bool qep_is_part(const char *name, const char *module, const char *suffix);
+/* Length of "PARENT.experts" of a linear of an expert; 0: it is none. */
+size_t qep_mixture_length(const char *module);
+/* vLLM asks for the settings of linears that it runs as one under the name of the whole: "PARENT.qkv_proj" for "PARENT.q_proj", gate_up_proj for gate_proj, "PARENT.experts" for
+ * the first part of the first expert (get_dynamic_override and is_layer_skipped of its loaders). NULL: for any other module. qep_free. */
+char *qep_fused_name(const char *module);
 /* Tensor `module + suffix` of the planned layout; NULL when absent. */
 const qep_st_tensor *qep_planned_part(const qep_st_layout *l, const char *module,
                                       const char *suffix);

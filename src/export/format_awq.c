@@ -97,6 +97,22 @@ static qep_status put(const qep_rows *r)
     return r->row0 == 0 ? qep_rows_check_g_idx(r) : QEP_OK;
 }
 
+/* What stays as it is, by its name in the files, and what it is a part of where that is run as one. */
+static qep_json *names_without(const qep_export_request *rq)
+{
+    qep_json *names = qep_unquantized_modules(rq);
+    int64_t n = qep_json_size(names);
+
+    for (int64_t i = 0; i < n; i++) {
+        char *whole = qep_fused_name(qep_json_string(qep_json_at(names, i)));
+
+        if (whole)
+            qep_json_append(names, qep_json_new_string(whole));
+        qep_free(whole);
+    }
+    return names;
+}
+
 static qep_json *config(const qep_export_request *rq)
 {
     qep_settings s = qep_settings_common(rq->linears, rq->n_linears);
@@ -107,7 +123,7 @@ static qep_json *config(const qep_export_request *rq)
     qep_json_set(q, "bits", qep_json_new_int(s.bits));
     qep_json_set(q, "group_size", qep_json_new_int(s.group_size));
     qep_json_set(q, "zero_point", qep_json_new_bool(true));
-    qep_json_set(q, "modules_to_not_convert", qep_unquantized_modules(rq));
+    qep_json_set(q, "modules_to_not_convert", names_without(rq));
     return q;
 }
 

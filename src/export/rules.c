@@ -72,14 +72,14 @@ static bool fused_with(const char *a, const char *b)
     return sa != 0 && sa == sb && pa == pb && strncmp(a, b, (size_t)pa) == 0;
 }
 
-/* The first setting in which two linears differ. */
+/* The first setting in which two linears differ. A width is compared for the columns of the first: the parts of an expert have not as many. */
 static const char *difference(const qep_export_linear *a, const qep_export_linear *b)
 {
     qep_settings x = qep_settings_of(a), y = qep_settings_of(b);
 
     if (x.bits != y.bits)
         return "bits";
-    if (qep_settings_width(&x, a->cols) != qep_settings_width(&y, b->cols))
+    if (qep_settings_width(&x, a->cols) != qep_settings_width(&y, a->cols))
         return "group_size";
     if (x.sym != y.sym)
         return "symmetric";
@@ -120,6 +120,23 @@ static qep_status check_fused(const qep_export_linear *l, int64_t n)
     return QEP_OK;
 }
 
+/* All experts of a layer are one tensor there. */
+static qep_status check_mixtures(const qep_export_linear *l, int64_t n)
+{
+    int64_t first = 0;
+
+    for (int64_t i = 1; i < n; i++) {
+        size_t length = qep_mixture_length(l[i].module);
+
+        if (length == 0 || qep_mixture_length(l[first].module) != length ||
+            strncmp(l[first].module, l[i].module, length) != 0)
+            first = i;
+        else
+            QEP_TRY(check_pair(&l[first], &l[i]));
+    }
+    return QEP_OK;
+}
+
 qep_status qep_export_rules(const qep_export_request *rq, const qep_format *f)
 {
     int64_t quantized = 0;
@@ -133,5 +150,8 @@ qep_status qep_export_rules(const qep_export_request *rq, const qep_format *f)
     if (quantized == 0)
         return qep_fail(QEP_E_CONFIG, "no linear of the model is quantized: there is nothing to "
                         "write; set quantization.method to something other than none");
-    return f->fuses ? check_fused(rq->linears, rq->n_linears) : QEP_OK;
+    if (!f->fuses)
+        return QEP_OK;
+    QEP_TRY(check_fused(rq->linears, rq->n_linears));
+    return check_mixtures(rq->linears, rq->n_linears);
 }

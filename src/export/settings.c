@@ -85,12 +85,23 @@ static char *module_pattern(const char *sign, const char *module)
     return text;
 }
 
-static void add_entry(qep_json *dynamic, const char *sign, const char *module, qep_json *value)
+static void add_pattern(qep_json *dynamic, const char *sign, const char *module, qep_json *value)
 {
     char *key = module_pattern(sign, module);
 
     qep_json_set(dynamic, key, value);
     qep_free(key);
+}
+
+/* The module by its name in the files, and what it is a part of where that is run as one. */
+static void add_entry(qep_json *dynamic, const char *sign, const char *module, qep_json *value)
+{
+    char *whole = qep_fused_name(module);
+
+    if (whole)
+        add_pattern(dynamic, sign, whole, qep_json_copy(value));
+    add_pattern(dynamic, sign, module, value);
+    qep_free(whole);
 }
 
 /* What differs from the common settings. */

@@ -1,6 +1,7 @@
 /* The plan: the configuration text, what is refused, what is said of engines.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "export_fixture.h"
+#include <inttypes.h>
 
 /* --- the configuration -------------------------------------------------------------------------------- */
 
@@ -62,7 +63,9 @@ static void config_with_dynamic(void **state)
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
         if (!strstr(a, want[i])) fail_msg("no %s in quantization_config %s", want[i], a);
     assert_non_null(strstr(a, "\"meta\":{\"quantizer\":[\"qep_mpi:0\"],\"alpha\":0.5}"));
-    assert_int_equal(qep_json_size(qep_json_get(q, "dynamic")), 5);
+    assert_int_equal(qep_json_size(qep_json_get(q, "dynamic")), 6);
+    /* by the name under which vLLM asks for gate and up */
+    assert_true(qep_json_bool(qep_json_get(entry(q, "+:^model\\.layers\\.1\\.mlp\\.gate_up_proj$"), "desc_act")));
     assert_int_equal(qep_json_size(entry(q, "-:^model\\.layers\\.0\\.self_attn\\.o_proj$")), 0);
     assert_int_equal(qep_json_int(qep_json_get(entry(q, "+:^model\\.layers\\.0\\.mlp\\.down_proj$"), "bits")), 8);
     assert_int_equal(qep_json_size(entry(q, "+:^model\\.layers\\.0\\.mlp\\.down_proj$")), 1);
@@ -155,6 +158,14 @@ static void config_of_awq(void **state)
                               "\"modules_to_not_convert\":[\"model.layers.1.self_attn.o_proj\",\"lm_head\"]}");
     qep_free(text);
     qep_json_free(&config);
+    for (int64_t i = 7; i < 10; i++) f.linears[i].quantized = false; /* q k v of block 1: also by the name of the whole */
+    assert_ok(write_output(&f, true, false, false));
+    check_digest(&f, f.out);
+    config = load_json(f.out, "config.json");
+    const qep_json *names = qep_json_get(qep_json_get(config, "quantization_config"), "modules_to_not_convert");
+    assert_int_equal(qep_json_size(names), 6);
+    assert_string_equal(qep_json_string(qep_json_at(names, 5)), "model.layers.1.self_attn.qkv_proj");
+    qep_json_free(&config);
     close_fixture(&f);
 }
 
@@ -176,6 +187,105 @@ static void readme_table(void **state)
     assert_true(found == rows && rows > 10);
     qep_free(text);
     qep_free(readme);
+}
+
+/* A row as a reader of the README has it. */
+typedef struct readme_row {
+    char format[32], bits[16], grid[8], groups[24], act[16];
+    int rows, cols;
+} readme_row;
+
+/* The words of a line that stand under a word of the header, up to the next. */
+static void column(const char *header, const char *line, const char *from, const char *to, char *out, int64_t cap)
+{
+    int64_t a = strstr(header, from) - header, b = strstr(header, to) - header;
+    assert_true(a < b && b - a < cap);
+    memcpy(out, line + a, (size_t)(b - a));
+    for (out[b - a] = '\0', b -= a; b > 0 && out[b - 1] == ' '; b--) out[b - 1] = '\0';
+}
+
+static int readme_rows(readme_row *out, int most)
+{
+    char *readme = NULL, text[24];
+    int64_t bytes = 0;
+    int n = 0;
+    assert_ok(qep_file_read("README", INT64_MAX, QEP_E_INPUT, &readme, &bytes));
+    char *header = strstr(readme, "\n    format              bits");
+    assert_non_null(header);
+    for (char *line = strchr(header + 1, '\n'); line && strncmp(line, "\n    ", 5) == 0; line = strchr(line + 1, '\n')) {
+        readme_row *r = &out[n++];
+        assert_true(n <= most);
+        column(header, line, "format", "bits", r->format, sizeof r->format);
+        column(header, line, "bits", "grid", r->bits, sizeof r->bits);
+        column(header, line, "grid", "group_size", r->grid, sizeof r->grid);
+        column(header, line, "group_size", "act_order", r->groups, sizeof r->groups);
+        column(header, line, "act_order", "rows", r->act, sizeof r->act);
+        column(header, line, "rows", "experts", text, sizeof text);
+        assert_int_equal(sscanf(text, "%d, %d", &r->rows, &r->cols), 2);
+    }
+    qep_free(readme);
+    return n;
+}
+
+static bool row_takes(const readme_row *r, const qep_export_linear *l)
+{
+    const qep_qspec *s = &l->spec;
+    int64_t width = s->group_size == -1 ? l->cols : s->group_size, from = 0, to = 0;
+    bool dynamic = s->act_order && !s->static_groups && width < l->cols;
+    bool power = (width & (width - 1)) == 0, any = strcmp(r->groups, "any") == 0;
+    if (!any) assert_int_equal(sscanf(r->groups, "-1 %" SCNd64 " .. %" SCNd64, &from, &to), 2);
+    return strchr(r->bits, '0' + s->bits) && (strcmp(r->grid, "both") == 0 || strcmp(r->grid, s->symmetric ? "sym" : "asym") == 0) &&
+           (any || width == l->cols || (power && width >= from && width <= to)) && (!dynamic || strcmp(r->act, "yes") == 0) &&
+           l->rows % r->rows == 0 && l->cols % r->cols == 0;
+}
+
+/* Refused exactly where no row of the format takes it, and then with the formats of the rows that do. */
+static void same_as_readme(const fixture *f, const readme_row *rows, int n, int64_t *counts)
+{
+    const qep_export_linear *l = &f->linears[3];
+    qep_export *e = NULL;
+    qep_status st = qep_export_plan(&f->rq, &e);
+    const char *instead = st == QEP_OK ? NULL : strstr(qep_error_text(), "it can be stored as");
+    bool want = false;
+    for (int i = 0; i < n; i++) {
+        bool takes = row_takes(&rows[i], l);
+        char *name = qep_strf("test", " %s (", rows[i].format);
+        want = want || (takes && strcmp(rows[i].format, f->rq.format) == 0);
+        if (instead && takes && !strstr(instead, name)) fail_msg("%s is not offered: %s", rows[i].format, qep_error_text());
+        qep_free(name);
+    }
+    if ((st == QEP_OK) != want)
+        fail_msg("%s, %d bits, %s, group_size %d, act_order %d (static %d), [%d, %d]: the table says %s, the program: %s", f->rq.format, l->spec.bits,
+                 l->spec.symmetric ? "sym" : "asym", (int)l->spec.group_size, l->spec.act_order, l->spec.static_groups, (int)l->rows, (int)l->cols,
+                 want ? "yes" : "no", st == QEP_OK ? "yes" : qep_error_text());
+    assert_true(st == QEP_OK || st == QEP_E_CONFIG);
+    counts[st == QEP_OK ? 0 : instead ? 1 : 2]++;
+    qep_export_destroy(&e);
+    if (st != QEP_OK) qep_error_clear();
+}
+
+static void readme_table_decides(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {"gptq", "gptq_v2", "compressed-tensors", "awq", "gguf"};
+    static const int bits[] = {2, 3, 4, 8}, groups[] = {-1, 8, 16, 32, 48, 128, 256, 2048}, shapes[][2] = {{1, 32}, {32, 96}, {32, 6144}, {64, 96}, {64, 6144}, {61, 37}};
+    readme_row rows[32];
+    int n = readme_rows(rows, 32);
+    int64_t counts[3] = {0};
+    fixture f = open_fixture(&small, false, spec_of(4, 32, true, false));
+    for (int64_t i = 0; i < f.n_linears; i++) f.linears[i].quantized = i == 3;
+    for (int k = 0; k < 5 * 4 * 2 * 3 * 8 * 6; k++) {
+        int kind = k / 8 % 3, *at = (int[]){k % 8, k / 24 % 2, k / 48 % 4, k / 192 % 6, k / 1152};
+        qep_qspec *s = &f.linears[3].spec;
+        *s = spec_of(bits[at[2]], groups[at[0]], at[1], kind > 0);
+        s->static_groups = kind == 1;
+        f.linears[3].rows = shapes[at[3]][0];
+        f.linears[3].cols = shapes[at[3]][1];
+        f.rq.format = formats[at[4]];
+        if (s->group_size == -1 || f.linears[3].cols % s->group_size == 0) same_as_readme(&f, rows, n, counts);
+    }
+    assert_true(n > 10 && counts[0] > 500 && counts[1] > 300 && counts[2] > 100);
+    close_fixture(&f);
 }
 
 /* --- refusals ----------------------------------------------------------------------------------------------- */
@@ -284,6 +394,34 @@ static void refused_values(void **state)
     close_fixture(&f);
 }
 
+/* Experts of a layer are one tensor in a serving engine: equal settings, whatever the part; what differs from other layers is said of the whole too. */
+static void experts_of_a_layer(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"gate_proj", "up_proj", "down_proj"};
+    fixture f = open_fixture(&small, false, spec_of(4, 32, true, false));
+    for (int64_t i = 7; i < 13; i++) { /* two experts in place of the linears of block 1 */
+        qep_free(f.linears[i].module);
+        f.linears[i].module = qep_strf("test", "model.layers.1.mlp.experts.%d.%s", (int)((i - 7) / 3), parts[(i - 7) % 3]);
+        f.linears[i].spec.bits = 8;
+    }
+    f.n_linears = 13;
+    qep_json *config = NULL;
+    f.linears[12].spec.bits = 4;
+    refuse(&f, "model.layers.1.mlp.experts.0.gate_proj and model.layers.1.mlp.experts.1.down_proj have different bits");
+    f.linears[12].spec.bits = 8;
+    f.linears[9].quantized = false;
+    refuse(&f, "experts.0.gate_proj is quantized, model.layers.1.mlp.experts.0.down_proj is not");
+    f.linears[9].quantized = true;
+    assert_ok(write_output(&f, false, false, false));
+    config = load_json(f.out, "config.json");
+    const qep_json *q = qep_json_get(config, "quantization_config");
+    assert_int_equal(qep_json_int(qep_json_get(entry(q, "+:^model\\.layers\\.1\\.mlp\\.experts$"), "bits")), 8);
+    qep_json_free(&config);
+    f.n_linears = 14;
+    close_fixture(&f);
+}
+
 /* What one format alone cannot hold, with a way out. */
 static void refused_by_format(void **state)
 {
@@ -301,7 +439,8 @@ static void refused_by_format(void **state)
     assert_ok(qep_export_plan(&f.rq, &e));
     qep_export_destroy(&e);
     l[3].spec.bits = 8;
-    refuse(&f, "o_proj: bits = 8, but the awq format holds 4 bits only; it can be stored as gptq (transformers + GPTQModel), ");
+    refuse(&f, "o_proj: bits = 8, but the awq format holds 4 bits only; it can be stored as gptq (transformers + GPTQModel, GPTQModel.load), gptq_v2 (transformers + GPTQModel, GPTQModel.load), "
+               "compressed-tensors (transformers), gguf (llama.cpp)");
     l[3].spec.bits = 4;
     l[3].spec.group_size = 16;
     refuse(&f, "o_proj: group_size 16 differs from the 32 of most modules");
@@ -320,7 +459,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(config_with_dynamic), cmocka_unit_test(whole_row_groups),
     cmocka_unit_test(act_order_kinds), cmocka_unit_test(refusals),            cmocka_unit_test(refused_shapes),
     cmocka_unit_test(refused_values),  cmocka_unit_test(refused_by_format),   cmocka_unit_test(config_of_compressed_tensors),
-    cmocka_unit_test(config_of_awq),   cmocka_unit_test(readme_table),
+    cmocka_unit_test(config_of_awq),   cmocka_unit_test(readme_table),       cmocka_unit_test(experts_of_a_layer),
+    cmocka_unit_test(readme_table_decides),
 };
 
 QEP_TEST_MAIN_MPI(tests)
