@@ -31,7 +31,8 @@ int qep_dmat_owner(const qep_dmat *m, int64_t row);        /* rank that holds th
 int64_t qep_dmat_n_rows_of(const qep_dmat *m, int rank);
 int64_t qep_dmat_row_of(const qep_dmat *m, int rank, int64_t lrow);
 double *qep_dmat_row(qep_dmat *m, int64_t lrow);           /* my l-th row, n entries contiguous; rows are qep_dmat_ld apart */
-int64_t qep_dmat_ld(const qep_dmat *m);
+int64_t qep_dmat_ld(const qep_dmat *m);                    /* n, rounded up to QEP_DMAT_LINE */
+enum { QEP_DMAT_LINE = 8 };                                /* doubles of a cache line: where rows start */
 
 void qep_dmat_copy(qep_dmat *dst, const qep_dmat *src);    /* same shape and spread. Local. */
 void qep_dmat_add(qep_dmat *dst, const qep_dmat *src);     /* dst += src, same shape and spread. Local. */
@@ -55,6 +56,15 @@ void qep_dmat_cholesky_all(qep_dmat *m, int64_t *minor);
  * c < n - row0, zeros up to ld. With A = L of the reversed matrix these are rows of R = J L J (H = R R^T, methods.md 2.2).
  * The window part must not be in use. Visible on return. Collective. */
 void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bool flip, qep_dtype type, qep_window *w, int64_t offset, int64_t ld);
+
+/* --- a matrix that many passes read: its rows kept ------------------------------------------- */
+
+/* All rows as qep_dmat_fetch_rows_all gives them in f32, ld = qep_dmat_ld, once per node (qep_dmat_kept_bytes under `name`), until they are dropped or m is
+ * destroyed; m must not be changed before that. Collective. */
+void qep_dmat_keep_rows_all(qep_dmat *m, const char *name);
+void qep_dmat_drop_rows_all(qep_dmat *m); /* nothing when none are kept. Collective. */
+const float *qep_dmat_kept_rows(const qep_dmat *m); /* [n, ld] in my node's memory; NULL: not kept */
+int64_t qep_dmat_kept_bytes(int64_t n);
 
 const char *qep_dmat_library(void); /* one line: ScaLAPACK */
 

@@ -83,6 +83,7 @@ typedef struct qep_layer_job {
     int64_t keep;                /* index of the linear whose result is wanted in *kept, < 0: none */
     qep_layer_kept **kept;
     bool repair;                 /* run.on_failure = repair */
+    bool keep_h;                 /* while codes are polished H's rows are kept once per node (qep_dmat_keep_rows_all): "quantize.h" */
     uint64_t *digest;            /* [2], this rank's sums are added to */
     qep_meter *correct, *quantize, *write; /* added to */
 } qep_layer_job;
@@ -92,6 +93,11 @@ QEP_MUST_CHECK qep_status qep_layer_quantize_all(const qep_layer_job *job, const
 
 /* Window size that a linear of `cols` columns needs. */
 int64_t qep_layer_stream_bytes(const qep_qspec *spec, int64_t cols);
+/* For the plan, which counts what passes by: floats from row to row of a step of the column loop with so many columns left; strips whose normal matrices
+ * (refit) are collected in one pass over H; the settings are polished at all. */
+int64_t qep_layer_row_stride(int64_t cols);
+int64_t qep_layer_polish_batch(int64_t groups);
+bool qep_layer_polishes(const qep_linear_config *cfg, const qep_qspec *spec);
 /* Scratch of a rank that owns `strips` strips of a set, for the plan: by name of the allocation. */
 typedef struct qep_layer_bytes {
     int64_t rows;          /* "layer.rows": weights, target, codes, scales, zeros */

@@ -123,7 +123,13 @@ QEP_MUST_CHECK qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *per
 
 /* --- rows: every rank works on its own strips of QEP_SOLVE_STRIP rows, the matrix streams by in blocks of rows -------- */
 
+/* A matrix whose f32 rows are kept (qep_dmat_keep_rows_all) is read there by the functions on f32: no messages, the same bits. */
+
 int64_t qep_stream_bytes(int64_t d);  /* size of the streaming window: "solve.stream" */
+enum {
+    QEP_STREAM_ROWS = 128,   /* of a block; also the depth of the products, so part of the bits */
+    QEP_STREAM_BUNDLE = 512  /* rows that are fetched at a time, whole blocks; backwards: one block */
+};
 
 /* y[n_strips * 64, d] += a[n_strips * 64, d] * M, f64 or f32 (ldd = d). Fixed shapes: bits do not depend on who owns which strip. n_strips may be 0.
  * w: window of at least qep_stream_bytes(d). Collective. */
@@ -140,7 +146,7 @@ void qep_dmat_solve_all(qep_dmat *M, const qep_dmat *L, qep_window *w);
 qep_dmat *qep_form_p_all(const qep_dmat *C, const int32_t *perm, const qep_dmat *Lr, const char *name, qep_window *w);
 
 /* Every block of rows of M passes by, first to last: visit(ctx, row0, n, block, ld) on every rank, block[n, ld] f32 with columns [0, d) of rows
- * [row0, row0 + n), n <= 128. w: at least qep_stream_bytes(d). Collective. */
+ * [row0, row0 + n), n <= QEP_STREAM_ROWS. w: at least qep_stream_bytes(d). Collective. */
 typedef void qep_rows_visit(void *ctx, int64_t row0, int64_t n, const float *block, int64_t ld);
 void qep_rows_stream_all(const qep_dmat *M, qep_rows_visit *visit, void *ctx, qep_window *w);
 

@@ -3,8 +3,6 @@
 #include "dmat_priv.h"
 #include <string.h>
 
-enum { LD_UNIT = 8 }; /* rows start on cache lines */
-
 qep_dmat *qep_dmat_create_all(qep_comm *c, const char *name, int64_t n, int64_t block,
                               int64_t n_owners)
 {
@@ -13,7 +11,7 @@ qep_dmat *qep_dmat_create_all(qep_comm *c, const char *name, int64_t n, int64_t 
     m->comm = c;
     m->spread = (qep_spread){.n = n, .block = block, .n_owners = n_owners};
     m->n_rows = qep_spread_rows(m->spread, qep_rank(c));
-    m->ld = qep_round_up(n, LD_UNIT);
+    m->ld = qep_round_up(n, QEP_DMAT_LINE);
     m->data = qep_alloc(name, m->n_rows * m->ld, sizeof *m->data);
     return m;
 }
@@ -21,6 +19,7 @@ qep_dmat *qep_dmat_create_all(qep_comm *c, const char *name, int64_t n, int64_t 
 void qep_dmat_destroy_all(qep_dmat **m)
 {
     if (*m == NULL) return;
+    qep_dmat_drop_rows_all(*m);
     qep_free((*m)->data);
     qep_free(*m);
     *m = NULL;
@@ -29,7 +28,7 @@ void qep_dmat_destroy_all(qep_dmat **m)
 int64_t qep_dmat_local_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t rank)
 {
     const qep_spread s = {.n = n, .block = block, .n_owners = n_owners};
-    return qep_spread_rows(s, rank) * qep_round_up(n, LD_UNIT) * (int64_t)sizeof(double);
+    return qep_spread_rows(s, rank) * qep_round_up(n, QEP_DMAT_LINE) * (int64_t)sizeof(double);
 }
 
 qep_comm *qep_dmat_comm(const qep_dmat *m)
@@ -79,25 +78,27 @@ int64_t qep_dmat_ld(const qep_dmat *m)
 
 void qep_dmat_copy(qep_dmat *dst, const qep_dmat *src)
 {
-    QEP_REQUIRE(memcmp(&dst->spread, &src->spread, sizeof dst->spread) == 0);
+    QEP_REQUIRE(memcmp(&dst->spread, &src->spread, sizeof dst->spread) == 0 && dst->kept == NULL);
     if (src->n_rows > 0)
         memcpy(dst->data, src->data, (size_t)(src->n_rows * src->ld) * sizeof *dst->data);
 }
 
 void qep_dmat_add(qep_dmat *dst, const qep_dmat *src)
 {
-    QEP_REQUIRE(memcmp(&dst->spread, &src->spread, sizeof dst->spread) == 0);
+    QEP_REQUIRE(memcmp(&dst->spread, &src->spread, sizeof dst->spread) == 0 && dst->kept == NULL);
     for (int64_t k = 0; k < src->n_rows * src->ld; k++) dst->data[k] += src->data[k];
 }
 
 void qep_dmat_add_diag(qep_dmat *m, double shift)
 {
+    QEP_REQUIRE(m->kept == NULL);
     for (int64_t l = 0; l < m->n_rows; l++)
         m->data[l * m->ld + qep_spread_row(m->spread, qep_rank(m->comm), l)] += shift;
 }
 
 void qep_dmat_set_diag(qep_dmat *m, int64_t i, double v)
 {
+    QEP_REQUIRE(m->kept == NULL);
     if (qep_spread_owner(m->spread, i) == qep_rank(m->comm))
         m->data[qep_spread_lrow(m->spread, i) * m->ld + i] = v;
 }

@@ -17,6 +17,7 @@ struct qep_dmat {
     int64_t n_rows; /* mine */
     int64_t ld;     /* from row to row, in doubles */
     double *data;   /* owned: [n_rows, ld], entries n .. ld-1 of a row stay 0 */
+    qep_window *kept; /* owned: all rows in f32, or NULL */
 };
 
 /* Rows of rank `rank` with a number below `end` (<= n): its first so many local rows. */

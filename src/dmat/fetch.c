@@ -82,3 +82,25 @@ void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bo
     }
     qep_free(begin);
 }
+
+int64_t qep_dmat_kept_bytes(int64_t n)
+{
+    return n * qep_round_up(n, QEP_DMAT_LINE) * (int64_t)sizeof(float);
+}
+
+void qep_dmat_keep_rows_all(qep_dmat *m, const char *name)
+{
+    QEP_REQUIRE(m->kept == NULL);
+    m->kept = qep_window_create_all(m->comm, name, qep_dmat_kept_bytes(m->spread.n));
+    qep_dmat_fetch_rows_all(m, 0, m->spread.n, false, QEP_F32, m->kept, 0, m->ld);
+}
+
+void qep_dmat_drop_rows_all(qep_dmat *m)
+{
+    if (m->kept) qep_window_destroy_all(&m->kept);
+}
+
+const float *qep_dmat_kept_rows(const qep_dmat *m)
+{
+    return m->kept ? qep_window_data(m->kept) : NULL;
+}

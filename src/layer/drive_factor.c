@@ -11,7 +11,7 @@ typedef struct factor {
 } factor;
 
 /* An odd number of cache lines: rows of a block do not fall into the same cache sets. */
-static int64_t row_stride(int64_t cols)
+int64_t qep_layer_row_stride(int64_t cols)
 {
     return (qep_ceil_div(cols, 16) | 1) * 16;
 }
@@ -25,9 +25,9 @@ typedef struct room {
 
 static room room_of(const qep_qspec *q, int64_t cols, int64_t step)
 {
-    room m = {.own = qep_gptq_step_cols(q, cols, step), .ldp = row_stride(cols)};
+    room m = {.own = qep_gptq_step_cols(q, cols, step), .ldp = qep_layer_row_stride(cols)};
     qep_gptq_step_rows(q, cols, step, &m.row0, &m.rows);
-    m.ldr = row_stride(cols - m.row0);
+    m.ldr = qep_layer_row_stride(cols - m.row0);
     m.matrices = m.rows * m.ldr;
     m.packed = m.matrices + qep_gptq_moves(q) * m.own * m.ldp;
     m.end = m.packed + qep_gptq_packed_bytes(q, cols) / (int64_t)sizeof(float);

@@ -1,6 +1,6 @@
 /* Codes and scales of my strips polished on one objective, tr((Q - W*) A (Q - W*)^T) with A = H + mu I: {least squares for the scales;
  * coordinate descent over the codes} a few times, then the scales once more (best_recipe: 18 % of the KL at 2 bits). Rows are
- * independent and A's rows stream by, so nobody holds A. SPDX-License-Identifier: Apache-2.0 */
+ * independent and A's rows pass by: kept once per node if there is room, streamed through the window if not. SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
 #include <omp.h>
@@ -19,7 +19,7 @@ typedef struct polish {
     int64_t moved;        /* codes, in this sweep */
 } polish;
 
-static bool wanted(const qep_linear_config *cfg, const qep_qspec *spec)
+bool qep_layer_polishes(const qep_linear_config *cfg, const qep_qspec *spec)
 {
     return qep_method_reads(spec->method, "sweeps") && (cfg->refit > 0 || cfg->sweeps > 0);
 }
@@ -30,16 +30,16 @@ static int64_t normal_size(int64_t groups)
     return QEP_STRIP * groups * groups;
 }
 
-static int64_t batch_of(int64_t groups)
+int64_t qep_layer_polish_batch(int64_t groups)
 {
     return qep_max_i64(1, NORMAL_BUDGET / (normal_size(groups) * (int64_t)sizeof(double)));
 }
 
 int64_t qep_set_polish_bytes(const qep_linear_config *cfg, const qep_qspec *spec, int64_t strips, int64_t cols, int threads)
 {
-    if (!wanted(cfg, spec)) return 0;
+    if (!qep_layer_polishes(cfg, spec)) return 0;
     int64_t groups = qep_n_groups(spec, cols), f = (int64_t)sizeof(float), strip = QEP_STRIP * cols * f;
-    int64_t normal = cfg->refit > 0 ? qep_min_i64(strips, batch_of(groups)) * normal_size(groups) * (int64_t)sizeof(double) : 0;
+    int64_t normal = cfg->refit > 0 ? qep_min_i64(strips, qep_layer_polish_batch(groups)) * normal_size(groups) * (int64_t)sizeof(double) : 0;
     return strips * strip + qep_max_i64(strips * strip, normal + threads * strip);
 }
 
@@ -92,7 +92,7 @@ static void visit_collect(void *ctx, int64_t row0, int64_t n, const float *block
 static void scales_all(polish *p)
 {
     const qep_set *s = p->s;
-    int64_t batch = batch_of(s->groups), size = normal_size(s->groups), most = qep_ceil_div(s->total_strips, qep_size(s->job->comm));
+    int64_t batch = qep_layer_polish_batch(s->groups), size = normal_size(s->groups), most = qep_ceil_div(s->total_strips, qep_size(s->job->comm));
     p->normal = qep_alloc(POLISH, qep_min_i64(batch, s->count) * size, sizeof *p->normal);
     p->scratch = qep_alloc(POLISH, omp_get_max_threads() * QEP_STRIP * s->cols, sizeof *p->scratch);
     for (p->first = 0; p->first < most; p->first += batch) {
@@ -121,18 +121,20 @@ static void rounds_all(polish *p, const qep_linear_config *cfg)
 void qep_set_polish_all(qep_set *s)
 {
     const qep_linear_config *cfg = &s->lead->cfg;
-    if (!wanted(cfg, &s->lead->spec)) return;
+    if (!qep_layer_polishes(cfg, &s->lead->spec)) return;
     polish p = {.s = s};
     double *diag = qep_alloc("layer.order", s->cols, sizeof *diag), mean = 0;
     qep_dmat_diag_all(s->job->H, diag);
     for (int64_t i = 0; i < s->cols; i++) mean += diag[i] / (double)s->cols;
-    qep_dmat_add_diag(s->job->H, s->damping * mean); /* A, for as long as it streams by */
+    qep_dmat_add_diag(s->job->H, s->damping * mean); /* A, for as long as it passes by */
+    if (s->job->keep_h) qep_dmat_keep_rows_all(s->job->H, "quantize.h");
     p.grad = qep_alloc(POLISH, s->count * QEP_STRIP * s->cols, sizeof *p.grad);
     p.strips = qep_alloc("layer.order", s->count, sizeof *p.strips);
     for (int64_t i = 0; i < s->count; i++)
         p.strips[i] = (qep_polish){.spec = &s->lead->spec, .cols = s->cols, .groups = s->groups, .g_idx = s->g_idx,
                                    .q = qep_set_result(s, i), .grad = qep_set_row(s, p.grad, i)};
     rounds_all(&p, cfg);
+    qep_dmat_drop_rows_all(s->job->H);
     for (int64_t i = 0; i < s->cols; i++) qep_dmat_set_diag(s->job->H, i, diag[i]);
     qep_free(p.strips);
     qep_free(p.grad);

@@ -13,6 +13,11 @@ int qep_run_node_of(const qep_run *r, int rank)
     return r->per_node > 0 ? rank / r->per_node : qep_node_of(r->comm, rank);
 }
 
+bool qep_run_leads_node(const qep_run *r, int rank)
+{
+    return rank == 0 || qep_run_node_of(r, rank - 1) != qep_run_node_of(r, rank);
+}
+
 int64_t qep_plan_node_peak(const qep_run *r, bool keep_act)
 {
     int64_t sum = 0;
@@ -42,6 +47,13 @@ static void choose_experts_all(qep_run *r, int64_t available)
     if (!qep_any_all(r->comm, r->apart && available >= 0 && qep_plan_node_peak(r, r->keep_act) > available)) return;
     r->apart = false;
     choose_activations_all(r, available);
+}
+
+/* H's rows stay on every node while codes are polished, when every node has room for them beside what was chosen. Collective. */
+static void choose_keep_h_all(qep_run *r, int64_t available)
+{
+    r->keep_h = true;
+    r->keep_h = !qep_any_all(r->comm, available >= 0 && qep_plan_node_peak(r, r->keep_act) > available - available / 10);
 }
 
 static qep_status check_memory_all(qep_run *r, int64_t available, int64_t peak)
@@ -112,8 +124,8 @@ static qep_status check_disk(const qep_run *r)
 static void log_memory(const qep_run *r, const qep_memory_plan *p, int64_t node)
 {
     char a[32], b[32];
-    qep_info("memory: %s on rank 0, %s on its node; FFN activations %s", qep_format_bytes(p->peak, a, sizeof a),
-             qep_format_bytes(node, b, sizeof b), r->keep_act ? "kept" : "recomputed");
+    qep_info("memory: %s on rank 0, %s on its node; FFN activations %s; H %s while codes are polished", qep_format_bytes(p->peak, a, sizeof a),
+             qep_format_bytes(node, b, sizeof b), r->keep_act ? "kept" : "recomputed", r->keep_h ? "once per node" : "streamed");
     for (int i = 0; i < p->n; i++)
         qep_info("  %-18s %12s%s", p->items[i].name, qep_format_bytes(p->items[i].rank_bytes, a, sizeof a),
                  p->items[i].per_node ? "  (once per node)" : "");
@@ -213,6 +225,7 @@ qep_status qep_run_plan_all(qep_run *r)
         return qep_plan_elsewhere_all(r);
     }
     choose_experts_all(r, available);
+    choose_keep_h_all(r, available);
     qep_plan_memory(r, qep_rank(r->comm), r->keep_act, &mine);
     r->planned_peak = mine.peak;
     int64_t node = qep_plan_node_peak(r, r->keep_act);

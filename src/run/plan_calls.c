@@ -2,8 +2,6 @@
  * step; tests compare its bytes and messages with those of a run. SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
-enum { BUNDLE = 512, FLIPPED = 128, LINE = 8 }; /* rows of a matrix that pass by at a time, read backwards; doubles of a cache line */
-
 typedef struct walk {
     const qep_run *r;
     qep_call_visit *visit;
@@ -11,6 +9,7 @@ typedef struct walk {
     qep_phase phase;
     int64_t d, block, owners;        /* the group's matrices */
     int64_t strips, rows;            /* of the set at hand */
+    bool kept;                       /* the matrix that passes by in f32 is there already, on every node */
 } walk;
 
 static void reduce(const walk *w, int64_t bytes)
@@ -42,21 +41,21 @@ static void rows(const walk *w, int64_t from, int64_t to, int64_t most, int64_t 
 {
     for (int64_t row0 = from; row0 < to; row0 += most)
         matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_min_i64(most, w->d - row0),
-                                  .row_bytes = qep_round_up(w->d, LINE) * element, .flip = flip});
+                                  .row_bytes = qep_round_up(w->d, QEP_DMAT_LINE) * element, .flip = flip});
 }
 
 /* A matrix passes by. */
 static void pass(const walk *w, int64_t element)
 {
-    rows(w, 0, w->d, BUNDLE, element, false);
+    if (!w->kept) rows(w, 0, w->d, QEP_STREAM_BUNDLE, element, false);
 }
 
 /* It passes by and back again: the rows at which it turns are still there. */
 static void pass_and_back(const walk *w)
 {
     const int64_t element = (int64_t)sizeof(double);
-    rows(w, 0, w->d, BUNDLE, element, false);
-    rows(w, 0, (w->d - 1) / BUNDLE * BUNDLE, BUNDLE, element, false);
+    rows(w, 0, w->d, QEP_STREAM_BUNDLE, element, false);
+    rows(w, 0, (w->d - 1) / QEP_STREAM_BUNDLE * QEP_STREAM_BUNDLE, QEP_STREAM_BUNDLE, element, false);
 }
 
 /* The set's strips multiply with what passes by: `flops` per entry and row. */
@@ -137,11 +136,6 @@ static void correct(const walk *w, const qep_linear_config *c)
     solve(w);
 }
 
-static int64_t row_stride(int64_t cols) /* as the loop's blocks lie in the window */
-{
-    return (qep_ceil_div(cols, 16) | 1) * 16;
-}
-
 static void permute(const walk *w, bool act_order)
 {
     matrix_call(w, (qep_call){.kind = QEP_CALL_PERMUTE, .rows = w->d, .row_bytes = w->d * (int64_t)sizeof(double), .flip = !act_order});
@@ -151,8 +145,8 @@ static void permute(const walk *w, bool act_order)
 static void form_p(const walk *w, bool act_order)
 {
     if (act_order) permute(w, true); /* else every row stays where it is */
-    rows(w, 0, w->d, FLIPPED, (int64_t)sizeof(double), true);
-    rows(w, FLIPPED, w->d, FLIPPED, (int64_t)sizeof(double), true);
+    rows(w, 0, w->d, QEP_STREAM_ROWS, (int64_t)sizeof(double), true);
+    rows(w, QEP_STREAM_ROWS, w->d, QEP_STREAM_ROWS, (int64_t)sizeof(double), true);
     work(w, QEP_SHARE_ROWS, QEP_RATE_F64, 2.0 / 3 * (double)w->d * (double)w->d * (double)w->d);
 }
 
@@ -172,9 +166,9 @@ static void column_loop(const walk *w, const qep_qspec *q)
     for (int64_t step = 0; step < qep_gptq_n_steps(q, w->d); step++) {
         int64_t row0, n;
         qep_gptq_step_rows(q, w->d, step, &row0, &n);
-        matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = n, .row_bytes = row_stride(w->d - row0) * f, .flip = true});
+        matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = n, .row_bytes = qep_layer_row_stride(w->d - row0) * f, .flip = true});
         for (int m = 0; m < moves; m++)
-            matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_gptq_step_cols(q, w->d, step), .row_bytes = row_stride(w->d) * f});
+            matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_gptq_step_cols(q, w->d, step), .row_bytes = qep_layer_row_stride(w->d) * f});
     }
     work(w, QEP_SHARE_STRIPS, QEP_RATE_F32, (1.0 + moves) * (double)w->rows * (double)w->d * (double)w->d);
 }
@@ -182,18 +176,24 @@ static void column_loop(const walk *w, const qep_qspec *q)
 /* Scales by least squares: one pass over H for every batch of strips, then the gradient anew. */
 static void refit_scales(const walk *w, const qep_qspec *q)
 {
-    const int64_t normal = qep_n_groups(q, w->d) * qep_n_groups(q, w->d) * QEP_STRIP * (int64_t)sizeof(double);
-    const int64_t batch = qep_max_i64(1, (int64_t)(64 << 20) / normal), most = qep_ceil_div(w->strips, w->r->ranks);
+    const int64_t batch = qep_layer_polish_batch(qep_n_groups(q, w->d)), most = qep_ceil_div(w->strips, w->r->ranks);
     for (int64_t first = 0; first < most; first += batch) pass(w, (int64_t)sizeof(float));
     work(w, QEP_SHARE_STRIPS, QEP_RATE_F32, 2 * (double)w->rows * (double)w->d * (double)w->d);
     stream_f32(w);
 }
 
 /* Sweeps end early when no code moves; here all are made. */
-static void polish(const walk *w, const qep_linear_config *c, const qep_qspec *q)
+static void polish(walk *w, const qep_linear_config *c, const qep_qspec *q)
 {
-    if (!qep_method_reads(q->method, "sweeps") || (c->refit <= 0 && c->sweeps <= 0)) return;
+    if (!qep_layer_polishes(c, q)) return;
     diagonal(w);
+    if (w->r->keep_h) {
+        reduce(w, 2 * (int64_t)sizeof(int64_t)); /* the window: its size, that every node has room for it and gets it */
+        agree(w);
+        agree(w);
+        rows(w, 0, w->d, w->d, (int64_t)sizeof(float), false);
+    }
+    w->kept = w->r->keep_h;
     stream_f32(w);
     for (int64_t k = 0; k < qep_max_i64(1, c->refit); k++) {
         if (c->refit > 0) refit_scales(w, q);
@@ -203,6 +203,7 @@ static void polish(const walk *w, const qep_linear_config *c, const qep_qspec *q
         }
     }
     if (c->refit > 0 && c->sweeps > 0) refit_scales(w, q);
+    w->kept = false;
 }
 
 static void figures(const walk *w, int members, bool with_c, bool corrects, bool held)

@@ -62,7 +62,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
         add(t, "streams.q", tokens * a->hidden * f, QEP_STAGE_ALL, false);
         add(t, "streams.act", 2 * grouped * qep_run_kept_act(a, keep_act) * f, QEP_STAGE_ALL, false);
     }
-    if (qep_run_node_of(r, rank) != (rank > 0 ? qep_run_node_of(r, rank - 1) : -1)) { /* first of its node */
+    if (qep_run_leads_node(r, rank)) {
         qep_block_bytes(a, r->compute, &fp, &q);
         add(t, "model.block.fp", fp, QEP_STAGE_ALL, true);
         if (r->quantizes) add(t, "model.block.q", q, QEP_STAGE_ALL, true);
@@ -175,6 +175,8 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     if (strcmp(r->cfg->format, "dense") == 0) add(t, "export.rows", b.writing, QEP_STAGE_WRITE, false);
     add(t, "layer.fit", b.fit, QEP_STAGE_CORRECT, false);
     add(t, "quantize.polish", b.polish, QEP_STAGE_POLISH, false);
+    if (r->keep_h && qep_layer_polishes(cfg, spec) && !(expert && qep_run_experts_apart(r, d)) && qep_run_leads_node(r, rank))
+        add(t, "quantize.h", qep_dmat_kept_bytes(d), QEP_STAGE_POLISH, true);
     add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH, false);
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
     if (!want_h) return;
@@ -230,7 +232,7 @@ void qep_plan_memory(const qep_run *r, int rank, bool keep_act, qep_memory_plan 
     tally t = lasting;
     int64_t last = r->n_linears - 1;
     add(&t, "eval.logits", qep_max_i64(qep_eval_bytes(a, r->quantizes), fits ? qep_eval_slope_bytes(a) : 0), QEP_STAGE_ALL, false);
-    if (qep_run_node_of(r, rank) != (rank > 0 ? qep_run_node_of(r, rank - 1) : -1)) {
+    if (qep_run_leads_node(r, rank)) {
         add(&t, "model.head", qep_head_bytes(a, r->compute, QEP_STREAM_FP), QEP_STAGE_ALL, true);
         if (head) add(&t, "model.head.q", qep_head_bytes(a, r->compute, QEP_STREAM_Q), QEP_STAGE_ALL, true);
     }

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-enum { MAX_RUNS = 64 }; /* runs of neighbouring rows in one call for rows */
-
 /* Rows below `end` that rank q owns. */
 static int64_t rows_below(const qep_run *r, const qep_call *c, int64_t q, int64_t end)
 {
@@ -45,8 +43,7 @@ static void send(const qep_run *r, qep_call_traffic *t, int rank, int to, int64_
 /* A broadcast among the nodes' first ranks is counted on the first rank of node `node`. */
 static void spread(const qep_run *r, qep_call_traffic *t, int rank, int node, int64_t bytes)
 {
-    const bool first = rank == 0 || qep_run_node_of(r, rank - 1) != qep_run_node_of(r, rank);
-    if (bytes <= 0 || qep_run_node_of(r, rank) != node || !first || qep_run_node_of(r, r->ranks - 1) == 0) return;
+    if (bytes <= 0 || qep_run_node_of(r, rank) != node || !qep_run_leads_node(r, rank) || qep_run_node_of(r, r->ranks - 1) == 0) return;
     const int64_t messages = qep_ceil_div(bytes, qep_par_chunk(r->comm));
     t->bytes += bytes;
     t->messages += messages;
@@ -88,11 +85,11 @@ typedef struct run {
     int64_t owner, begin, rows;
 } run;
 
-/* The runs of a round of at most one block per owner, by owner; returns their number and moves *at on. */
+/* The runs of a round of at most one block per owner, into runs[owners], by owner; returns their number and moves *at on. */
 static int runs_of(const qep_call *c, int64_t *at, run *runs)
 {
     int n = 0;
-    for (int64_t k = 0; k < c->owners && *at < c->rows && n < MAX_RUNS; k++, n++) {
+    for (int64_t k = 0; k < c->owners && *at < c->rows; k++, n++) {
         const int64_t row = c->flip ? c->n - 1 - (c->row0 + *at) : c->row0 + *at, inside = row % c->block;
         run one = {row / c->block % c->owners, *at, qep_min_i64(c->rows - *at, c->flip ? inside + 1 : c->block - inside)};
         int i = n;
@@ -105,8 +102,8 @@ static int runs_of(const qep_call *c, int64_t *at, run *runs)
 
 static void count_rows(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
 {
+    run *runs = qep_alloc("plan.order", c->owners, sizeof *runs);
     for (int64_t at = 0; at < c->rows;) {
-        run runs[MAX_RUNS];
         const int n = runs_of(c, &at, runs);
         for (int i = 0; i < n;) {
             const int node = qep_run_node_of(r, (int)runs[i].owner);
@@ -117,6 +114,7 @@ static void count_rows(const qep_run *r, const qep_call *c, int rank, qep_call_t
             i = next;
         }
     }
+    qep_free(runs);
 }
 
 /* Rows of the linear that rank q has. */

@@ -98,6 +98,7 @@ typedef struct qep_run {
     int threads;
     bool quantizes;                 /* some linear is quantized: there is a second stream and an output */
     bool keep_act;                  /* FFN activations are kept between gate_up and down */
+    bool keep_h;                    /* H's rows are kept once per node while codes are polished, not streamed each time */
     bool apart;                     /* experts may be worked on by one rank each: see qep_run_experts_apart */
     qep_linear_config *linear_cfg;  /* [n_linears] effective settings */
     qep_export_linear *linears;     /* [n_linears]: block by block in role order, lm_head last when it is a candidate */
@@ -168,6 +169,7 @@ bool qep_run_keeps_range(const qep_run *r, int64_t linear);
 int64_t qep_run_block_of(const qep_run *r, int64_t linear, int *k);
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear);
 int qep_run_node_of(const qep_run *r, int rank); /* of 0 .. ranks - 1 */
+bool qep_run_leads_node(const qep_run *r, int rank); /* first rank of its node */
 /* Memory, work and time (plan.c); logs it. QEP_E_RESOURCE when a node's memory cannot hold it. */
 QEP_MUST_CHECK qep_status qep_run_plan_all(qep_run *r);
 /* Streams and buffers; both streams = the embeddings of my sequences (streams.c). */

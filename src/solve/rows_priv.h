@@ -5,11 +5,6 @@
 
 #include "qep/solve.h"
 
-/* Of a block; also the depth of the products, so part of the bits. */
-enum { QEP_STREAM_ROWS = 128 };
-/* Rows that are fetched at a time: whole blocks. */
-enum { QEP_STREAM_BUNDLE = 512 };
-
 typedef struct qep_stream {
     const qep_dmat *m; /* borrowed */
     qep_window *w;     /* borrowed */
@@ -17,6 +12,7 @@ typedef struct qep_stream {
     int64_t ld;        /* of a block in the window */
     int64_t turn;      /* half that was filled last: 0 or 1 */
     int64_t bundle;    /* what it holds; -1: nothing yet */
+    const float *kept; /* all rows, there already (qep_dmat_keep_rows_all); NULL: not, or not in this type */
     bool flip;         /* the matrix read backwards, each row from its diagonal on (qep_dmat_fetch_rows_all) */
 } qep_stream;
 

@@ -3,8 +3,6 @@
  * whoever has left it knows that nobody reads the bundle before the last any more. SPDX-License-Identifier: Apache-2.0 */
 #include "rows_priv.h"
 
-enum { LD_UNIT = 8 };
-
 static int64_t half_rows(int64_t d)
 {
     return qep_min_i64(QEP_STREAM_BUNDLE, d);
@@ -12,13 +10,14 @@ static int64_t half_rows(int64_t d)
 
 int64_t qep_stream_bytes(int64_t d)
 {
-    return 2 * half_rows(d) * qep_round_up(d, LD_UNIT) * (int64_t)sizeof(double);
+    return 2 * half_rows(d) * qep_round_up(d, QEP_DMAT_LINE) * (int64_t)sizeof(double);
 }
 
 qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type)
 {
     QEP_REQUIRE(qep_window_bytes(w) >= qep_stream_bytes(qep_dmat_n(m)));
-    return (qep_stream){.m = m, .w = w, .type = type, .ld = qep_round_up(qep_dmat_n(m), LD_UNIT), .bundle = -1};
+    return (qep_stream){.m = m, .w = w, .type = type, .ld = qep_dmat_ld(m), .bundle = -1,
+                        .kept = type == QEP_F32 ? qep_dmat_kept_rows(m) : NULL};
 }
 
 /* A flipped row begins at the first row of its fetch: no bundles there, so that it begins at its block's. */
@@ -26,6 +25,7 @@ const void *qep_stream_block_all(qep_stream *s, int64_t b)
 {
     const int64_t d = qep_dmat_n(s->m), size = s->ld * qep_dtype_size(s->type), most = s->flip ? QEP_STREAM_ROWS : QEP_STREAM_BUNDLE;
     const int64_t bundle = b * QEP_STREAM_ROWS / most, row0 = bundle * most;
+    if (s->kept) return s->kept + b * QEP_STREAM_ROWS * s->ld;
     if (bundle != s->bundle) {
         s->turn = 1 - s->turn;
         qep_dmat_fetch_rows_all(s->m, row0, qep_min_i64(most, d - row0), s->flip, s->type, s->w, s->turn * half_rows(d) * size, s->ld);

@@ -169,6 +169,21 @@ static void check_fetch(qep_dmat *m)
     assert_all(world, bad == 0);
 }
 
+static void check_kept(qep_dmat *m)
+{
+    const int64_t n = qep_dmat_n(m), ld = qep_dmat_ld(m);
+    assert_null(qep_dmat_kept_rows(m));
+    qep_dmat_keep_rows_all(m, "test.kept");
+    int64_t bad = bad_entries(m, qep_dmat_kept_rows(m), 0, n, false, QEP_F32, ld);
+    assert_int_equal(qep_dmat_kept_bytes(n), n * ld * 4);
+    qep_dmat_drop_rows_all(m);
+    bad += qep_dmat_kept_rows(m) != NULL;
+    qep_dmat_drop_rows_all(m); /* none is fine */
+    if (n % 2 == 0) qep_dmat_keep_rows_all(m, "test.kept"); /* what is still there goes with the matrix */
+    assert_all(world, bad == 0);
+}
+
+static void test_kept(void **state) { (void)state; each_shape(check_kept); }
 static void test_spread(void **state) { (void)state; each_shape(check_spread); }
 static void test_symmetrize(void **state) { (void)state; each_shape(check_symmetrize); }
 static void test_transpose(void **state) { (void)state; each_shape(check_transpose); }
@@ -212,7 +227,7 @@ int main(int argc, char **argv)
     int64_t blocks = qep_mem_blocks();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spread), cmocka_unit_test(test_symmetrize), cmocka_unit_test(test_permute),
-        cmocka_unit_test(test_transpose),
+        cmocka_unit_test(test_transpose), cmocka_unit_test(test_kept),
         cmocka_unit_test(test_fetch),  cmocka_unit_test(test_empty),      cmocka_unit_test(test_rule),
         cmocka_unit_test_prestate(test_memory, &blocks)};
     int64_t failed = cmocka_run_group_tests(tests, NULL, NULL) != 0;

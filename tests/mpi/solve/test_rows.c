@@ -101,6 +101,9 @@ static void check_same_bits(operation op)
                 assert_all(world, got == want);
             }
         qep_linalg_start(1);
+        qep_dmat_keep_rows_all(m, "test.kept");
+        const uint64_t kept = spread_hash(op, m, 1, w);
+        assert_all(world, kept == want);
         qep_dmat_destroy_all(&m);
         qep_window_destroy_all(&w);
     }
