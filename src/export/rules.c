@@ -72,14 +72,19 @@ static bool fused_with(const char *a, const char *b)
     return sa != 0 && sa == sb && pa == pb && strncmp(a, b, (size_t)pa) == 0;
 }
 
-/* The first setting in which two linears differ. A width is compared for the columns of the first: the parts of an expert have not as many. */
+static bool same_width(const qep_settings *x, const qep_settings *y, int64_t cols)
+{
+    return qep_settings_width(x, cols) == qep_settings_width(y, cols);
+}
+
+/* The first setting in which two linears differ. The parts of an expert have other numbers of columns: one group per row in one of them is what the other's width may mean. */
 static const char *difference(const qep_export_linear *a, const qep_export_linear *b)
 {
     qep_settings x = qep_settings_of(a), y = qep_settings_of(b);
 
     if (x.bits != y.bits)
         return "bits";
-    if (qep_settings_width(&x, a->cols) != qep_settings_width(&y, a->cols))
+    if (!same_width(&x, &y, a->cols) && !same_width(&x, &y, b->cols))
         return "group_size";
     if (x.sym != y.sym)
         return "symmetric";

@@ -2,7 +2,8 @@
 # make check-clients: opens our outputs with the programs that people use, from PyPI, in an environment outside the tree, and compares what they
 # compute with our own evaluation of the same files, window by window. The models: the bundled one, wiki5m when it is in $QEP_SHARED/models, and a small
 # random one of every family. llama.cpp comes as the wheel cyllama: llama-cpp-python is source alone, half an hour of compiling.
-# What a program does not support is listed with its message. vLLM's loader cannot run here: its rules are checked by vllm_rules.py.
+# What a program does not support is listed with its message. vLLM's loader cannot run here: its rules are checked by vllm_rules.py (that it
+# finds what is broken: tests/run/test_vllm_rules.sh).
 # Minutes of work and about 3 GB of packages. QEP_VENVS: where the environment lies. SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
 LIMIT=${QEP_RUN_TIMEOUT:-300}
@@ -129,30 +130,4 @@ while read -r name tokens; do
     check "vLLM's rules: $name" "$python" "$here/vllm_rules.py" "$name"
 done <cases
 
-# the rules find what is broken: EXPRESSION changes q = quantization_config, c = config.json
-broken() { # broken DIR EXPRESSION
-    rm -rf broken
-    cp -r "$1" broken
-    python3 -c "import json
-c = json.load(open('broken/config.json')); q = c['quantization_config']
-$2
-json.dump(c, open('broken/config.json', 'w'))"
-    check "vLLM's rules, broken: $2" sh -c "! '$python' '$here/vllm_rules.py' broken >/dev/null"
-}
-base=quickstart-b4-yes-g32
-broken $base "del q['desc_act']"
-broken $base "q['bits'] = 8"
-broken $base "q['group_size'] = 64"
-broken $base "q['dynamic'] = {'-:.*q_proj\$': {}}"
-broken $base "q['lm_head'] = True; c['tie_word_embeddings'] = True; q['dynamic'] = {'+:.*down_proj\$': {'bits': 2}}"
-broken $base-compressed-tensors "q['ignore'] = [q['config_groups']['group_0']['targets'][0]]"
-broken $base-compressed-tensors "q['config_groups']['group_0']['weights']['scale_dtype'] = None"
-broken $base-compressed-tensors "q['config_groups']['group_0']['weights']['symmetric'] = False"
-broken $base-compressed-tensors "q['config_groups']['group_0']['weights']['strategy'] = 'channel'"
-broken $base-awq "q['modules_to_not_convert'] = ['q_proj']"
-broken $base-awq "del q['zero_point']"
-rm -rf broken
-cp -r $base broken
-printf x >>broken/model.safetensors
-check "vLLM's rules, broken: a byte too many" sh -c "! '$python' '$here/vllm_rules.py' broken >/dev/null"
 finish

@@ -1,0 +1,60 @@
+#!/bin/sh
+# vLLM's loaders cannot run here: their rules are checked by tests/clients/vllm_rules.py, which must find nothing in our outputs, dense and mixture of experts with settings of
+# single modules, and must find each rule's broken example (tests/clients/broken_rules.py). SPDX-License-Identifier: Apache-2.0
+. tests/run/lib.sh
+here=$PWD/tests/clients
+export PYTHONDONTWRITEBYTECODE=1
+if ! command -v python3 >/dev/null 2>&1; then
+    skip "vLLM's rules" 'no python3'
+    finish
+fi
+
+cd "$work" || exit 1
+forge model dense blocks=2 hidden=64 inter=96 heads=2 kv=1 head_dim=32 bias=1
+forge model experts family=qwen3_moe blocks=4 hidden=64 inter=64 heads=2 kv=1 head_dim=32 experts=4 top_k=2
+forge model mixtral family=mixtral blocks=2 hidden=64 inter=64 heads=2 kv=1 head_dim=32 experts=4 top_k=2
+forge npy c.npy i4 8x32 160
+
+# quantize NAME MODEL SETTING...: also the settings of single modules in $overrides
+quantize() {
+    name=$1
+    printf '[model]\npath = %s\n[output]\npath = %s\n[calibration]\ndata = c.npy\nsamples = 8\nvalidation = 0\n[quantization]\nbits = 4\ngroup_size = 32\nsymmetric = yes\n%s\n' \
+        "$2" "$name" "$overrides" >"$name.ini"
+    shift 2
+    settings=
+    for s in "$@"; do settings="$settings --set $s"; done
+    # shellcheck disable=SC2086 # a list
+    run 2 "$name.ini" $settings
+    [ "$code" = 0 ] || bail_out "$name: quantizing ended with $code"
+}
+module='[override %s]\nmatch = %s\n%s\n'
+# shellcheck disable=SC2059 # a format
+overrides=$(printf "$module$module$module" first '*.layers.0.self_attn.?_proj' 'bits = 8' down '*.down_proj' 'bits = 8' o '*.layers.1.self_attn.o_proj' 'method = none')
+quantize gptq dense
+quantize asym dense quantization.symmetric=no
+# shellcheck disable=SC2059
+overrides=$(printf "$module" o '*.layers.1.self_attn.o_proj' 'method = none')
+quantize ct dense quantization.symmetric=no output.format=compressed-tensors
+# shellcheck disable=SC2059
+overrides=$(printf "$module" down '*.down_proj' 'bits = 8')
+quantize grouped dense output.format=compressed-tensors
+# shellcheck disable=SC2059
+overrides=$(printf "$module" first '*.layers.1.mlp.experts.*' 'bits = 8')
+quantize moe experts output.shard_size=40K
+quantize moe_ct experts output.format=compressed-tensors
+# shellcheck disable=SC2059
+overrides=$(printf "$module" first '*.layers.1.mlp.experts.*' 'method = none')
+quantize awq experts output.format=awq
+overrides=
+for f in gptq gptq_v2 compressed-tensors awq; do quantize "mixtral-$f" mixtral "output.format=$f"; done
+for d in moe_ct mixtral-*[a-z2]/; do
+    check "vLLM's rules: $d" python3 "$here/vllm_rules.py" "${d%/}"
+done
+python3 "$here/broken_rules.py" "$PWD" >verdicts 2>log || not_ok 'the examples ran to their end'
+while read -r verdict text; do
+    if [ "$verdict" = ok ]; then ok "$text"; else not_ok "$text"; fi
+done <verdicts
+check 'and all of them' [ "$(grep -c broken: verdicts)" -gt 60 ]
+check 'a file that vLLM does not take is not a fault' sh -c "python3 '$here/vllm_rules.py' asym >log"
+check '... and it is listed' grep -q 'vLLM does not take it: .*asymmetric' log
+finish
