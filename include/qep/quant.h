@@ -41,6 +41,8 @@ typedef struct qep_method_options {
 } qep_method_options;
 
 typedef struct qep_column qep_column; /* quant's own: one column of a strip on its way */
+typedef struct qep_gptq qep_gptq;     /* a strip on its way through the columns */
+struct qep_gptq_block;
 
 /* One method of quantization: everything the program knows of it outside of its kernels. Choices and checks of the configuration, --help,
  * reference.ini, statistics, plan and records are made from this. */
@@ -57,8 +59,10 @@ typedef struct qep_method {
     bool damps_again;    /* its published code adds the damping to the shared H once more for each member of a group (without act_order) */
     /* Of methods that go through qep_gptq_*: */
     void (*column)(qep_column *c);  /* rounds a column and says what goes on to later ones; NULL: as GPTQ */
-    double (*fading)(const qep_method_options *o); /* f; NULL: 1 */
+    double (*fading)(const qep_method_options *o, bool paper); /* f; NULL: 1 */
     int (*moves)(const qep_method_options *o, bool paper); /* matrices P of C that it needs; NULL: the target never moves */
+    bool (*pulls)(const qep_method_options *o, bool paper); /* all weights to come are drawn back in front of each step (qep_gptq_pull); NULL: never */
+    void (*block)(qep_gptq *g, int64_t c0, int64_t n, const struct qep_gptq_block *b); /* then: the columns of a block, in place of `column` */
     const char *dense_only; /* why no packed format can hold the result; NULL: they can */
 } qep_method;
 
@@ -137,7 +141,6 @@ void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int6
  * W - e_i U_i + use_i P_i, hence T - Q' = E U, and U R = I.
  * Factor and P arrive in blocks of rows, so that they need not sit on one rank. One state per strip. A column's sums are chains of fused
  * multiply-adds in rising i: for f = 1 and grids found before the loop, block_size does not change a bit. */
-typedef struct qep_gptq qep_gptq;
 /* target: [QEP_STRIP, cols] row-major in original order (copied). perm[j] = original column processed j-th, NULL: identity.
  * rdiag [cols]: R_jj in processing order (weights of the hessian clip, known before the loop).
  * All memory of the state is allocated here under "quantize.strips" (qep_gptq_bytes tells how much). */
@@ -163,6 +166,11 @@ int qep_gptq_moves(const qep_qspec *s); /* matrices beside R */
 int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols);
 /* The part'th of `parts` shares of `packed`, so that the ranks of a node can divide the work; all threads of the rank work on it. */
 void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed, int part, int parts);
+/* All weights to come are drawn back by b (W - W*) (H_> + mu I)^-1 in front of each step (FOEM's published code, foem_published.c): before qep_gptq_step every
+ * strip is shown R's rows from the step's first column on, in blocks of any height, twice: from the first to the last, then back, with `back`. r: rows
+ * row0 .. row0 + n - 1 from column row0 on, [n, ldr] f64. */
+bool qep_gptq_pulls(const qep_qspec *s);
+void qep_gptq_pull(qep_gptq *g, bool back, int64_t row0, int64_t n, const double *r, int64_t ldr);
 /* Steps in order 0, 1, ... */
 void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b);
 /* After the last step: result in original column order; g_idx[cols] (may be NULL) = group of each original column,

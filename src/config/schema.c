@@ -134,9 +134,11 @@ const qep_key qep_keys[] = {
      .help = "What goes on to later channels: allw: the weight before rounding. org: the rounded one. auto: org at 2 bits, else allw."},
     {"quantization", "foem_variant", QEP_KEY_CHOICE, LIN(options.foem_variant), .def = "paper", .choices = foem_variants,
      .in_override = "foem_variant",
-     .help = "paper: all later channels are drawn back to the original weights. next: only the next one (GPTQModel)."},
+     .help = "paper: all later channels are drawn back to the original weights (compat = paper: as its authors' code does it, where H has not "
+             "cancelled). next: only the next one (GPTQModel)."},
     {"quantization", "foem_beta", QEP_KEY_REAL, LIN(options.foem_beta), .def = "0.1", RANGE(0, 1),
-     .in_override = "foem_beta", .help = "How far they are drawn back."},
+     .in_override = "foem_beta",
+     .help = "How far they are drawn back (the paper: 0.1; its code, in units of H: 0.0003; GPTQModel: 0.2)."},
     {"quantization", "foem_alpha", QEP_KEY_REAL, LIN(options.foem_alpha), .def = "0", RANGE(0, 10),
      .in_override = "foem_alpha", .help = "Weight of GPTAQ's asymmetric term (0: none)."},
     {"quantization", "rotation_seed", QEP_KEY_INT, LIN(options.rotation_seed), .def = "0", RANGE(0, 9e18),

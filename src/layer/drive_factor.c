@@ -54,9 +54,26 @@ static qep_gptq_block fetch_step_all(const qep_set *s, const qep_qspec *q, const
     return b;
 }
 
+/* All weights to come are drawn back: R passes by twice, from the step's first row on. */
+static void pull_all(const qep_set *s, const factor *f, qep_gptq **g, int64_t c0)
+{
+    qep_window *win = s->job->stream;
+    const int64_t blocks = qep_ceil_div(s->cols - c0, QEP_STREAM_ROWS);
+    for (int64_t k = 0; k < 2 * blocks; k++) {
+        const bool back = k >= blocks;
+        const int64_t row0 = c0 + (back ? 2 * blocks - 1 - k : k) * QEP_STREAM_ROWS, n = qep_min_i64(QEP_STREAM_ROWS, s->cols - row0);
+        const int64_t ld = qep_round_up(s->cols - row0, QEP_DMAT_LINE);
+        qep_window_sync_all(win); /* nobody reads the previous block any more */
+        qep_dmat_fetch_rows_all(f->Lr, row0, n, true, QEP_F64, win, 0, ld);
+#pragma omp parallel for schedule(dynamic)
+        for (int64_t i = 0; i < s->count; i++) qep_gptq_pull(g[i], back, row0, n, qep_window_data(win), ld);
+    }
+}
+
 static void run_steps_all(qep_set *s, const qep_qspec *q, const factor *f, qep_gptq **g)
 {
     for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
+        if (qep_gptq_pulls(q)) pull_all(s, f, g, step * qep_gptq_step_cols(q, s->cols, 0));
         qep_gptq_block b = fetch_step_all(s, q, f, step);
 #pragma omp parallel for schedule(dynamic)
         for (int64_t i = 0; i < s->count; i++) qep_gptq_step(g[i], step, &b);
@@ -122,14 +139,15 @@ qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, cons
 
 qep_status qep_drive_factor_all(qep_set *s)
 {
-    const qep_qspec *q = &s->lead->spec;
+    qep_qspec q = s->lead->spec;
     double *diag = qep_alloc("layer.order", s->cols, sizeof *diag);
     int32_t *perm = qep_alloc("layer.order", s->cols, sizeof *perm);
+    if (qep_gptq_pulls(&q)) q.options.foem_beta /= s->job->published_h; /* its dimension is H's */
     qep_dmat_diag_all(s->job->H, diag);
-    qep_processing_order(diag, s->cols, q->act_order, perm);
+    qep_processing_order(diag, s->cols, q.act_order, perm);
     /* a channel without signal: no code matters, 0 keeps the grid narrow */
     for (int64_t i = 0; i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->target, i));
-    qep_status st = qep_factor_loop_all(s, q, s->target, s->job->H, perm);
+    qep_status st = qep_factor_loop_all(s, &q, s->target, s->job->H, perm);
     qep_free(perm);
     qep_free(diag);
     return st;

@@ -4,6 +4,7 @@
  *   w_j = W*_j + sum_{i<j} (W*_i - Q_i) f^(j-1-i) R_ij / R_jj
  * (f^(j-i) R_ij is the inverse of f^(j-i) U_ij; what b adds to e_i is what the diagonal lacks). variant = next draws back the next column only,
  * as GPTQModel does; its code leaves out the first column of a block. With foem_alpha > 0 the term of GPTAQ joins in.
+ * The code of the authors (variant = paper, compat = paper) is another method: foem_published.c.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
@@ -14,9 +15,14 @@ static bool next_only(const qep_method_options *o)
     return strcmp(o->foem_variant, "next") == 0;
 }
 
-static double foem_fading(const qep_method_options *o)
+static bool foem_pulls(const qep_method_options *o, bool paper)
 {
-    return next_only(o) ? 1.0 : 1.0 - o->foem_beta;
+    return paper && !next_only(o) && o->foem_beta > 0;
+}
+
+static double foem_fading(const qep_method_options *o, bool paper)
+{
+    return paper || next_only(o) ? 1.0 : 1.0 - o->foem_beta;
 }
 
 /* The column is drawn back before it is rounded; the way it goes is a move of its target. */
@@ -45,7 +51,7 @@ static void foem_column(qep_column *c)
             c->err[i] = (c->target[i] + (1.0f - beta) * c->move[i]) - c->q[i];
         if (!c->use[0]) continue;
         c->use[0][i] = alpha * c->w[i];
-        c->out[0][i] = next && c->spec->paper ? alpha * (c->q[i] + back) : c->use[0][i];
+        c->out[0][i] = c->spec->paper ? alpha * (c->q[i] + (next ? back : 0.0f)) : c->use[0][i];
     }
 }
 
@@ -69,4 +75,6 @@ const qep_method qep_method_foem = {
     .column = foem_column,
     .fading = foem_fading,
     .moves = foem_moves,
+    .pulls = foem_pulls,
+    .block = qep_foem_block,
 };

@@ -48,6 +48,7 @@ int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols)
     int64_t groups = qep_n_groups(s, cols), moves = qep_gptq_moves(s), width = qep_gptq_step_width(s, cols);
     int64_t floats = QEP_STRIP * ((target_moves(s) ? 3 : 2) * cols + span_of(s, cols) + (1 + 2 * moves) * width + 2 * groups) + 2 * cols;
     int64_t ints = 2 * cols, bytes = cols * QEP_STRIP, doubles = QEP_STRIP;
+    if (qep_gptq_pulls(s)) doubles += cols * QEP_STRIP + qep_foem_inner(width);
     return (int64_t)sizeof(qep_gptq) + floats * (int64_t)sizeof(float) +
            ints * (int64_t)sizeof(int32_t) + doubles * (int64_t)sizeof(double) + bytes;
 }
@@ -78,6 +79,9 @@ static void allocate(qep_gptq *g)
     g->zeros = new_floats(g->groups, QEP_STRIP);
     g->codes = qep_alloc(STRIPS, g->cols * QEP_STRIP, 1);
     g->loss = qep_alloc(STRIPS, QEP_STRIP, sizeof(double));
+    if (!qep_gptq_pulls(&g->spec)) return;
+    g->pull = qep_alloc(STRIPS, g->cols * QEP_STRIP, sizeof(double));
+    g->inner = qep_alloc(STRIPS, qep_foem_inner(g->width), sizeof(double));
 }
 
 qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
@@ -92,7 +96,7 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
     g->span = span_of(s, cols);
     g->n_moves = qep_gptq_moves(s);
     g->rule = s->method->column ? s->method->column : gptq_column;
-    g->fade = s->method->fading ? (float)s->method->fading(&s->options) : 1.0f;
+    g->fade = s->method->fading ? (float)s->method->fading(&s->options, s->paper) : 1.0f;
     allocate(g);
     int64_t width = qep_group_cols(s, cols);
     for (int64_t j = 0; j < cols; j++) {
@@ -112,7 +116,7 @@ void qep_gptq_destroy(qep_gptq **g)
     qep_gptq *p = *g;
     if (!p) return;
     void *owned[] = {p->perm, p->group_of, p->rdiag, p->weight, p->target, p->acc, p->cond, p->move, p->err, p->use[0], p->use[1],
-                     p->out[0], p->out[1], p->scales, p->zeros, p->codes, p->loss, p};
+                     p->out[0], p->out[1], p->scales, p->zeros, p->codes, p->loss, p->pull, p->inner, p};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) qep_free(owned[i]);
     *g = NULL;
 }

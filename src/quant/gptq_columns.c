@@ -52,7 +52,7 @@ float qep_gptq_power(float f, int64_t n)
     return f == 1.0f ? 1.0f : (float)pow((double)f, (double)n);
 }
 
-static qep_column column_of(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, int64_t j, float *scratch)
+qep_column qep_gptq_column(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, int64_t j, float *scratch)
 {
     int64_t group = g->group_of[c0 + j] * QEP_STRIP, last = g->group_of[c0 + n - 1] * QEP_STRIP, at = (c0 + j) * QEP_STRIP;
     qep_column c = {
@@ -100,7 +100,7 @@ void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, c
         int64_t to = qep_min_i64(from + NEAR, n);
         for (int64_t j = from; j < to; j++) {
             const float *row = b->r + j * b->ldr;
-            qep_column c = column_of(g, c0, n, done, j, scratch);
+            qep_column c = qep_gptq_column(g, c0, n, done, j, scratch);
             float *right = g->acc + (c0 + j + 1) * QEP_STRIP;
             c.r_jj = row[j];
             g->rule(&c);

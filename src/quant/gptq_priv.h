@@ -33,6 +33,8 @@ struct qep_gptq {
     float *zeros;      /* panel [groups] */
     uint8_t *codes;    /* panel [cols] */
     double *loss;      /* [QEP_STRIP] */
+    double *pull;      /* panel [cols]: how far the columns behind the step go back; NULL: the method does not pull */
+    double *inner;     /* scratch of a pulling block: qep_foem_inner doubles */
 };
 
 /* One column of a strip. All arrays: [QEP_STRIP]. */
@@ -57,6 +59,13 @@ struct qep_column {
 void qep_column_weigh(qep_column *c);
 /* code, q and loss of w. */
 void qep_column_round(qep_column *c);
+
+/* Column j of the block from c0 on, n columns, that `done` columns of its step precede. scratch: 2 QEP_STRIP. */
+qep_column qep_gptq_column(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, int64_t j, float *scratch);
+/* FOEM as published: a block of n columns; doubles of its scratch. After the step: the columns from c1 on. */
+void qep_foem_block(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_block *b);
+int64_t qep_foem_inner(int64_t n);
+void qep_foem_pulled(struct qep_gptq *g, int64_t c1);
 
 float qep_gptq_power(float f, int64_t n); /* f^n */
 /* Columns of a step (the last may have fewer): whole blocks. */

@@ -13,10 +13,15 @@ int qep_gptq_moves(const qep_qspec *s)
     return qep_method_moves(s->method, &s->options, s->paper);
 }
 
+bool qep_gptq_pulls(const qep_qspec *s)
+{
+    return s->method->pulls && s->method->pulls(&s->options, s->paper);
+}
+
 /* Groups that begin in a step's later blocks end in it: their grids need all their columns up to date. */
 int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols)
 {
-    int64_t width = qep_max_i64(1, STEP / s->block_size) * s->block_size;
+    int64_t width = qep_gptq_pulls(s) ? s->block_size : qep_max_i64(1, STEP / s->block_size) * s->block_size;
     if (qep_groups_dynamic(s) && width % s->group_size != 0 && s->group_size % width != 0) width = s->block_size;
     return qep_min_i64(width, cols);
 }
@@ -127,7 +132,8 @@ static void quantize_block(qep_gptq *g, const place *p, int64_t done, const qep_
     qep_gptq_block own = {.r = b->r + done * (b->ldr + 1), .ldr = b->ldr, .ldp = b->ldp};
     for (int m = 0; m < g->n_moves; m++) own.p[m] = b->p[m] + done * (b->ldp + 1);
     qep_gptq_grids_of_block(g, p->c0, p->n, qep_gptq_block_rows(&g->spec, g->cols, p->c0), own.r, own.ldr);
-    qep_gptq_columns(g, p->c0, p->n, done, &own);
+    if (qep_gptq_pulls(&g->spec)) g->spec.method->block(g, p->c0, p->n, &own);
+    else qep_gptq_columns(g, p->c0, p->n, done, &own);
     update(g, p, done, b->packed, p->inside, 0, p->c0 + p->n, p->end - p->c0 - p->n);
 }
 
@@ -142,5 +148,6 @@ void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b)
         p = first;
         while (next_place(&g->spec, g->cols, &p)) update(g, &p, p.c0 - first.c0, b->packed, p.beyond, c, p.end + c, n);
     }
+    if (qep_gptq_pulls(&g->spec)) qep_foem_pulled(g, p.end);
     g->next_step++;
 }

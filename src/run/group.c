@@ -55,6 +55,11 @@ qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const 
     return st;
 }
 
+static double published_h(const qep_run *r)
+{
+    return 2.0 * (double)r->corpus->kind_tokens[QEP_SEQ_CALIBRATION] / (double)qep_max_i64(r->corpus->count[QEP_SEQ_CALIBRATION], 1);
+}
+
 qep_status qep_run_members_all(qep_run *r, const qep_run_members *m)
 {
     qep_layer_member list[QEP_MAX_MEMBERS];
@@ -69,7 +74,8 @@ qep_status qep_run_members_all(qep_run *r, const qep_run_members *m)
     qep_layer_job job = {.comm = m->alone ? qep_comm_alone(r->comm) : r->comm, .files = r->model->files, .output = r->output,
                          .stream = m->alone ? r->stream_alone : r->stream, .sink = *m->sink, .means = m->means,
                          .H = m->sums->H, .C = m->sums->C, .gamma = m->sums->gamma, .held = m->held,
-                         .repair = r->cfg->on_failure[0] == 'r', .keep_h = r->keep_h && !m->alone, .digest = r->digest,
+                         .repair = r->cfg->on_failure[0] == 'r', .keep_h = r->keep_h && !m->alone,
+                         .published_h = published_h(r), .digest = r->digest,
                          .correct = &r->phase[QEP_PHASE_CORRECTION],
                          .quantize = &r->phase[QEP_PHASE_QUANTIZE],
                          .write = &r->phase[QEP_PHASE_WRITE]};

@@ -150,6 +150,18 @@ static void form_p(const walk *w, bool act_order)
     work(w, QEP_SHARE_ROWS, QEP_RATE_F64, 2.0 / 3 * (double)w->d * (double)w->d * (double)w->d);
 }
 
+/* R passes by from row0 on and back again: all weights to come are drawn back (FOEM as published). */
+static void pull(const walk *w, int64_t row0)
+{
+    const int64_t left = w->d - row0, blocks = qep_ceil_div(left, QEP_STREAM_ROWS);
+    for (int64_t k = 0; k < 2 * blocks; k++) {
+        const int64_t from = row0 + (k < blocks ? k : 2 * blocks - 1 - k) * QEP_STREAM_ROWS;
+        matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = from, .rows = qep_min_i64(QEP_STREAM_ROWS, w->d - from),
+                                  .row_bytes = qep_round_up(w->d - from, QEP_DMAT_LINE) * (int64_t)sizeof(double), .flip = true});
+    }
+    work(w, QEP_SHARE_STRIPS, QEP_RATE_F64, 2 * (double)w->rows * (double)left * (double)left);
+}
+
 /* The loop over columns against the factor R and the method's matrices. */
 static void column_loop(const walk *w, const qep_qspec *q)
 {
@@ -166,6 +178,7 @@ static void column_loop(const walk *w, const qep_qspec *q)
     for (int64_t step = 0; step < qep_gptq_n_steps(q, w->d); step++) {
         int64_t row0, n;
         qep_gptq_step_rows(q, w->d, step, &row0, &n);
+        if (qep_gptq_pulls(q)) pull(w, row0);
         matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = n, .row_bytes = qep_layer_row_stride(w->d - row0) * f, .flip = true});
         for (int m = 0; m < moves; m++)
             matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = qep_gptq_step_cols(q, w->d, step), .row_bytes = qep_layer_row_stride(w->d) * f});

@@ -37,7 +37,7 @@ settings() {
     case $1 in
     *GPTQ) echo quantization.act_order=no quantization.clip=none ;;
     GPTAQ | ResComp) echo "quantization.method=$(echo "$1" | tr '[:upper:]' '[:lower:]')" quantization.act_order=yes quantization.clip=mse ;;
-    FOEM) echo quantization.act_order=yes quantization.clip=none ;; # its authors' beta of 3e-4 changes no code
+    FOEM) echo quantization.method=foem quantization.foem_beta=0.0003 quantization.act_order=yes quantization.clip=none ;;
     esac
     case $1 in
     QEP*) echo correction.alpha=0.5 correction.damping=1 correction.exclude=down_proj ;;

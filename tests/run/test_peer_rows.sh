@@ -52,10 +52,10 @@ seed=0 # of QuIP's rotations
 measure() {
     rm -rf "$work/out"
     set -- "$1" "$2" --set quantization.damping="$1" --set quantization.bits="$3" --set quantization.group_size="$4"
-    case $2 in *RTN*) m=rtn ;; *GPTAQ) m=gptaq ;; ResComp) m=rescomp ;; *QuIP) m=quip ;; *AWQ) m=awq ;; *) m=gptq ;; esac
+    case $2 in *RTN*) m=rtn ;; FOEM*) m=foem ;; *GPTAQ) m=gptaq ;; ResComp) m=rescomp ;; *QuIP) m=quip ;; *AWQ) m=awq ;; *) m=gptq ;; esac
     set -- "$@" --set quantization.method=$m
-    # FOEM's authors: at their beta of 3e-4, in the uncancelled form, the term of their own hardly changes a code
-    case $2 in FOEM*) set -- "$@" --set quantization.act_order=yes ;; esac
+    case $2 in FOEM*) set -- "$@" --set quantization.act_order=yes --set quantization.foem_beta=0.0003 ;; esac
+    case $2 in FOEM+GPTAQ) set -- "$@" --set quantization.foem_alpha=0.25 ;; esac
     case $2 in *ao+mse* | GPTAQ | ResComp) set -- "$@" --set quantization.act_order=yes --set quantization.clip=mse ;; esac
     case $2 in *AWQ) set -- "$@" --set quantization.grid=free --set quantization.clip=hessian ;; esac
     case $2 in *QuIP) set -- "$@" --set quantization.rotation_seed="$seed" ;; esac

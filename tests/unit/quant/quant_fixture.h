@@ -147,6 +147,16 @@ static UNUSED float *streamed_rows(const double *m, int64_t cols, int64_t row0, 
     return r;
 }
 
+/* R's rows from the step's first column on, there and back in blocks of 40, for methods that draw all weights to come back. */
+static UNUSED void pull_strip(const qep_qspec *s, qep_gptq *g, int64_t cols, int64_t row0, const double *R)
+{
+    for (int back = 0; back < 2 && qep_gptq_pulls(s); back++)
+        for (int64_t k = 0; k < qep_ceil_div(cols - row0, 40); k++) {
+            const int64_t from = row0 + 40 * (back ? qep_ceil_div(cols - row0, 40) - 1 - k : k);
+            qep_gptq_pull(g, back, from, qep_min_i64(40, cols - from), R + from * (cols + 1), cols);
+        }
+}
+
 /* One strip (w [QEP_STRIP, cols], original order) through all steps; out has QEP_STRIP rows. The
  * rows of R and of the matrices P reach the kernel as a streamed factor would: only the rows a step
  * asks for, everything else NaN. */
@@ -167,6 +177,7 @@ static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, c
         b.r = r;
         for (int m = 0; m < qep_method_moves(s->method, &s->options, s->paper); m++)
             b.p[m] = p[m] = streamed_rows(P[m], cols, row0, qep_gptq_step_cols(s, cols, step), b.ldp);
+        pull_strip(s, g, cols, row0, R);
         for (int part = 0; part < 3; part++) qep_gptq_pack(s, cols, step, &b, packed, part, 3);
         qep_gptq_step(g, step, &b);
         qep_free(r);

@@ -137,6 +137,95 @@ static void equal_the_papers(void **state)
     }
 }
 
+/* --- FOEM as its authors' code has it ------------------------------------------------------------- */
+
+/* x (U^T U) for columns [from, to). */
+static void drawn(const double *U, int64_t d, int64_t from, int64_t to, double *x)
+{
+    for (int64_t k = from; k < to; k++) {
+        double sum = 0.0;
+        for (int64_t i = k; i < to; i++) sum += U[k * d + i] * x[i];
+        x[k] = sum;
+    }
+    for (int64_t k = to - 1; k >= from; k--) {
+        double sum = 0.0;
+        for (int64_t i = from; i <= k; i++) sum += U[i * d + k] * x[i];
+        x[k] = sum;
+    }
+}
+
+/* One row, on the whole weights: beta (W - W0) (H_>)^-1 is taken off behind each column inside the block, behind each block beyond it. */
+static void row_as_published(const qep_qspec *s, const layer *l, const double *U, const float *w0, float scale, int zero, uint8_t *codes)
+{
+    const int64_t d = l->cols;
+    const double alpha = s->options.foem_alpha, beta = s->options.foem_beta;
+    double *w = test_alloc(d, sizeof *w), *x = test_alloc(d, sizeof *x), *e = test_alloc(d, sizeof *e);
+    for (int64_t k = 0; k < d; k++) w[k] = (double)w0[k];
+    for (int64_t c0 = 0; c0 < d; c0 += s->block_size) {
+        const int64_t c1 = qep_min_i64(c0 + s->block_size, d);
+        for (int64_t j = c0; j < c1; j++) {
+            codes[j] = (uint8_t)qep_grid_code(s->bits, (float)w[j], scale, zero);
+            const double was = w[j];
+            e[j] = (was - (double)qep_grid_value(codes[j], scale, zero)) / U[j * (d + 1)];
+            for (int64_t k = j; k < c1; k++) x[k] = w[k] - (double)w0[k];
+            drawn(U, d, j, c1, x);
+            for (int64_t k = j; k < c1; k++) w[k] += -e[j] * U[j * d + k] + alpha * was * l->P[j * d + k] - beta * x[k];
+        }
+        for (int64_t k = c1; k < d; k++) x[k] = w[k] - (double)w0[k];
+        drawn(U, d, c1, d, x);
+        for (int64_t k = c1; k < d; k++) {
+            for (int64_t j = c0; j < c1; j++) w[k] += -e[j] * U[j * d + k] + alpha * w[j] * l->P[j * d + k];
+            w[k] -= beta * x[k];
+        }
+    }
+    qep_free(w);
+    qep_free(x);
+    qep_free(e);
+}
+
+/* compat = paper: codes of the code; without it those of the paper. beta is in units of H. */
+static void uncancelled_foem(void **state)
+{
+    (void)state;
+    static const int64_t columns[] = {1, 33, 129, 200}, blocks[] = {128, 37, 1, 64};
+    for (int v = 0; v < 2; v++) {
+        int64_t flips = 0, total = 0, other = 0;
+        for (int c = 0; c < 4; c++) {
+            layer l = new_layer(150 + (uint64_t)c, columns[c]);
+            qep_qspec s = {.method = &qep_method_foem, .options = usual, .bits = 3, .group_size = -1, .block_size = blocks[c], .exact_scales = true,
+                           .paper = true};
+            s.options.foem_alpha = v ? 0.25 : 0.0;
+            s.options.foem_beta = 0.02 * l.h[0];
+            result x = new_result(&s, QEP_STRIP, l.cols), want = new_result(&s, QEP_STRIP, l.cols), paper = new_result(&s, QEP_STRIP, l.cols);
+            const double *P[QEP_MAX_MOVES] = {l.P};
+            double *U = inverse_upper(l.R, l.cols);
+            run_strip(&s, l.w, l.cols, NULL, l.R, P, &x);
+            for (int64_t r = 0; r < QEP_STRIP; r++) {
+                const float *w = l.w + r * l.cols;
+                float scale;
+                int zero;
+                qep_grid_find(&s, w, NULL, l.cols, &scale, &zero);
+                row_as_published(&s, &l, U, w, scale, zero, want.codes + r * l.cols);
+            }
+            s.paper = false;
+            s.options.foem_beta = 0.02;
+            run_strip(&s, l.w, l.cols, NULL, l.R, P, &paper);
+            flips += count_flips(x.codes, want.codes, QEP_STRIP * l.cols);
+            other += count_flips(x.codes, paper.codes, QEP_STRIP * l.cols);
+            total += QEP_STRIP * l.cols;
+            qep_free(U);
+            free_result(&x);
+            free_result(&want);
+            free_result(&paper);
+            free_layer(&l);
+        }
+        print_message("alpha %g: %lld of %lld codes differ from the recursion, %lld from the paper's\n", v ? 0.25 : 0.0, (long long)flips,
+                      (long long)total, (long long)other);
+        assert_le_f((double)flips / (double)total, 1e-3);
+        assert_true(other > total / 100);
+    }
+}
+
 /* --- what must hold ----------------------------------------------------------------------------- */
 
 static void assert_same(const result *a, const result *b)
@@ -147,13 +236,13 @@ static void assert_same(const result *a, const result *b)
 }
 
 /* Both on the same layer, with groups and blocks that change from case to case: equal bits. */
-static void same_bits(const qep_method *a, qep_method_options oa, const qep_method *b, qep_method_options ob, bool no_c)
+static void same_bits_if(bool paper, const qep_method *a, qep_method_options oa, const qep_method *b, qep_method_options ob, bool no_c)
 {
     for (int v = 0; v < 6; v++) {
         layer l = new_layer(70 + (uint64_t)v, v % 2 ? 129 : 256);
         if (no_c) memset(l.P, 0, (size_t)(l.cols * l.cols) * sizeof *l.P);
         qep_qspec s = {.method = a, .options = oa, .bits = 2 + v % 3, .group_size = v < 2 ? -1 : 32, .block_size = v % 2 ? 128 : 48,
-                       .static_groups = v == 3, .clip = v == 4 ? QEP_CLIP_MSE : QEP_CLIP_NONE, .symmetric = v == 5};
+                       .static_groups = v == 3, .clip = v == 4 ? QEP_CLIP_MSE : QEP_CLIP_NONE, .symmetric = v == 5, .paper = paper};
         result x = new_result(&s, QEP_STRIP, l.cols), y = new_result(&s, QEP_STRIP, l.cols);
         const double *P[QEP_MAX_MOVES] = {l.P};
         run_strip(&s, l.w, l.cols, NULL, l.R, P, &x);
@@ -165,6 +254,11 @@ static void same_bits(const qep_method *a, qep_method_options oa, const qep_meth
         free_result(&y);
         free_layer(&l);
     }
+}
+
+static void same_bits(const qep_method *a, qep_method_options oa, const qep_method *b, qep_method_options ob, bool no_c)
+{
+    same_bits_if(false, a, oa, b, ob, no_c);
 }
 
 static void limits_are_gptq(void **state)
@@ -194,6 +288,7 @@ static void limits_are_gptaq(void **state)
     o.foem_beta = 0;
     o.foem_alpha = 0.25;
     same_bits(&qep_method_foem, o, &qep_method_gptaq, usual, false);
+    same_bits_if(true, &qep_method_foem, o, &qep_method_gptaq, usual, false);
 }
 
 /* H = c I and C = 0: nothing to propagate. */
@@ -280,7 +375,8 @@ int main(void)
 {
     qep_linalg_start(1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equal_the_papers),  cmocka_unit_test(limits_are_gptq),      cmocka_unit_test(limits_are_gptaq),
+        cmocka_unit_test(equal_the_papers),  cmocka_unit_test(uncancelled_foem),
+        cmocka_unit_test(limits_are_gptq),      cmocka_unit_test(limits_are_gptaq),
         cmocka_unit_test(identity_is_rtn),   cmocka_unit_test(blocks_do_not_matter), cmocka_unit_test(first_column),
         cmocka_unit_test(nothing_leaks),
     };
