@@ -20,6 +20,8 @@ QEP_MUST_CHECK qep_status qep_store_put_all(qep_store *s, const char *name, cons
                                             int64_t rows, int64_t cols, int64_t row0, int64_t n, const void *data);
 /* Root's text as a dataset of bytes (may be large). */
 QEP_MUST_CHECK qep_status qep_store_put_text_all(qep_store *s, const char *name, const char *description, const char *text);
+/* One line as an attribute of the file, the same on all ranks; not empty. For people and other programs: nothing here reads it. */
+QEP_MUST_CHECK qep_status qep_store_put_note_all(qep_store *s, const char *name, const char *text);
 /* Completes, makes durable and publishes under PATH (the old PATH becomes PATH.prev when keep >= 2, else it is replaced).
  * On any error nothing is published and PATH stays. Frees. */
 QEP_MUST_CHECK qep_status qep_store_seal_all(qep_store **s, int keep);

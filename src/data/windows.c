@@ -1,4 +1,4 @@
-/* The chosen windows in words, for the log and the checkpoint. SPDX-License-Identifier: Apache-2.0 */
+/* The chosen windows in words, for the log. SPDX-License-Identifier: Apache-2.0 */
 #include "qep/data.h"
 
 #include <inttypes.h>

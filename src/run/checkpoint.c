@@ -41,16 +41,15 @@ static qep_status put_all(qep_run *r, qep_store *s, const uint64_t digest[2])
 {
     slab slabs[MAX_SLABS];
     int n = list_slabs(r, slabs);
-    char *state = qep_run_state_text(r, digest), *windows = qep_corpus_windows(r->corpus, r->cfg, INT64_MAX);
+    char *state = qep_run_state_text(r, digest);
     qep_status st;
     QEP_GO(st, qep_store_put_text_all(s, "identity", "what the result depends on", r->identity));
     QEP_GO(st, qep_store_put_text_all(s, "state", "progress and records, JSON", state));
-    QEP_GO(st, qep_store_put_text_all(s, "windows", "the chosen sequences", windows));
+    QEP_GO(st, qep_run_put_tokens_all(r, s));
     for (int i = 0; i < n; i++)
         QEP_GO(st, qep_store_put_all(s, slabs[i].name, "residual stream, one row per token", "1", QEP_F32, slabs[i].rows,
                                      r->model->arch.hidden, slabs[i].row0, slabs[i].n, slabs[i].data));
 done:
-    qep_free(windows);
     qep_free(state);
     return st;
 }
@@ -87,6 +86,7 @@ static qep_status load_all(qep_run *r, const char *path, bool *differs)
     st = qep_run_identity_compare(r, identity);
     *differs = st != QEP_OK;
     if (*differs) goto done;
+    QEP_GO(st, qep_run_check_tokens_all(r, s));
     QEP_GO(st, qep_store_get_text_all(s, "state", &state));
     for (int i = 0; i < n; i++)
         QEP_GO(st, qep_store_get_all(s, slabs[i].name, QEP_F32, slabs[i].rows, r->model->arch.hidden, slabs[i].row0, slabs[i].n,

@@ -266,6 +266,11 @@ QEP_MUST_CHECK qep_status qep_run_resume_all(qep_run *r, bool *resumed);
 bool qep_run_has_checkpoint_all(qep_run *r);
 bool qep_run_owns_checkpoint_all(qep_run *r);
 bool qep_run_finished_all(qep_run *r); /* an output of this very run is already complete */
+/* The run's tokens in a checkpoint: attribute "token ids", datasets "sequences" [n, 5] and "documents" [files, 1] (checkpoint_tokens.c).
+ * check: QEP_E_CHECKPOINT when its sequences are not this run's; says when they come from other places. */
+QEP_MUST_CHECK qep_status qep_run_put_tokens_all(qep_run *r, qep_store *s);
+QEP_MUST_CHECK qep_status qep_run_check_tokens_all(qep_run *r, qep_store *s);
+
 /* What the result depends on, and the comparison with a checkpoint's (identity.c): QEP_E_CHECKPOINT lists the differences. */
 void qep_run_set_identity(qep_run *r); /* after the scan of the weights: r->identity, r->stamp */
 QEP_MUST_CHECK qep_status qep_run_identity_compare(const qep_run *r, const char *saved);

@@ -156,3 +156,17 @@ qep_status qep_store_put_text_all(qep_store *s, const char *name, const char *de
     return qep_store_put_all(s, name, description, "bytes of UTF-8 text", QEP_U8, 1, bytes,
                              root ? 0 : 1, root ? 1 : 0, root ? text : NULL);
 }
+
+qep_status qep_store_put_note_all(qep_store *s, const char *name, const char *text)
+{
+    qep_status st = QEP_OK;
+
+    QEP_REQUIRE(s->tmp && text[0]);
+    if (s->failed)
+        return qep_fail(QEP_E_IO, "%s: an earlier write failed", s->tmp);
+    if (!qep_store_set_text(s->file, name, text))
+        st = qep_store_fail(QEP_E_IO, "%s: cannot write the attribute \"%s\"", s->tmp, name);
+    st = qep_agree_all(s->comm, st);
+    s->failed = st != QEP_OK;
+    return st;
+}

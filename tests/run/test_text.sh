@@ -96,15 +96,34 @@ run 3 case.ini --set calibration.length=64 --set calibration.samples=12 --set ev
 check 'saved tokens repeat the run: the ids' [ "$(json again/summary.json tokens.digest)" = "$first" ]
 check 'saved tokens repeat the run: the codes' [ "$(digest again)" = "$codes" ]
 export QEP_TEST_BLOCK_SLEEP=0.3
-start 1 case.ini --set calibration.length=64 --set calibration.samples=12 --set output.path=stopped
+start 1 case.ini --set calibration.length=64 --set calibration.samples=12 --set calibration.validation=3 --set calibration.save_tokens=saved.h5 --set output.path=stopped
 wait_until "said 'block 1/4 done'" && touch stopped/STOP
 end_of "$job"
 check 'stopped after a block' [ "$code" = 75 ]
+sed -n 's/.*token ids \([0-9a-f]*\);.*/\1/p' log >said.ids
+if command -v h5dump >dump.log; then
+    # windows of the log, a line each, and those of the checkpoint
+    awk '/^[a-z]*, .* sequences of/ { kind = $1 == "calibration," ? 0 : $1 == "validation," ? 1 : 2; next } kind < 2 && /^  [0-9]+:[0-9]+/ { for (i = 1; i <= NF; i++) { split($i, p, ":"); print kind, 0, p[1], p[2], 64 } next }' log >said.windows
+    h5dump -y -w 0 -d sequences stopped/checkpoint.h5 | awk '/^ *[0-9, ]+$/ { gsub(/[, ]+/, " "); sub(/^ /, ""); sub(/ $/, ""); print }' | grep '^[01] ' >dumped.windows
+    check 'the checkpoint has the chosen windows' sh -c '[ "$(wc -l <dumped.windows)" = 15 ] && cmp -s said.windows dumped.windows'
+    check '... the number of documents' sh -c 'h5dump -y -d documents stopped/checkpoint.h5 | grep -q "^ *120$"'
+    check '... and the hash of the ids' sh -c 'h5dump -a "token ids" stopped/checkpoint.h5 | grep -q "\"$(cat said.ids)\""'
+else
+    skip 'windows, documents and hash in the checkpoint' 'no h5dump (hdf5-tools)'
+fi
 sed 's/upon/over/' docs.jsonl >other.jsonl
 run 1 case.ini --set calibration.length=64 --set calibration.samples=12 --set output.path=stopped --set calibration.data=other.jsonl
 check 'other text: the checkpoint is refused' [ "$code" = 6 ]
 check 'other text: the message tells it' said 'token ids'
+{ echo '{"text": "short"}'; cat docs.jsonl; } >shifted.jsonl
+start 2 case.ini --set calibration.length=64 --set calibration.samples=12 --set calibration.validation=3 --set calibration.selection=sequential --set output.path=other
+wait_until "said 'block 1/4 done'" && touch other/STOP
+end_of "$job"
 export QEP_TEST_BLOCK_SLEEP=0
+run 1 case.ini --set calibration.length=64 --set calibration.samples=12 --set calibration.validation=3 --set calibration.selection=sequential --set output.path=other \
+    --set calibration.data=shifted.jsonl --restart yes
+check 'the same ids from other documents: goes on' [ "$code" = 0 ]
+check '... and says so' grep -q '^15 of [0-9]* sequences come from other places than before, with the same token ids' log
 
 # --- a read that fails on one rank is everybody's error -------------------------------------------------------
 

@@ -64,6 +64,9 @@ static void test_texts(void **state)
         assert_ok(qep_store_put_text_all(s, name, "a text", qep_rank(world) == 0 ? texts[i] : "ignored"));
     }
     assert_ok(qep_store_put_text_all(s, "long", "a long text", text));
+    assert_ok(qep_store_put_note_all(s, "note", "00ff"));
+    assert_fails(qep_store_put_note_all(s, "note", "twice"), QEP_E_IO, "\"note\"");
+    s->failed = false;
     assert_ok(qep_store_seal_all(&s, 2));
     assert_ok(qep_store_open_all(world, file_path, &s));
     for (int i = 0; i < 3; i++) {
@@ -77,6 +80,8 @@ static void test_texts(void **state)
     qep_free(got);
     assert_fails(qep_store_get_text_all(s, "absent", &got), QEP_E_CHECKPOINT, "\"absent\"");
     assert_null(got);
+    assert_all(world, qep_store_is_text(s->file, "note", "00ff"));
+    assert_all(world, !qep_store_is_text(s->file, "note", "00fe"));
     qep_store_close_all(&s);
     free(text);
 }
