@@ -17,6 +17,7 @@ cd "$work" || exit 1
 : >cases
 : >ggufs
 : >llamas
+mixture= # of a mixture of experts: the original, and the gptq output with the same codes
 
 # quantize MODEL TOKENS NAME SETTING...: a gptq output, and the settings to evaluate it again in f32, window by window
 quantize() {
@@ -45,7 +46,7 @@ convert() {
     run 1 --convert "$1" --format "$2" --output "$1-$2"
     [ "$code" = 0 ] || bail_out "$1: converting to $2 ended with $code"
     cp "$1.nll" "$1-$2.nll"
-    echo "$1-$2 $tokens" >>cases
+    echo "$1-$2 $tokens $mixture" >>cases
 }
 
 # gguf NAME: for llama.cpp
@@ -93,11 +94,13 @@ else
 fi
 # family NAME: a small random model
 family() {
-    name=$1 tokens=$PWD/families/tokens.npy
+    name=$1 tokens=$PWD/families/tokens.npy mixture=
+    case $1 in mixtral | qwen3_moe) mixture="families/$1 $1" ;; esac
     quantize "families/$1" "$tokens" "$name" quantization.bits=4 quantization.symmetric=yes quantization.group_size=32
     figures "$name" "$tokens"
-    echo "$name $tokens" >>cases
+    echo "$name $tokens $mixture" >>cases
     convert "$name" compressed-tensors
+    [ -z "$mixture" ] || convert "$name" awq
 }
 
 "$python" "$here/make_families.py" families "$data/quickstart" >names 2>made.err || { tail -n 5 made.err; bail_out 'the models of the families were not made'; }
@@ -126,7 +129,7 @@ check 'every GGUF file was opened by llama.cpp' [ "$(wc -l <spoken)" = "$(wc -l 
 "$python" -u "$here/read_gguf.py" ggufs >gguf.out 2>gguf.err || { tail -n 20 gguf.err; not_ok 'the gguf reader ran to its end'; }
 verdicts gguf.out
 check 'every GGUF file was read' [ "$(wc -l <gguf.out)" = "$(wc -l <ggufs)" ]
-while read -r name tokens; do
+while read -r name _; do
     check "vLLM's rules: $name" "$python" "$here/vllm_rules.py" "$name"
 done <cases
 

@@ -9,24 +9,10 @@ import numpy as np
 from gguf import GGUFReader, dequantize
 from safetensors import safe_open
 
+from experts import weight
+
 NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
          "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
-
-
-def unpack(words, bits, n):
-    """Fields of a little-endian bit stream down the first axis."""
-    stream = np.unpackbits(words.view(np.uint8).reshape(words.shape[0], words.shape[1], 4).transpose(1, 0, 2).reshape(words.shape[1], -1), axis=1, bitorder="little")
-    fields = stream[:, : n * bits].reshape(words.shape[1], n, bits)
-    return (fields * (1 << np.arange(bits))).sum(-1)  # [columns of words, n]
-
-
-def weight(f, module, q):
-    bits = q["bits"]
-    g_idx = f.get_tensor(module + ".g_idx")
-    scales = f.get_tensor(module + ".scales").astype(np.float64)
-    codes = unpack(f.get_tensor(module + ".qweight"), bits, len(g_idx))
-    zeros = unpack(np.ascontiguousarray(f.get_tensor(module + ".qzeros").T), bits, scales.shape[1]) + 1
-    return scales.T[:, g_idx] * (codes - zeros.T[:, g_idx])
 
 
 def permuted(w, heads):
