@@ -54,7 +54,9 @@ void qep_dmat_cholesky_all(qep_dmat *m, int64_t *minor);
  * columns [0, n) of a row are written, entries n..ld-1 are set to 0.
  * flip = true: the matrix read backwards in both indices, from its diagonal on: entry (i, c) = A[n-1-(row0+i)][n-1-(row0+c)] for
  * c < n - row0, zeros up to ld. With A = L of the reversed matrix these are rows of R = J L J (H = R R^T, methods.md 2.2).
- * The window part must not be in use. Visible on return. Collective. */
+ * They travel in rounds of a block of each owner, at most QEP_DMAT_ROUND bytes but at least one block. The window part must not be in use. Visible on return.
+ * Collective. */
+enum { QEP_DMAT_ROUND = 1 << 30 };
 void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bool flip, qep_dtype type, qep_window *w, int64_t offset, int64_t ld);
 
 /* --- a matrix that many passes read: its rows kept ------------------------------------------- */

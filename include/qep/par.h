@@ -10,7 +10,8 @@
 
 typedef struct qep_comm qep_comm;
 
-/* Starts MPI (FUNNELED) and creates the job's communicator (a duplicate of WORLD) with its split into nodes.
+/* Starts MPI (FUNNELED) and creates the job's communicator with its split into nodes. Its ranks are those of WORLD numbered over the nodes in turn: the
+ * first ranks of all nodes, then their second ones, and so on (on one node: as in WORLD).
  * QEP_RANKS_PER_NODE=k in the environment pretends that k consecutive ranks share a node (tests).
  * QEP_PAR_CHUNK=bytes sets the most bytes of one MPI call (default 8 MiB; tests make it tiny). Rank 0's values hold.
  * Installs the abort hook of base and calls qep_fault_init. A wrong value: message, the job ends with exit code 1. */
@@ -27,7 +28,7 @@ int qep_node_rank(const qep_comm *c);  /* my number inside my node */
 int qep_node_size(const qep_comm *c);
 int qep_node_id(const qep_comm *c);    /* 0 .. n_nodes-1, in order of their lowest rank */
 int qep_n_nodes(const qep_comm *c);
-int qep_node_of(const qep_comm *c, int rank);
+int qep_node_of(const qep_comm *c, int rank); /* of rank < n_nodes: rank */
 const char *qep_host(const qep_comm *c); /* my host's name */
 
 /* Contiguous, even: part `part` of n items over `parts` (first n % parts get one more). */
@@ -80,8 +81,15 @@ void qep_window_sync_all(qep_window *w);
  * src is read on root only. The caller makes sure nobody still reads that part (a preceding sync or bcast). */
 void qep_window_bcast_all(qep_window *w, int root, const void *src, int64_t offset, int64_t bytes);
 /* Rank r has written bytes [begin[r], begin[r] + count[r]) of its node's window (arrays of size P, equal on all
- * ranks, count may be 0, ranges disjoint); afterwards every node's window holds all ranges. Syncs before and after. */
+ * ranks, count may be 0, ranges disjoint); afterwards every node's window holds all ranges. Syncs before and after.
+ * Between nodes go the first ranges of all nodes at once, then the second ones, and so on: it is fast when they are of the same size. */
 void qep_window_merge_all(qep_window *w, const int64_t *begin, const int64_t *count);
+
+/* Ranges of so many of n nodes travel as one ring (n - 1 steps with one range each), not as a broadcast of each (about twice its bytes). */
+static inline bool qep_window_gathers(int64_t givers, int64_t n)
+{
+    return n > 1 && 2 * givers >= n - 1;
+}
 
 /* Most bytes of one MPI call (QEP_PAR_CHUNK), and elements of one message of qep_sum_to_owners_all whose longest part has `longest`: how a transfer
  * is cut into messages. */

@@ -70,8 +70,10 @@ void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bo
     int64_t *begin = qep_alloc("dmat.exchange", 2 * size, sizeof *begin), *count = begin + size;
     for (int64_t i = 0; i < n_rows;) {
         memset(begin, 0, 2 * (size_t)size * sizeof *begin);
-        for (int64_t k = 0; k < m->spread.n_owners && i < n_rows; k++) {
+        for (int64_t k = 0, sent = 0; k < m->spread.n_owners && i < n_rows; k++) {
             const int64_t run = run_length(&q, i);
+            if (k > 0 && sent + run * row_bytes > QEP_DMAT_ROUND) break;
+            sent += run * row_bytes;
             const int64_t owner = qep_spread_owner(m->spread, source_row(&q, i));
             begin[owner] = offset + i * row_bytes;
             count[owner] = run * row_bytes;

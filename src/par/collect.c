@@ -19,6 +19,26 @@ void qep_par_bcast(const qep_comm *c, MPI_Comm comm, int root, void *buf, int64_
     }
 }
 
+void qep_par_gather_nodes(const qep_comm *c, char *data, const int64_t *begin, const int64_t *count)
+{
+    const int n = c->n_nodes;
+    int64_t first = INT64_MAX, longest = 0;
+    for (int k = 0; k < n; k++) {
+        if (count[k] > 0) first = qep_min_i64(first, begin[k]);
+        longest = qep_max_i64(longest, count[k]);
+    }
+    int *size = qep_alloc("par.gather", 2 * (int64_t)n, sizeof *size), *at = size + n;
+    for (int64_t i = 0; i < longest; i += c->chunk) {
+        for (int k = 0; k < n; k++) {
+            size[k] = qep_int(qep_max_i64(0, qep_min_i64(c->chunk, count[k] - i)));
+            at[k] = size[k] > 0 ? qep_int(begin[k] - first + i) : 0;
+        }
+        MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data + first, size, at, MPI_BYTE, c->leaders);
+        if (size[c->node_id] > 0) qep_par_sent(size[c->node_id]);
+    }
+    qep_free(size);
+}
+
 void qep_bcast_all(qep_comm *c, int root, void *buf, int64_t bytes)
 {
     QEP_REQUIRE(root >= 0 && root < c->size);

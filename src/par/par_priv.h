@@ -7,7 +7,7 @@
 #include <mpi.h>
 
 struct qep_comm {
-    MPI_Comm job;     /* duplicate of WORLD */
+    MPI_Comm job;     /* the ranks of WORLD, numbered over the nodes in turn */
     MPI_Comm node;    /* the ranks that share memory with me, in order of their job rank */
     MPI_Comm leaders; /* first rank of every node, numbered by node id; MPI_COMM_NULL elsewhere */
     MPI_Op max_f32, max_f64, min_f64; /* a NaN on any rank gives NaN */
@@ -40,6 +40,9 @@ void qep_par_sent(int64_t bytes);
 
 /* Chunked broadcast over one of the communicators of c. */
 void qep_par_bcast(const qep_comm *c, MPI_Comm comm, int root, void *buf, int64_t bytes);
+/* Chunked: every node's first rank has bytes [begin[node], begin[node] + count[node]) of data and gets those of the others, which are disjoint. All of
+ * them together span less than 2 GiB. Called by the nodes' first ranks. */
+void qep_par_gather_nodes(const qep_comm *c, char *data, const int64_t *begin, const int64_t *count);
 
 /* Is there room for a window of this size on my node? QEP_E_RESOURCE with the name, the bytes and
  * a way out. Called by one rank per node. */

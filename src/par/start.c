@@ -63,25 +63,28 @@ static void list_members(qep_comm *c)
     c->node_begin[c->n_nodes] = n;
 }
 
-/* Node communicator and the numbers of the nodes. */
+/* Node communicator, the nodes in order of their lowest rank, and the job's ranks numbered anew, over the nodes in turn: what is dealt to the
+ * first few ranks lies on as many nodes as there are. */
 static void split_into_nodes(qep_comm *c, int64_t ranks_per_node)
 {
-    MPI_Comm shared;
-    MPI_Comm_split_type(c->job, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &shared);
+    MPI_Comm shared, launched = c->job;
+    MPI_Comm_split_type(launched, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &shared);
     MPI_Comm_split(shared, qep_int(c->rank / ranks_per_node), c->rank, &c->node);
     MPI_Comm_free(&shared);
     MPI_Comm_rank(c->node, &c->node_rank);
     MPI_Comm_size(c->node, &c->node_size);
-    MPI_Comm_split(c->job, c->node_rank == 0 ? 0 : MPI_UNDEFINED, c->rank, &c->leaders);
-
-    int lowest = c->rank; /* lowest job rank of my node names the node */
-    MPI_Bcast(&lowest, 1, MPI_INT, 0, c->node);
+    MPI_Comm_split(launched, c->node_rank == 0 ? 0 : MPI_UNDEFINED, c->rank, &c->leaders);
+    if (c->node_rank == 0) {
+        MPI_Comm_rank(c->leaders, &c->node_id);
+        MPI_Comm_size(c->leaders, &c->n_nodes);
+    }
+    MPI_Bcast(&c->node_id, 1, MPI_INT, 0, c->node);
+    MPI_Bcast(&c->n_nodes, 1, MPI_INT, 0, c->node);
+    MPI_Comm_split(launched, 0, qep_int((int64_t)c->node_rank * c->n_nodes + c->node_id), &c->job);
+    MPI_Comm_free(&launched);
+    MPI_Comm_rank(c->job, &c->rank);
     c->node_of = qep_alloc("par.comm", c->size, sizeof *c->node_of);
-    MPI_Allgather(&lowest, 1, MPI_INT, c->node_of, 1, MPI_INT, c->job);
-    /* a node's lowest rank stands before its other ranks, so its id is known when they need it */
-    for (int r = 0; r < c->size; r++)
-        c->node_of[r] = c->node_of[r] == r ? c->n_nodes++ : c->node_of[c->node_of[r]];
-    c->node_id = c->node_of[c->rank];
+    MPI_Allgather(&c->node_id, 1, MPI_INT, c->node_of, 1, MPI_INT, c->job);
     list_members(c);
 }
 
@@ -130,7 +133,6 @@ qep_comm *qep_par_start(int *argc, char ***argv)
     MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     qep_set_abort_hook(qep_par_abort, rank);
-    qep_fault_init(rank);
     if (provided < MPI_THREAD_FUNNELED) {
         fprintf(stderr, "qep_mpi: this MPI library cannot be used together with threads (it lacks "
                         "MPI_THREAD_FUNNELED); use one that was built with thread support\n");
@@ -146,6 +148,8 @@ qep_comm *qep_par_start(int *argc, char ***argv)
     int64_t ranks_per_node = 0;
     read_settings(c, &ranks_per_node);
     split_into_nodes(c, ranks_per_node);
+    qep_set_abort_hook(qep_par_abort, c->rank);
+    qep_fault_init(c->rank);
     MPI_Comm_set_errhandler(c->job, c->on_error);
     MPI_Comm_set_errhandler(c->node, c->on_error);
     if (c->leaders != MPI_COMM_NULL) MPI_Comm_set_errhandler(c->leaders, c->on_error);

@@ -8,14 +8,21 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+int qep_run_n_nodes(const qep_run *r)
+{
+    return r->per_node > 0 ? (int)qep_ceil_div(r->ranks, r->per_node) : qep_n_nodes(r->comm);
+}
+
 int qep_run_node_of(const qep_run *r, int rank)
 {
-    return r->per_node > 0 ? rank / r->per_node : qep_node_of(r->comm, rank);
+    if (r->per_node == 0) return qep_node_of(r->comm, rank);
+    const int nodes = qep_run_n_nodes(r), whole = nodes * (r->ranks - (nodes - 1) * r->per_node); /* the last node may have fewer: ranks before it is full */
+    return rank < whole ? rank % nodes : (rank - whole) % (nodes - 1);
 }
 
 bool qep_run_leads_node(const qep_run *r, int rank)
 {
-    return rank == 0 || qep_run_node_of(r, rank - 1) != qep_run_node_of(r, rank);
+    return rank < qep_run_n_nodes(r);
 }
 
 int64_t qep_plan_node_peak(const qep_run *r, bool keep_act)

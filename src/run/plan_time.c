@@ -3,7 +3,7 @@
  *
  * Network: a message costs `latency`, all ranks of a node share `bandwidth`. Inside a node every rank moves NODE_BANDWIDTH, while all others do (an assumption:
  * it is the memory's bandwidth that they share). Reductions and broadcasts go over binary trees, first among nodes, then inside; long broadcasts are pipelined and cost
- * at most twice their bytes. p?potrf on one column of processes: at each block of columns the diagonal block goes to all, the panel to one rank and
+ * at most twice their bytes. Rows of several nodes for all nodes go around a ring (qep_window_merge_all). p?potrf on one column of processes: at each block of columns the diagonal block goes to all, the panel to one rank and
  * from there to all. Reading, writing and checkpoints take what `storage` allows, when it is given.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
@@ -38,6 +38,20 @@ static double node_tree(const clock_sum *t, double bytes)
     return levels(t->r->per_node) * NODE_LATENCY + fmin(levels(t->r->per_node), 2) * bytes / NODE_BANDWIDTH;
 }
 
+/* `bytes` in `pieces` of which `givers` nodes in turn have one, to all nodes. */
+static double to_all_nodes(const clock_sum *t, double bytes, int64_t pieces, int64_t givers)
+{
+    const double rounds = (double)qep_ceil_div(pieces, givers);
+    if (!qep_window_gathers(givers, t->nodes)) return (double)pieces * tree(t, 0) + tree(t, bytes) - tree(t, 0);
+    return rounds * (t->nodes - 1) * (t->m.latency + bytes / (double)pieces / t->m.bandwidth);
+}
+
+static double rows_seconds(const clock_sum *t, const qep_call *c)
+{
+    const int64_t pieces = qep_ceil_div(c->rows, c->block);
+    return to_all_nodes(t, (double)c->rows * (double)c->row_bytes, pieces, qep_min_i64(pieces, qep_min_i64(c->owners, t->nodes)));
+}
+
 /* Messages of one rank to many. */
 static double exchange(const clock_sum *t, const qep_call *c)
 {
@@ -52,7 +66,7 @@ static double sum_to_owners(const clock_sum *t, const qep_call *c)
 {
     const qep_call_traffic n = qep_call_count(t->r, c, 0);
     const double all = (double)c->rows * (double)c->row_bytes, per = (double)t->r->per_node;
-    const double first = c->owners > 0 ? fmin(per, (double)c->owners) / (double)c->owners : per / t->r->ranks; /* of the rows, on the first node */
+    const double first = c->owners > 0 ? (double)qep_ceil_div(c->owners, t->nodes) / (double)c->owners : per / t->r->ranks; /* of the rows, on the first node */
     const double far = t->nodes > 1 ? all * fmax(1, first * (t->nodes - 1)) / t->m.bandwidth : 0;
     const double adding = (all + (double)(n.bytes - n.far_bytes)) / NODE_BANDWIDTH;
     return (double)n.messages * NODE_LATENCY + t->nodes * t->m.latency + adding + far;
@@ -61,7 +75,7 @@ static double sum_to_owners(const clock_sum *t, const qep_call *c)
 static double cholesky(const clock_sum *t, const qep_call *c)
 {
     const double n = (double)c->n, panel = n * n / 2 * (double)sizeof(double), steps = ceil(n / (double)c->block);
-    const int64_t inside = qep_min_i64(c->owners, t->r->per_node), nodes = qep_ceil_div(c->owners, t->r->per_node);
+    const int64_t nodes = qep_min_i64(c->owners, t->nodes), inside = qep_ceil_div(c->owners, nodes);
     double s = 0;
     if (nodes > 1) s += steps * 3 * levels(nodes) * t->m.latency + (1 + fmin(levels(nodes), 2)) * panel / t->m.bandwidth;
     if (inside > 1) s += steps * 3 * levels(inside) * NODE_LATENCY + (1 + fmin(levels(inside), 2)) * panel / NODE_BANDWIDTH;
@@ -70,14 +84,14 @@ static double cholesky(const clock_sum *t, const qep_call *c)
 
 double qep_call_seconds(const qep_run *r, const qep_machine *m, const qep_call *c)
 {
-    const clock_sum t = {.r = r, .m = *m, .nodes = (int)qep_ceil_div(r->ranks, r->per_node)};
-    const double barriers = 2 * levels(r->per_node) * NODE_LATENCY, bytes = (double)c->rows * (double)c->row_bytes;
+    const clock_sum t = {.r = r, .m = *m, .nodes = qep_run_n_nodes(r)};
+    const double barriers = 2 * levels(r->per_node) * NODE_LATENCY;
     if (r->ranks == 1) return 0;
     switch (c->kind) {
     case QEP_CALL_REDUCE: return 2 * tree(&t, (double)c->row_bytes) + 2 * node_tree(&t, (double)c->row_bytes);
     case QEP_CALL_SUM: return sum_to_owners(&t, c);
-    case QEP_CALL_ROWS: return barriers + (c->flip ? (double)qep_ceil_div(c->rows, c->block) : 1) * tree(&t, 0) + tree(&t, bytes) - tree(&t, 0);
-    case QEP_CALL_STRIPS: return barriers + t.nodes * tree(&t, 0) + tree(&t, bytes) - tree(&t, 0);
+    case QEP_CALL_ROWS: return barriers + rows_seconds(&t, c);
+    case QEP_CALL_STRIPS: return barriers + to_all_nodes(&t, (double)c->rows * (double)c->row_bytes, r->ranks, t.nodes);
     case QEP_CALL_TURN:
     case QEP_CALL_PERMUTE: return exchange(&t, c);
     case QEP_CALL_CHOLESKY: return cholesky(&t, c);
@@ -153,7 +167,7 @@ static void add_call(void *ctx, const qep_call *c)
 
 static clock_sum clock_of(const qep_run *r, const qep_machine *m, qep_phase_time *phase)
 {
-    clock_sum t = {.r = r, .m = *m, .nodes = (int)qep_ceil_div(r->ranks, r->per_node), .phase = phase};
+    clock_sum t = {.r = r, .m = *m, .nodes = qep_run_n_nodes(r), .phase = phase};
     for (int i = 0; i < QEP_N_SHARES; i++) t.most[i] = -1;
     memset(phase, 0, QEP_N_PHASES * sizeof *phase);
     return t;

@@ -3,7 +3,7 @@
  * What is merged, so that thousands of ranks can be replayed: neighbouring reductions; all passes of a matrix between two computations; the messages
  * between two ranks in one sum, and, on more than MERGE_RANKS ranks, the panels of one set of statistics; steps of p?potrf beyond FACTOR_STEPS. On more
  * than MERGE_NODES ranks a process of the simulation is a whole node: what its ranks send to another node is one message, what goes on inside is time,
- * by the plan's formulas. A broadcast among the nodes goes down a binary tree in pieces. Computing is time: a host of the platform makes 1e9 flops per second.
+ * by the plan's formulas. A broadcast among the nodes goes down a binary tree in pieces; what many nodes have for all goes around a ring. Computing is time: a host of the platform makes 1e9 flops per second.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
@@ -17,7 +17,8 @@ typedef struct trace {
     const qep_machine *m;
     FILE *f;
     int unit;              /* ranks in one process: 1, or those of a node */
-    int rank, per, nodes, node, index; /* of the processes; per: on a node */
+    int rank, per, nodes, node, index; /* of the processes, numbered over the nodes in turn as ranks are; per: on a node */
+    bool gathers;          /* the passes' rows come from many nodes at a time */
     double flops;          /* of calls that are not written yet */
     int64_t reduce, passes; /* bytes */
     qep_call pass, sum[2]; /* the pass's owners; sums of matrices and of Gamma; rows 0: none */
@@ -68,18 +69,25 @@ static void broadcast(const trace *t, int first, int n, int stride, int root, do
     }
 }
 
+/* Every node's first process has a share of `bytes`, which goes around to all others. */
+static void ring(const trace *t, double bytes)
+{
+    for (int k = 1; k < t->nodes && t->index == 0; k++)
+        swap(t, (t->rank + 1) % t->nodes, bytes / t->nodes, (t->rank - 1 + t->nodes) % t->nodes, bytes / t->nodes, false);
+}
+
 /* The others of a node go on when its first rank has what was sent to the node. */
 static void release(const trace *t)
 {
-    for (int i = 1; i < t->per && t->index == 0; i++) send_to(t, t->rank + i, 8);
-    if (t->index > 0) fprintf(t->f, "%d recv %d 0 8\n", t->rank, t->rank - t->index);
+    for (int i = 1; i < t->per && t->index == 0; i++) send_to(t, t->node + i * t->nodes, 8);
+    if (t->index > 0) fprintf(t->f, "%d recv %d 0 8\n", t->rank, t->node);
 }
 
 /* Rows of process p. */
 static double rows_of(const trace *t, const qep_call *c, int p)
 {
     double rows = 0;
-    for (int q = p * t->unit; q < (p + 1) * t->unit; q++) {
+    for (int q = p; q < t->r->ranks; q += t->r->ranks / t->unit) {
         int64_t first, count;
         qep_partition(qep_ceil_div(c->n, QEP_STRIP), t->r->ranks, q, &first, &count);
         rows += c->owners == 0 ? (double)count * QEP_STRIP
@@ -92,7 +100,7 @@ static double rows_of(const trace *t, const qep_call *c, int p)
 static double work_of(const trace *t, const qep_call *c)
 {
     double most = 0;
-    for (int q = t->rank * t->unit; q < (t->rank + 1) * t->unit; q++) {
+    for (int q = t->rank; q < t->r->ranks; q += t->r->ranks / t->unit) {
         const double share = qep_call_share(t->r, c, q);
         most = share > most ? share : most;
     }
@@ -103,21 +111,20 @@ static double work_of(const trace *t, const qep_call *c)
 static double collected(const trace *t, const qep_call *c, int index)
 {
     double rows = 0;
-    for (int node = 0; node < t->nodes; node++) rows += rows_of(t, c, node * t->per + index);
+    for (int node = 0; node < t->nodes; node++) rows += rows_of(t, c, index * t->nodes + node);
     return rows * (double)c->row_bytes;
 }
 
 static void write_sum(const trace *t, const qep_call *c)
 {
     const double mine = collected(t, c, t->index), own = rows_of(t, c, t->rank) * (double)c->row_bytes;
-    const int first = t->node * t->per;
     if (t->unit > 1) compute(t, 2 * (double)c->n * (double)c->row_bytes / qep_plan_node_bandwidth()); /* sent and added up by each rank */
     for (int k = 1; k < t->per; k++) {
         const int to = (t->index + k) % t->per, from = (t->index - k + t->per) % t->per;
-        swap(t, first + to, collected(t, c, to), first + from, mine, true);
+        swap(t, t->node + to * t->nodes, collected(t, c, to), t->node + from * t->nodes, mine, true);
     }
     for (int k = 1; k < t->nodes; k++) {
-        const int to = (t->node + k) % t->nodes * t->per + t->index, from = (t->node - k + t->nodes) % t->nodes * t->per + t->index;
+        const int to = (t->node + k) % t->nodes + t->index * t->nodes, from = (t->node - k + t->nodes) % t->nodes + t->index * t->nodes;
         swap(t, to, rows_of(t, c, to) * (double)c->row_bytes, from, own, true);
     }
 }
@@ -125,7 +132,7 @@ static void write_sum(const trace *t, const qep_call *c)
 /* The owners' processes. */
 static int owners_of(const trace *t, const qep_call *c)
 {
-    return (int)qep_ceil_div(c->owners, t->unit);
+    return t->unit == 1 ? (int)c->owners : (int)qep_min_i64(c->owners, t->nodes);
 }
 
 /* Every owner has something for every other. */
@@ -139,9 +146,8 @@ static void write_exchange(const trace *t, const qep_call *c)
 /* To the first n ranks: among the nodes, then inside each. */
 static void broadcast_owners(const trace *t, int n, int node, double bytes)
 {
-    const int first = t->node * t->per;
-    broadcast(t, 0, (n + t->per - 1) / t->per, t->per, node, bytes);
-    broadcast(t, first, (int)qep_min_i64(t->per, n - first), 1, 0, bytes);
+    broadcast(t, 0, (int)qep_min_i64(n, t->nodes), 1, node, bytes);
+    broadcast(t, t->node, (int)qep_ceil_div(n - t->node, t->nodes), t->nodes, 0, bytes);
 }
 
 /* p?potrf on a column of processes: the diagonal block to all, the panel to one and from there to all, then everybody's update. */
@@ -151,12 +157,12 @@ static void write_cholesky(const trace *t, const qep_call *c)
     const double width = (double)c->n / steps, seconds = work_of(t, c);
     for (int k = 0; k < steps && t->rank < n; k++) {
         const double left = 1 - (k + 0.5) / steps, panel = left * (double)c->n * width * (double)sizeof(double);
-        const int node = k % ((n + t->per - 1) / t->per), root = node * t->per;
-        broadcast_owners(t, n, node, width * (double)c->block * (double)sizeof(double));
+        const int root = k % (int)qep_min_i64(n, t->nodes);
+        broadcast_owners(t, n, root, width * (double)c->block * (double)sizeof(double));
         for (int q = 0; q < n && t->rank == root && panel / n >= 1; q++)
             if (q != root) fprintf(t->f, "%d recv %d 0 %.0f\n", t->rank, q, panel / n);
         if (t->rank != root && panel / n >= 1) send_to(t, root, panel / n);
-        broadcast_owners(t, n, node, panel);
+        broadcast_owners(t, n, root, panel);
         if (t->unit > 1) compute(t, 3 * panel / qep_plan_node_bandwidth());
         compute(t, seconds * 3 * left * left / steps);
     }
@@ -164,8 +170,9 @@ static void write_cholesky(const trace *t, const qep_call *c)
 
 static void write_pass(trace *t)
 {
-    const int nodes = (int)qep_min_i64(t->nodes, qep_ceil_div(owners_of(t, &t->pass), t->per)); /* that own rows */
-    for (int node = 0; node < nodes && t->passes > 0; node++) broadcast(t, 0, t->nodes, t->per, node, (double)t->passes / nodes);
+    const int nodes = (int)qep_min_i64(t->nodes, owners_of(t, &t->pass)); /* that own rows */
+    if (t->passes > 0 && t->gathers) ring(t, (double)t->passes);
+    for (int node = 0; node < nodes && t->passes > 0 && !t->gathers; node++) broadcast(t, 0, t->nodes, 1, node, (double)t->passes / nodes);
     if (t->passes > 0 && t->nodes > 1) release(t);
     t->passes = 0;
 }
@@ -194,6 +201,12 @@ static void collect_sum(trace *t, const qep_call *c)
     s->row_bytes = before + c->row_bytes * c->rows / c->n;
 }
 
+/* Rows that pass by come from so many nodes at a time that they go around a ring. */
+static bool gathers(const trace *t, const qep_call *c)
+{
+    return qep_window_gathers(qep_min_i64(qep_ceil_div(c->rows, c->block), qep_min_i64(c->owners, t->nodes)), t->nodes);
+}
+
 static void write_call(void *ctx, const qep_call *c)
 {
     trace *t = ctx;
@@ -214,13 +227,14 @@ static void write_call(void *ctx, const qep_call *c)
         t->reduce += c->row_bytes;
         return;
     case QEP_CALL_ROWS:
-        if (t->reduce > 0 || t->flops > 0) flush(t);
+        if (t->reduce > 0 || t->flops > 0 || (t->passes > 0 && gathers(t, c) != t->gathers)) flush(t);
         t->pass = *c;
+        t->gathers = gathers(t, c);
         t->passes += c->rows * c->row_bytes;
         return;
     case QEP_CALL_STRIPS:
         flush(t);
-        for (int node = 0; node < t->nodes; node++) broadcast(t, 0, t->nodes, t->per, node, (double)(c->rows * c->row_bytes) / t->nodes);
+        ring(t, (double)(c->rows * c->row_bytes));
         if (t->nodes > 1) release(t);
         return;
     case QEP_CALL_TURN:
@@ -239,8 +253,8 @@ static qep_status write_process(const qep_run *r, const qep_machine *m, const ch
 {
     char *path = qep_strf("plan.trace", "%s/%d", dir, rank);
     const int per = r->per_node / unit;
-    trace t = {.r = r, .m = m, .unit = unit, .rank = rank, .per = per, .nodes = r->ranks / r->per_node, .node = rank / per,
-               .index = rank % per, .f = fopen(path, "w")};
+    trace t = {.r = r, .m = m, .unit = unit, .rank = rank, .per = per, .nodes = r->ranks / r->per_node, .node = rank % (r->ranks / r->per_node),
+               .index = rank / (r->ranks / r->per_node), .f = fopen(path, "w")};
     qep_status st = t.f ? QEP_OK : qep_fail(QEP_E_IO, "%s: cannot be written: %s", path, strerror(errno));
     if (t.f) {
         fprintf(t.f, "%d init\n", rank);

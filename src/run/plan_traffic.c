@@ -40,10 +40,10 @@ static void send(const qep_run *r, qep_call_traffic *t, int rank, int to, int64_
     t->far_messages += messages;
 }
 
-/* A broadcast among the nodes' first ranks is counted on the first rank of node `node`. */
-static void spread(const qep_run *r, qep_call_traffic *t, int rank, int node, int64_t bytes)
+/* What `rank`'s node gives to the others is counted on its first rank, once. */
+static void spread(const qep_run *r, qep_call_traffic *t, int rank, int64_t bytes)
 {
-    if (bytes <= 0 || qep_run_node_of(r, rank) != node || !qep_run_leads_node(r, rank) || qep_run_node_of(r, r->ranks - 1) == 0) return;
+    if (bytes <= 0 || !qep_run_leads_node(r, rank) || qep_run_n_nodes(r) == 1) return;
     const int64_t messages = qep_ceil_div(bytes, qep_par_chunk(r->comm));
     t->bytes += bytes;
     t->messages += messages;
@@ -80,41 +80,16 @@ static void count_sum(const qep_run *r, const qep_call *c, int rank, qep_call_tr
     qep_free(index);
 }
 
-/* A run of neighbouring rows on one owner. */
-typedef struct run {
-    int64_t owner, begin, rows;
-} run;
-
-/* The runs of a round of at most one block per owner, into runs[owners], by owner; returns their number and moves *at on. */
-static int runs_of(const qep_call *c, int64_t *at, run *runs)
-{
-    int n = 0;
-    for (int64_t k = 0; k < c->owners && *at < c->rows; k++, n++) {
-        const int64_t row = c->flip ? c->n - 1 - (c->row0 + *at) : c->row0 + *at, inside = row % c->block;
-        run one = {row / c->block % c->owners, *at, qep_min_i64(c->rows - *at, c->flip ? inside + 1 : c->block - inside)};
-        int i = n;
-        for (; i > 0 && runs[i - 1].owner > one.owner; i--) runs[i] = runs[i - 1];
-        runs[i] = one;
-        *at += one.rows;
-    }
-    return n;
-}
-
+/* Rows that rank `rank`'s node gives, block by block. */
 static void count_rows(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
 {
-    run *runs = qep_alloc("plan.order", c->owners, sizeof *runs);
+    const int node = qep_run_node_of(r, rank);
     for (int64_t at = 0; at < c->rows;) {
-        const int n = runs_of(c, &at, runs);
-        for (int i = 0; i < n;) {
-            const int node = qep_run_node_of(r, (int)runs[i].owner);
-            int64_t rows = runs[i].rows;
-            int next = i + 1;
-            for (; next < n && qep_run_node_of(r, (int)runs[next].owner) == node && runs[next].begin == runs[i].begin + rows; next++) rows += runs[next].rows;
-            spread(r, t, rank, node, rows * c->row_bytes);
-            i = next;
-        }
+        const int64_t row = c->flip ? c->n - 1 - (c->row0 + at) : c->row0 + at, inside = row % c->block;
+        const int64_t rows = qep_min_i64(c->rows - at, c->flip ? inside + 1 : c->block - inside);
+        if (qep_run_node_of(r, (int)(row / c->block % c->owners)) == node) spread(r, t, rank, rows * c->row_bytes);
+        at += rows;
     }
-    qep_free(runs);
 }
 
 /* Rows of the linear that rank q has. */
@@ -128,12 +103,9 @@ static int64_t linear_rows(const qep_run *r, const qep_call *c, int q)
 
 static void count_strips(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
 {
-    for (int q = 0; q < r->ranks;) {
-        const int node = qep_run_node_of(r, q);
-        int64_t rows = 0;
-        for (; q < r->ranks && qep_run_node_of(r, q) == node; q++) rows += linear_rows(r, c, q);
-        spread(r, t, rank, node, rows * c->row_bytes);
-    }
+    const int node = qep_run_node_of(r, rank);
+    for (int q = node; q < r->ranks; q++)
+        if (qep_run_node_of(r, q) == node) spread(r, t, rank, linear_rows(r, c, q) * c->row_bytes);
 }
 
 static void count_turn(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)

@@ -169,6 +169,7 @@ bool qep_run_keeps_range(const qep_run *r, int64_t linear);
 int64_t qep_run_block_of(const qep_run *r, int64_t linear, int *k);
 int64_t qep_run_linear_index(const qep_run *r, int64_t block, int linear);
 int qep_run_node_of(const qep_run *r, int rank); /* of 0 .. ranks - 1 */
+int qep_run_n_nodes(const qep_run *r);
 bool qep_run_leads_node(const qep_run *r, int rank); /* first rank of its node */
 /* Memory, work and time (plan.c); logs it. QEP_E_RESOURCE when a node's memory cannot hold it. */
 QEP_MUST_CHECK qep_status qep_run_plan_all(qep_run *r);

@@ -35,7 +35,7 @@ EOF
 
 replay() { # NODES CORES RANKS: simulated seconds
     platform "$1" "$2" >"$work/platform.xml"
-    awk -v nodes="$1" -v cores="$2" 'BEGIN { for (i = 0; i < nodes; i++) for (k = 0; k < cores; k++) print "node-" i }' >"$work/hosts"
+    awk -v nodes="$1" -v cores="$2" 'BEGIN { for (k = 0; k < cores; k++) for (i = 0; i < nodes; i++) print "node-" i }' >"$work/hosts"
     awk -v n="$3" -v d="$work/trace" 'BEGIN { for (i = 0; i < n; i++) print d "/" i }' >"$work/traces"
     smpirun -np "$3" -platform "$work/platform.xml" -hostfile "$work/hosts" -replay "$work/traces" \
         --cfg=network/model:CM02 --cfg=network/crosstraffic:0 --cfg=smpi/bw-factor:1 --cfg=smpi/lat-factor:1 --cfg=contexts/stack-size:64 \

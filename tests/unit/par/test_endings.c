@@ -47,7 +47,7 @@ static void window_without_memory(void **state)
     expect(2, "", "huge", 3, "\"block.weights\" needs");
     expect(2, "", "huge", 3, "1125899906842624 bytes"); /* 2^50 */
     expect(2, "QEP_FAULT=par.window:1", "good", 3, "\"small\" needs");
-    expect(4, "QEP_RANKS_PER_NODE=2 QEP_FAULT=par.window:1@2", "good", 3, "rank 2 (");
+    expect(4, "QEP_RANKS_PER_NODE=2 QEP_FAULT=par.window:1@1", "good", 3, "rank 1 (");
 }
 
 static void mpi_error(void **state)
