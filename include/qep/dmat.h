@@ -37,7 +37,8 @@ enum { QEP_DMAT_LINE = 8 };                                /* doubles of a cache
 void qep_dmat_copy(qep_dmat *dst, const qep_dmat *src);    /* same shape and spread. Local. */
 void qep_dmat_add(qep_dmat *dst, const qep_dmat *src);     /* dst += src, same shape and spread. Local. */
 void qep_dmat_add_diag(qep_dmat *m, double shift);         /* Local. */
-void qep_dmat_set_diag(qep_dmat *m, int64_t i, double v);  /* by whoever owns row i. Local. */
+/* The diagonal becomes diag[n], equal on all ranks; in the kept rows too. Collective. */
+void qep_dmat_set_diag_all(qep_dmat *m, const double *diag);
 /* diag[n] on every rank. Collective. */
 void qep_dmat_diag_all(const qep_dmat *m, double *diag);
 /* Upper triangle from the lower one. Exact copy. Collective. */
@@ -62,7 +63,7 @@ void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bo
 /* --- a matrix that many passes read: its rows kept ------------------------------------------- */
 
 /* All rows as qep_dmat_fetch_rows_all gives them in f32, ld = qep_dmat_ld, once per node (qep_dmat_kept_bytes under `name`), until they are dropped or m is
- * destroyed; m must not be changed before that. Collective. */
+ * destroyed; before that only m's diagonal may be changed (qep_dmat_set_diag_all). Collective. */
 void qep_dmat_keep_rows_all(qep_dmat *m, const char *name);
 void qep_dmat_drop_rows_all(qep_dmat *m); /* nothing when none are kept. Collective. */
 const float *qep_dmat_kept_rows(const qep_dmat *m); /* [n, ld] in my node's memory; NULL: not kept */

@@ -83,7 +83,7 @@ typedef struct qep_layer_job {
     int64_t keep;                /* index of the linear whose result is wanted in *kept, < 0: none */
     qep_layer_kept **kept;
     bool repair;                 /* run.on_failure = repair */
-    bool keep_h;                 /* while codes are polished H's rows are kept once per node (qep_dmat_keep_rows_all): "quantize.h" */
+    bool keep_h;                 /* from the polishing to the figures H's rows are kept once per node (qep_dmat_keep_rows_all): "quantize.h" */
     double published_h;          /* the published codes' H over ours: 2 tokens / sequences (they divide 2 sum x x^T by the number of sequences) */
     uint64_t *digest;            /* [2], this rank's sums are added to */
     qep_meter *correct, *quantize, *write; /* added to */

@@ -96,11 +96,17 @@ void qep_dmat_add_diag(qep_dmat *m, double shift)
         m->data[l * m->ld + qep_spread_row(m->spread, qep_rank(m->comm), l)] += shift;
 }
 
-void qep_dmat_set_diag(qep_dmat *m, int64_t i, double v)
+void qep_dmat_set_diag_all(qep_dmat *m, const double *diag)
 {
-    QEP_REQUIRE(m->kept == NULL);
-    if (qep_spread_owner(m->spread, i) == qep_rank(m->comm))
-        m->data[qep_spread_lrow(m->spread, i) * m->ld + i] = v;
+    for (int64_t l = 0; l < m->n_rows; l++) {
+        const int64_t i = qep_spread_row(m->spread, qep_rank(m->comm), l);
+        m->data[l * m->ld + i] = diag[i];
+    }
+    if (m->kept == NULL) return;
+    float *kept = qep_window_data(m->kept);
+    qep_window_sync_all(m->kept); /* nobody reads the former diagonal any more */
+    for (int64_t i = 0; i < m->spread.n && qep_node_rank(m->comm) == 0; i++) kept[i * m->ld + i] = (float)diag[i];
+    qep_window_sync_all(m->kept);
 }
 
 void qep_dmat_diag_all(const qep_dmat *m, double *diag)

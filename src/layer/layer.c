@@ -40,6 +40,7 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
         r->seconds = took * (double)s->members[m].rows / (double)s->total_rows;
     }
 done:
+    if (j->H) qep_dmat_drop_rows_all(j->H);
     qep_set_close(s);
     return st;
 }

@@ -134,8 +134,7 @@ void qep_set_polish_all(qep_set *s)
         p.strips[i] = (qep_polish){.spec = &s->lead->spec, .cols = s->cols, .groups = s->groups, .g_idx = s->g_idx,
                                    .q = qep_set_result(s, i), .grad = qep_set_row(s, p.grad, i)};
     rounds_all(&p, cfg);
-    qep_dmat_drop_rows_all(s->job->H);
-    for (int64_t i = 0; i < s->cols; i++) qep_dmat_set_diag(s->job->H, i, diag[i]);
+    qep_dmat_set_diag_all(s->job->H, diag); /* the rows stay kept for the figures */
     qep_free(p.strips);
     qep_free(p.grad);
     qep_free(diag);

@@ -216,15 +216,14 @@ static void polish(walk *w, const qep_linear_config *c, const qep_qspec *q)
         }
     }
     if (c->refit > 0 && c->sweeps > 0) refit_scales(w, q);
-    w->kept = false;
 }
 
-static void figures(const walk *w, int members, bool with_c, bool corrects, bool held)
+static void figures(walk *w, int members, bool with_c, bool corrects, bool held)
 {
     for (int m = 0; m < 2 * members; m++) reduce(w, (int64_t)sizeof(double)); /* largest scale, scales that were cut */
     if (!with_c) return;
     for (int k = 0; k < 1 + held; k++) {
-        if (k == 1) stream_f32(w);
+        if (k == 1) w->kept = false, stream_f32(w); /* the held-out sequences' matrices */
         for (int stage = 0; stage < 1 + corrects; stage++) {
             stream_f32(w);
             reduce(w, w->strips * QEP_STRIP * (int64_t)sizeof(double));
@@ -261,6 +260,7 @@ static void quantize_set(walk *w, const int64_t *members, int n, bool with_c, bo
     if (q->method->drive == QEP_DRIVE_FACTOR) column_loop(w, q);
     polish(w, c, q);
     figures(w, n, with_c, qep_layer_corrects(c), held);
+    w->kept = false;
     w->phase = QEP_PHASE_WRITE;
     write_rows(w, members, n);
 }

@@ -176,7 +176,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "layer.fit", b.fit, QEP_STAGE_CORRECT, false);
     add(t, "quantize.polish", b.polish, QEP_STAGE_POLISH, false);
     if (r->keep_h && qep_layer_polishes(cfg, spec) && !(expert && qep_run_experts_apart(r, d)) && qep_run_leads_node(r, rank))
-        add(t, "quantize.h", qep_dmat_kept_bytes(d), QEP_STAGE_POLISH, true);
+        add(t, "quantize.h", qep_dmat_kept_bytes(d), QEP_STAGE_POLISH | QEP_STAGE_FIGURES, true);
     add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH, false);
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
     if (!want_h) return;

@@ -16,7 +16,8 @@ void qep_dead_all(qep_dmat *H, uint8_t *dead, int64_t *n_dead, double *mean)
     }
     *mean = *n_dead < d ? sum / (double)(d - *n_dead) : 1.0;
     for (int64_t i = 0; i < d; i++)
-        if (dead[i]) qep_dmat_set_diag(H, i, *mean);
+        if (dead[i]) diag[i] = *mean;
+    qep_dmat_set_diag_all(H, diag);
     qep_free(diag);
 }
 

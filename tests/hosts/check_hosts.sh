@@ -80,7 +80,9 @@ rm -rf out
 export QEP_TEST_BLOCK_SLEEP=1
 start_on "$a:1,$b:2,$c:1" case.ini
 wait_until "said 'block 2/4 done'" || bail_out 'the second block does not come'
-for p in $(ip netns pids "$b"); do kill -9 "$p" 2>/dev/null; done
+# shellcheck disable=SC2086 # several processes
+kill_host() { pids=$(ip netns pids "$1") && [ -n "$pids" ] && kill -9 $pids; } # the list is cut short when a process ends while it is made
+wait_until "kill_host '$b'" || bail_out 'nothing runs on the second host'
 end_of "$job"
 export QEP_TEST_BLOCK_SLEEP=0
 check 'a host dies: the job does not hang' [ "$code" != 124 ]

@@ -53,7 +53,11 @@ static void check_spread(qep_dmat *m)
     int64_t bad = 0;
     for (int64_t i = 0; i < n * n; i++) bad += !(a[i] == lopsided(n, i / n, i % n));
     qep_dmat_add_diag(m, 2.0);
-    qep_dmat_set_diag(m, n / 2, -7.0);
+    qep_dmat_diag_all(m, diag);
+    for (int64_t i = 0; i < n; i++) bad += !(diag[i] == a[i * n + i] + 2.0);
+    diag[n / 2] = -7.0;
+    qep_dmat_set_diag_all(m, diag);
+    memset(diag, 0, (size_t)n * sizeof *diag);
     qep_dmat_diag_all(m, diag);
     for (int64_t i = 0; i < n; i++) bad += !(diag[i] == (i == n / 2 ? -7.0 : a[i * n + i] + 2.0));
     qep_free(diag);
@@ -175,6 +179,15 @@ static void check_kept(qep_dmat *m)
     assert_null(qep_dmat_kept_rows(m));
     qep_dmat_keep_rows_all(m, "test.kept");
     int64_t bad = bad_entries(m, qep_dmat_kept_rows(m), 0, n, false, QEP_F32, ld);
+    double *diag = qep_alloc("test", n, sizeof *diag), *moved = qep_alloc("test", n, sizeof *moved);
+    qep_dmat_diag_all(m, diag);
+    for (int64_t i = 0; i < n; i++) moved[i] = diag[i] + 1.0;
+    qep_dmat_set_diag_all(m, moved);
+    for (int64_t i = 0; i < n; i++) bad += !(qep_dmat_kept_rows(m)[i * ld + i] == (float)moved[i]);
+    qep_dmat_set_diag_all(m, diag);
+    bad += bad_entries(m, qep_dmat_kept_rows(m), 0, n, false, QEP_F32, ld);
+    qep_free(moved);
+    qep_free(diag);
     assert_int_equal(qep_dmat_kept_bytes(n), n * ld * 4);
     qep_dmat_drop_rows_all(m);
     bad += qep_dmat_kept_rows(m) != NULL;
