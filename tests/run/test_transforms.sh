@@ -52,7 +52,7 @@ read_back() {
 # column NUMBER MODULE: of modules.csv
 column() { awk -F, -v m="$2" -v n="$1" '$1 ~ m { print $n; exit }' out/modules.csv; }
 
-read_back 'awq, gptq v1' quickstart.ini --set quantization.bits=4
+read_back 'awq, gptq v1' quickstart.ini --set quantization.bits=2
 check 'awq: the norms are folded' awk -v r="$(column 22 0.self_attn.q_proj)" 'BEGIN { exit !(r > 0) }'
 check 'awq: rows of up are divided' awk -F, '/down_proj/ && $22 > 0 { found = 1 } END { exit !found }' out/modules.csv
 check 'awq: grouped-query attention: o is not scaled' [ -z "$(column 22 0.self_attn.o_proj)" ]
