@@ -26,6 +26,12 @@ void qep_tokenizer_close(qep_tokenizer **t); /* NULL allowed; sets NULL */
  * is sure to part two tokens (20 MB of "a": 0.9 GB; ordinary text: nothing to speak of). QEP_E_INPUT: a single word of 2 GiB, or a pattern that PCRE2
  * gives up on. Local. */
 QEP_MUST_CHECK qep_status qep_tokenizer_encode(const qep_tokenizer *t, const char *text, int64_t bytes, bool add_special, int32_t **ids, int64_t *n);
+/* The first place in [max(from, 1), bytes) at which the text can be parted: the ids of [0, place) and of [place, bytes), encoded as parts, are those of the
+ * whole, whatever follows behind `bytes`. -1: none is known, as always with a tokenizer whose way of cutting has no name here. parts.c tells why it holds. */
+int64_t qep_tokenizer_part(const qep_tokenizer *t, const char *text, int64_t bytes, int64_t from);
+/* encode for such a part; first, last: no other part stands before it, behind it. */
+QEP_MUST_CHECK qep_status qep_tokenizer_encode_part(const qep_tokenizer *t, const char *text, int64_t bytes, bool add_special, bool first, bool last,
+                                                    int32_t **ids, int64_t *n);
 /* Text of n ids, as the tokenizer's decoder makes it. skip_special: leaves special tokens out. Ids that are holes or outside [0, size) are left out, as in
  * the library. *text: NUL-terminated UTF-8, qep_free; *bytes without the NUL, may be NULL. QEP_E_INPUT: a decoder that this module does not know. Local. */
 QEP_MUST_CHECK qep_status qep_tokenizer_decode(const qep_tokenizer *t, const int32_t *ids, int64_t n, bool skip_special, char **text, int64_t *bytes);

@@ -44,6 +44,7 @@ struct qep_source {
     qep_line line;    /* of LINE and WINDOWS */
     qep_text *text;   /* of DOCUMENTS, NULL else */
     int64_t n_documents, wrong_utf8; /* of a text; wrong_utf8: of this rank */
+    bool whole;       /* LINE and WINDOWS: all of the text is tokenized */
 };
 /* A text for one of the views; want: tokens (LINE) or windows of `length` tokens (WINDOWS) that are needed. A random selection
  * from several documents becomes DOCUMENTS. Collective. */

@@ -12,12 +12,15 @@ void qep_files_close_all(qep_files *f)
 }
 
 /* What the log says of a text. Collective: bytes that are no UTF-8 are counted by who read them. */
-static void log_text_all(qep_comm *c, const qep_source *s)
+static void log_text_all(qep_comm *c, const qep_source *s, bool evaluation)
 {
     int64_t wrong = s->text ? s->text->wrong_utf8 : s->wrong_utf8;
     qep_sum_i64_all(c, &wrong, 1);
     if (s->view == QEP_VIEW_DOCUMENTS)
         qep_info("%s: %" PRId64 " documents; those that are drawn are tokenized", s->path, s->n_documents);
+    else if (evaluation)
+        qep_info("%s: %" PRId64 " document%s as one text, %s tokenized by the ranks together: %" PRId64 " tokens", s->path, s->n_documents,
+                 s->n_documents == 1 ? "" : "s", s->whole ? "all of it" : "its beginning", s->length);
     else
         qep_info("%s: %" PRId64 " document%s, the first %" PRId64 " tokenized: %" PRId64 " tokens", s->path, s->n_documents,
                  s->n_documents == 1 ? "" : "s", s->line.n_docs, s->length);
@@ -56,9 +59,10 @@ static qep_status open_one_all(qep_comm *c, const qep_config *cfg, bool evaluati
 {
     if (!qep_text_is(path)) return qep_agree_all(c, qep_source_open(path, s));
     rules.as_one = evaluation ? joint_of(cfg) : NULL;
-    qep_status st = evaluation ? qep_source_open_text_all(c, path, &rules, false, QEP_VIEW_LINE, INT64_MAX, 0, s)
+    const int64_t want = cfg->evaluation_tokens > 0 ? cfg->evaluation_tokens : INT64_MAX;
+    qep_status st = evaluation ? qep_source_open_text_all(c, path, &rules, false, QEP_VIEW_LINE, want, 0, s)
                                : open_calibration_text_all(c, cfg, path, sequences, rules, s);
-    if (st == QEP_OK) log_text_all(c, *s);
+    if (st == QEP_OK) log_text_all(c, *s, evaluation);
     return st;
 }
 

@@ -65,7 +65,8 @@ qep_status qep_text_open_all(qep_comm *c, const char *path, const qep_text_rules
     qep_document_index_start(&t->index, is_jsonl(path) ? QEP_DOCUMENT_LINES : rules->blocks && !rules->as_one ? QEP_DOCUMENT_BLOCKS : QEP_DOCUMENT_FILE);
     qep_status st = qep_bytes_open_all(c, path, &t->bytes);
     if (st == QEP_OK) st = share_index_all(c, t);
-    t->n = rules->as_one ? 1 : t->index.n;
+    t->n = t->index.n;
+    if (st == QEP_OK && rules->as_one) st = qep_text_part_all(c, t);
     if (st != QEP_OK) qep_text_close_all(&t);
     *out = t;
     return st;
@@ -79,13 +80,14 @@ void qep_text_close_all(qep_text **tp)
     qep_document_index_free(&t->index);
     qep_free(t->length);
     qep_free(t->used);
+    qep_free(t->parts);
     qep_free(t);
     *tp = NULL;
 }
 
 int64_t qep_text_bytes(const qep_text *t, int64_t i)
 {
-    return t->rules.as_one ? t->bytes.n : t->index.end[i] - t->index.begin[i];
+    return t->parts ? qep_text_part_bytes(t, i) : t->index.end[i] - t->index.begin[i];
 }
 
 /* Number of the line that starts at byte `at`, from 1; 0 when the file cannot be read. */
@@ -102,50 +104,48 @@ static int64_t line_number(const qep_text *t, int64_t at)
     return qep_max_i64(line, 0);
 }
 
-/* The text of document i of the index. */
-static qep_status read_text(const qep_text *t, int64_t i, char **text, int64_t *n)
+/* Document i of the index, as it stands in the file, its bytes [from, to). */
+static qep_status read_raw(const qep_text *t, int64_t i, int64_t from, int64_t to, char **raw, int64_t *n)
 {
-    *n = t->index.end[i] - t->index.begin[i];
-    *text = qep_alloc("data.text", *n + 1, 1);
-    qep_status st = qep_bytes_read(&t->bytes, t->index.begin[i], *n, *text);
-    if (st == QEP_OK && t->index.kind == QEP_DOCUMENT_LINES) {
-        char *raw = *text;
+    const int64_t bytes = t->index.end[i] - t->index.begin[i];
+    from = qep_min_i64(from, bytes);
+    *n = qep_min_i64(to, bytes) - from;
+    *raw = qep_alloc("data.text", *n + 1, 1);
+    return qep_bytes_read(&t->bytes, t->index.begin[i] + from, *n, *raw);
+}
+
+/* The text in a line of jsonl. */
+static qep_status read_line(const qep_text *t, int64_t i, char **text, int64_t *n)
+{
+    char *raw;
+    *text = NULL;
+    qep_status st = read_raw(t, i, 0, INT64_MAX, &raw, n);
+    if (st == QEP_OK) {
         st = qep_jsonl_text(raw, *n, t->rules.field, t->bytes.path, text);
         if (st != QEP_OK) { /* again, for a message with the line */
             char *where = qep_strf("data.path", "%s:%" PRId64, t->bytes.path, line_number(t, t->index.begin[i]));
             st = qep_jsonl_text(raw, *n, t->rules.field, where, text);
             qep_free(where);
         }
-        qep_free(raw);
-        if (*text) *n = (int64_t)strlen(*text);
     }
-    if (st != QEP_OK) {
-        qep_free(*text);
-        *text = NULL;
-    }
+    qep_free(raw);
+    if (*text) *n = (int64_t)strlen(*text);
     return st;
 }
 
-/* All documents with the joint between them. */
-static qep_status join_texts(const qep_text *t, char **text, int64_t *n)
+qep_status qep_text_read_stretch(const qep_text *t, int64_t i, int64_t from, int64_t to, char **text, int64_t *n)
 {
-    const int64_t joint = (int64_t)strlen(t->rules.as_one);
-    *text = qep_alloc("data.text", 1, 1);
-    *n = 0;
-    for (int64_t i = 0, cap = 1; i < t->index.n; i++) {
-        char *one;
-        int64_t m;
-        QEP_TRY(read_text(t, i, &one, &m));
-        if (*n + joint + m + 1 > cap) {
-            cap = 2 * (*n + joint + m + 1);
-            *text = qep_realloc(*text, "data.text", cap, 1);
-        }
-        if (i > 0) memcpy(*text + *n, t->rules.as_one, (size_t)joint);
-        if (i > 0) *n += joint;
-        memcpy(*text + *n, one, (size_t)m);
-        *n += m;
-        qep_free(one);
+    const bool line = t->index.kind == QEP_DOCUMENT_LINES;
+    qep_status st = line ? read_line(t, i, text, n) : read_raw(t, i, from, to, text, n);
+    if (st != QEP_OK) {
+        qep_free(*text);
+        *text = NULL;
+        return st;
     }
+    if (!line) return QEP_OK;
+    from = qep_min_i64(from, *n);
+    *n = qep_min_i64(to, *n) - from;
+    memmove(*text, *text + from, (size_t)*n);
     return QEP_OK;
 }
 
@@ -167,14 +167,15 @@ qep_status qep_text_encode(qep_text *t, int64_t i, int32_t **ids, int64_t *n)
     char *text = NULL;
     int64_t bytes;
     *ids = NULL;
-    qep_status st = t->rules.as_one ? join_texts(t, &text, &bytes) : read_text(t, i, &text, &bytes);
+    const bool first = !t->parts || i == 0, last = !t->parts || i == t->n - 1;
+    qep_status st = t->parts ? qep_text_read_part(t, i, &text, &bytes) : qep_text_read_stretch(t, i, 0, INT64_MAX, &text, &bytes);
     if (st == QEP_OK) {
         t->wrong_utf8 += qep_utf8_wrong(text, bytes);
-        st = qep_tokenizer_encode(t->rules.tokenizer, text, bytes, t->rules.special, ids, n);
+        st = qep_tokenizer_encode_part(t->rules.tokenizer, text, bytes, t->rules.special, first, last, ids, n);
     }
     qep_free(text);
     QEP_TRY(st);
-    const int64_t front = t->rules.front >= 0, behind = t->rules.behind >= 0;
+    const int64_t front = first && t->rules.front >= 0, behind = last && t->rules.behind >= 0;
     if (front || behind) {
         int32_t *more = qep_alloc("data.ids", *n + front + behind, sizeof *more);
         if (front) more[0] = t->rules.front;

@@ -61,11 +61,16 @@ typedef struct qep_text_rules {
     int32_t behind;      /* put behind each text besides, -1: nothing */
     int64_t vocab;       /* ids at or above are an error */
 } qep_text_rules;
+/* A place in a text: document of the index, byte of its text. */
+typedef struct qep_text_place {
+    int64_t doc, at;
+} qep_text_place;
 typedef struct qep_text {
     qep_bytes bytes;
     qep_text_rules rules;
     qep_document_index index;
-    int64_t n;           /* documents; 1 when as_one */
+    int64_t n;           /* documents; parts when as_one */
+    qep_text_place *parts; /* as_one: [n + 1] part i is [parts[i], parts[i + 1]), places where the tokenizer can part the text; NULL else */
     int64_t wrong_utf8;  /* seen by this rank so far */
     int64_t *length;     /* tokens of each document, -1: not known; made by random draws */
     bool *used;          /* by a calibration window */
@@ -74,9 +79,15 @@ bool qep_text_is(const char *path); /* .txt, .jsonl or .json, with or without .g
 /* Opens and finds the documents: root reads the file once. QEP_E_INPUT: nothing in it. */
 QEP_MUST_CHECK qep_status qep_text_open_all(qep_comm *c, const char *path, const qep_text_rules *rules, qep_text **out);
 void qep_text_close_all(qep_text **t);
-/* Bytes of document i in the file, for dealing out work. */
+/* Bytes of document or part i in the file, for dealing out work. */
 int64_t qep_text_bytes(const qep_text *t, int64_t i);
-/* Ids of document i, with what belongs in front and behind. *ids: qep_free. Local. */
+/* Bytes [from, to) of the text of document i of the index; both may be beyond its end. *text: qep_free. QEP_E_INPUT names file and line. Local. */
+QEP_MUST_CHECK qep_status qep_text_read_stretch(const qep_text *t, int64_t i, int64_t from, int64_t to, char **text, int64_t *n);
+/* Finds the parts of an as_one text (parts.c). Collective. */
+QEP_MUST_CHECK qep_status qep_text_part_all(qep_comm *c, qep_text *t);
+int64_t qep_text_part_bytes(const qep_text *t, int64_t i);
+QEP_MUST_CHECK qep_status qep_text_read_part(const qep_text *t, int64_t i, char **text, int64_t *n);
+/* Ids of document or part i, with what belongs in front and behind. *ids: qep_free. Local. */
 QEP_MUST_CHECK qep_status qep_text_encode(qep_text *t, int64_t i, int32_t **ids, int64_t *n);
 
 /* --- documents as one line of tokens, spread over ranks ------------------------------------------------ */

@@ -47,7 +47,7 @@ static qep_status find_pattern(const qep_tokenizer *t, qep_tok_added *a, const q
     }
     qep_tok_buf out = {0};
     qep_tok_work w = {0};
-    qep_status st = qep_tok_normalize(&t->norms, (qep_tok_text){a->content, (int64_t)strlen(a->content)}, &w, &out);
+    qep_status st = qep_tok_normalize(&t->norms, (qep_tok_text){a->content, (int64_t)strlen(a->content)}, true, &w, &out);
     if (st == QEP_OK && out.n == 0) st = qep_tok_bad(at, "nothing is left of \"%.100s\" by the normalizer", a->content);
     qep_tok_put(&out, "", 1);
     a->pattern = qep_strdup("tokenizer.added", out.p);

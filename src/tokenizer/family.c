@@ -10,7 +10,7 @@ static const char llama3_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L
 const char qep_tok_qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
                                     "|\\s+(?!\\S)|\\s+";
 
-static const char mark[] = "\xE2\x96\x81";
+const char qep_tok_mark[] = "\xE2\x96\x81";
 
 static bool cuts_by(const qep_tokenizer *t, const char *pattern)
 {
@@ -24,11 +24,11 @@ static bool marks_blanks(const qep_tokenizer *t)
 {
     const qep_tok_norm *n = t->norms.step;
     const qep_tok_step *s = t->splits.step;
-    const int64_t prepends = t->norms.n > 0 && n[0].kind == QEP_TOK_PREPEND && strcmp(n[0].text, mark) == 0;
-    if (t->norms.n == 0) return t->splits.n > 0 && s->kind == QEP_TOK_METASPACE && strcmp(s->mark, mark) == 0;
+    const int64_t prepends = t->norms.n > 0 && n[0].kind == QEP_TOK_PREPEND && strcmp(n[0].text, qep_tok_mark) == 0;
+    if (t->norms.n == 0) return t->splits.n > 0 && s->kind == QEP_TOK_METASPACE && strcmp(s->mark, qep_tok_mark) == 0;
     if (t->norms.n != prepends + 1 || t->splits.n > 0) return false;
     n += prepends;
-    return n->kind == QEP_TOK_REPLACE && n->what && strcmp(n->what, " ") == 0 && strcmp(n->text, mark) == 0;
+    return n->kind == QEP_TOK_REPLACE && n->what && strcmp(n->what, " ") == 0 && strcmp(n->text, qep_tok_mark) == 0;
 }
 
 qep_tokenizer_family qep_tok_family(const qep_tokenizer *t)

@@ -145,12 +145,13 @@ static qep_status apply(const qep_tok_norm *s, qep_tok_text t, qep_tok_work *w, 
     }
 }
 
-qep_status qep_tok_normalize(const qep_tok_norms *s, qep_tok_text t, qep_tok_work *w, qep_tok_buf *out)
+qep_status qep_tok_normalize(const qep_tok_norms *s, qep_tok_text t, bool begins, qep_tok_work *w, qep_tok_buf *out)
 {
     qep_tok_buf step = {0};
     qep_status st = QEP_OK;
     out->n = 0;
     for (int64_t i = 0; i < s->n; i++) {
+        if (!begins && s->step[i].kind == QEP_TOK_PREPEND) continue;
         step.n = 0;
         QEP_GO(st, apply(&s->step[i], t, w, &step));
         const qep_tok_buf swap = *out;

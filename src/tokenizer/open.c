@@ -82,6 +82,7 @@ qep_status qep_tok_build(qep_tokenizer *t, const qep_json *root, const qep_tok_p
     t->bos = t->front.n > 0 ? t->front.id[0] : -1;
     t->eos = t->back.n > 0 ? t->back.id[t->back.n - 1] : -1;
     t->family = qep_tok_family(t);
+    t->can_part = qep_tok_can_part(t);
     return QEP_OK;
 }
 

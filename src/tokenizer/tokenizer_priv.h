@@ -184,8 +184,8 @@ typedef struct qep_tok_norms {
 } qep_tok_norms;
 QEP_MUST_CHECK qep_status qep_tok_norms_open(qep_tok_norms *s, const qep_json *o, const qep_tok_place *at);
 void qep_tok_norms_close(qep_tok_norms *s);
-/* out: the normalized text; what it held before is lost. s->n > 0. */
-QEP_MUST_CHECK qep_status qep_tok_normalize(const qep_tok_norms *s, qep_tok_text t, qep_tok_work *w, qep_tok_buf *out);
+/* out: the normalized text; what it held before is lost. begins: false where t goes on with a text that was parted: nothing is prepended. s->n > 0. */
+QEP_MUST_CHECK qep_status qep_tok_normalize(const qep_tok_norms *s, qep_tok_text t, bool begins, qep_tok_work *w, qep_tok_buf *out);
 QEP_MUST_CHECK qep_status qep_tok_put_form(qep_tok_norm_kind kind, qep_tok_text t, qep_tok_buf *out); /* NFC to NFKD; appends */
 
 /* --- pre-tokenizers ---------------------------------------------------------------------------------- */
@@ -290,13 +290,16 @@ struct qep_tokenizer {
     qep_tok_ids front, back;        /* the template's ids */
     qep_tok_decoders decoders;
     qep_tokenizer_family family;
+    bool can_part;                  /* parts.c */
     int64_t size;
     int32_t bos, eos;
     uint64_t identity;
 };
 
 extern const char qep_tok_gpt2_pattern[], qep_tok_qwen2_pattern[];
+extern const char qep_tok_mark[]; /* U+2581, which stands for a blank */
 qep_tokenizer_family qep_tok_family(const qep_tokenizer *t);
+bool qep_tok_can_part(const qep_tokenizer *t); /* there are texts with a place to part; family and added tokens are known */
 /* Parts of a tokenizer.json, each with the place of its own member. */
 QEP_MUST_CHECK qep_status qep_tok_added_open(qep_tokenizer *t, const qep_json *root, const qep_tok_place *at);
 QEP_MUST_CHECK qep_status qep_tok_template_open(qep_tokenizer *t, const qep_json *root, const qep_tok_place *at);

@@ -79,6 +79,32 @@ forge npy rows.npy i4 20x64 160
 plan 1 --set calibration.selection=packed --set calibration.data='docs.jsonl, rows.npy' --set evaluation.data=v:rows.npy
 check 'EOS, ids as given are said' sh -c 'grep -q "BOS, calibration: none, as the tokenizer has it; EOS behind each document; token ids as given$" log && grep -q "BOS, evaluation: token ids as given, nothing is added$" log'
 
+# --- an evaluation text in parts ---------------------------------------------------------------------------
+
+for i in 1 2 3 4 5 6; do cat docs.jsonl; done >many.jsonl
+sed 's/^{"id": [0-9]*, "text": "//; s/"}$/\n/' many.jsonl | sed '$d' | head -c -1 >joined.txt # documents with a blank line between them
+gzip -k joined.txt
+plan 1 --set evaluation.data=v:many.jsonl
+want=$ids
+check 'evaluation: documents as one text' grep -q 'many.jsonl: 720 documents as one text, all of it tokenized' log
+for np in 2 3 4; do
+    plan $np --set evaluation.data=v:many.jsonl
+    check "evaluation: the same ids on $np ranks" [ "$ids" = "$want" ]
+    plan $np --set evaluation.data=v:joined.txt.gz
+    check "evaluation: the same from a .txt.gz, in other parts, on $np ranks" [ "$ids" = "$want" ]
+done
+plan 1 --set evaluation.data=v:many.jsonl --set evaluation.tokens=2000
+want=$ids
+for np in 1 4; do
+    plan $np --set evaluation.data=v:joined.txt --set evaluation.tokens=2000
+    check "evaluation.tokens on $np ranks: the same windows" [ "$ids" = "$want" ]
+    check '... and no more text is tokenized than is needed' grep -q 'joined.txt: 1 document as one text, its beginning tokenized by the ranks together: [1-9][0-9][0-9][0-9][0-9]* tokens' log
+done
+printf '{"text": "a b"}\n{"text": }\n' | cat many.jsonl - >late.jsonl
+plan 3 --set evaluation.data=v:late.jsonl
+check 'evaluation: a line that is no JSON, on 3 ranks' [ "$code" = 2 ]
+check '... is named' said 'late.jsonl:722:'
+
 # --- saved tokens, resume, four lines ----------------------------------------------------------------------
 
 run 2 case.ini --set calibration.length=64 --set calibration.samples=12 --set evaluation.length=32 --set calibration.save_tokens=used.h5

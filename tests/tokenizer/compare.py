@@ -26,8 +26,8 @@ class Serve:
             raise RuntimeError(self.p.stdout.read(n).decode())
         return self.p.stdout.read(n)
 
-    def encode(self, data, special=True):
-        got = self.ask(1 if special else 0, data)
+    def encode(self, data, special=True, parts=False):
+        got = self.ask(4 if parts else 1 if special else 0, data)
         return list(struct.unpack("=%di" % (len(got) // 4), got))
 
     def decode(self, ids, skip):
@@ -55,6 +55,8 @@ def difference(serve, lib, data):
     if mine != want:
         i = next((i for i, (a, b) in enumerate(zip(mine, want)) if a != b), min(len(mine), len(want)))
         return "%r: from id %d on %s, wanted %s" % (data[:200], i, mine[i:i + 8], want[i:i + 8])
+    if serve.encode(data, parts=True) != want:
+        return "%r: other ids in parts" % data[:200]
     ids = want[:20000]
     for skip_special in (False, True):
         got, text = serve.decode(ids, skip_special), lib.decode(ids, skip_special_tokens=skip_special)
