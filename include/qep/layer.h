@@ -85,6 +85,7 @@ typedef struct qep_layer_job {
     bool repair;                 /* run.on_failure = repair */
     bool keep_h;                 /* from the polishing to the figures H's rows are kept once per node (qep_dmat_keep_rows_all): "quantize.h" */
     double published_h;          /* the published codes' H over ours: 2 tokens / sequences (they divide 2 sum x x^T by the number of sequences) */
+    qep_dtype published_type;    /* the type in which the published codes hold corrected weights (compat = paper): that of the products */
     uint64_t *digest;            /* [2], this rank's sums are added to */
     qep_meter *correct, *quantize, *write; /* added to */
 } qep_layer_job;

@@ -140,11 +140,15 @@ void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int6
  * err_i, use_i and the factor f are the method's. This is their published U-form: with e_i U_ii = w_i - q'_i the weights after column i are
  * W - e_i U_i + use_i P_i, hence T - Q' = E U, and U R = I.
  * Factor and P arrive in blocks of rows, so that they need not sit on one rank. One state per strip. A column's sums are chains of fused
- * multiply-adds in rising i: for f = 1 and grids found before the loop, block_size does not change a bit. */
+ * multiply-adds in rising i: for f = 1 block_size does not change a bit. A dynamic group's grid comes from its weights given all columns before it;
+ * with `paper` from those given the blocks before the one it starts in, as in the published codes (block_size then is part of the method). */
 /* target: [QEP_STRIP, cols] row-major in original order (copied). perm[j] = original column processed j-th, NULL: identity.
  * rdiag [cols]: R_jj in processing order (weights of the hessian clip, known before the loop).
+ * dead [cols], original order, or NULL: columns whose weights become 0 behind the grids made here (those of whole rows: the published codes do it in that order).
+ * The term that draws weights back to where they came from knows them still.
  * All memory of the state is allocated here under "quantize.strips" (qep_gptq_bytes tells how much). */
-qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols, const int32_t *perm, const float *rdiag);
+qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols, const int32_t *perm, const float *rdiag,
+                          const uint8_t *dead);
 void qep_gptq_destroy(qep_gptq **g);
 int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols);
 /* A step: as many whole blocks of block_size columns as 512 columns have, at least one (the number does not change a bit). How many steps; the
@@ -211,9 +215,10 @@ enum { QEP_ROTATION_MOST = 4096 };             /* larger ones take minutes to ma
 void qep_rotation_apply(const qep_rotation *r, bool transposed, double *x, double *scratch);
 /* D_c = (h_c / colsq_c)^(1/4), h_c = diag_c / max diag and colsq_c = sum_r W_rc^2 at least 1e-8 each (QuIP's rescaling). */
 void qep_quip_rescale(const double *diag, const double *colsq, int64_t cols, double *D);
-/* Weight -> code units, and back: clamp((w/s + 1) / 2 * maxq, 0, maxq); s (2 c / maxq - 1). s = 2.4 rms + 1e-16. n values in place. */
+/* Weight -> code units, and back: clamp((w/s + 1) / 2 * maxq, 0, maxq); s (2 c / maxq - 1). s = 2.4 rms + 1e-16. n values in place.
+ * paper: the value rounded to f16, which the published code does before it undoes the rotation. */
 void qep_quip_to_codes(float *w, int64_t n, double s, int bits);
-float qep_quip_value(int code, double s, int bits);
+float qep_quip_value(int code, double s, int bits, bool paper);
 
 /* --- polish: codes and scales on one objective -----------------------------------------------
  * J(Q) = tr((Q - W*) A (Q - W*)^T), A = H + mu I, columns in original order, q_rj = s_rg (c_rj - z_rg) with g = g_idx[j]. Rows are independent. Both

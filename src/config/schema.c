@@ -122,7 +122,7 @@ const qep_key qep_keys[] = {
      .in_override = "damping", .help = "Added to the diagonal of H, relative to its mean."},
     {"quantization", "block_size", QEP_KEY_INT, LIN(block_size), .def = "128", RANGE(1, 65536),
      .in_override = "block_size",
-     .help = "Columns per lazy update. Changes speed and the last bits, not the method."},
+     .help = "Columns per lazy update. Changes speed, not the method; with compat = paper groups, and what goes on to later columns, depend on it."},
     {"quantization", "gptaq_alpha", QEP_KEY_REAL, LIN(options.gptaq_alpha), .def = "0.25", RANGE(0, 10),
      .in_override = "gptaq_alpha", .help = "Weight of the asymmetric term (the paper: 1, its code: 0.25)."},
     {"quantization", "rescomp_alpha1", QEP_KEY_REAL, LIN(options.rescomp_alpha1), .def = "0.25", RANGE(0, 10),

@@ -11,6 +11,14 @@ static void keep_wc_all(qep_set *s)
     qep_rows_times_f32_all(s->job->C, s->count, s->w, s->wc, s->job->stream);
 }
 
+/* The published code writes corrected weights back into the model, in its type, before they are rounded. */
+static void round_trip(qep_set *s)
+{
+    if (!s->lead->spec.paper || s->job->published_type != QEP_BF16) return;
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < s->count * QEP_STRIP * s->cols; k++) s->target[k] = qep_bf16_to_f32(qep_f32_to_bf16(s->target[k]));
+}
+
 qep_status qep_set_correct_all(qep_set *s)
 {
     const qep_layer_job *j = s->job;
@@ -22,6 +30,7 @@ qep_status qep_set_correct_all(qep_set *s)
     s->residual = cfg->residual;
     s->correction_damping = cfg->correction_damping;
     if (qep_layer_fits(cfg)) QEP_TRY(qep_set_fit_all(s));
+    for (int64_t i = 0; s->lead->spec.paper && i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->target, i));
     qep_ladder ladder = {.damping = s->correction_damping, .repair = j->repair};
     qep_dmat *L = NULL;
     QEP_TRY(qep_factor_all(j->H, &ladder, &L));
@@ -31,8 +40,9 @@ qep_status qep_set_correct_all(qep_set *s)
     double *alpha = qep_alloc("layer.rows", s->count, sizeof *alpha);
     const double *gamma = qep_layer_needs_gamma(cfg) ? j->gamma : NULL;
     for (int64_t i = 0; i < s->count; i++) alpha[i] = s->alpha;
-    qep_correct_rows_all(j->C, L, s->total_rows, s->count, alpha, s->w, gamma, s->residual, s->target, j->stream);
+    qep_correct_rows_all(j->C, L, s->total_rows, s->count, alpha, s->target, gamma, s->residual, s->target, j->stream);
     qep_free(alpha);
     qep_dmat_destroy_all(&L);
+    round_trip(s);
     return QEP_OK;
 }

@@ -114,7 +114,7 @@ static void release_all(factor *f)
     qep_free(f->rdiag);
 }
 
-qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, const qep_dmat *H, const int32_t *perm)
+qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, const qep_dmat *H, const int32_t *perm, const uint8_t *dead)
 {
     factor f = {.perm = perm};
     qep_status st = prepare_all(s, q, H, &f);
@@ -124,7 +124,7 @@ qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, cons
     }
     qep_gptq **g = qep_alloc("layer.order", s->count, sizeof *g);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->count; i++) g[i] = qep_gptq_create(q, qep_set_row(s, rows, i), s->cols, perm, f.rdiag);
+    for (int64_t i = 0; i < s->count; i++) g[i] = qep_gptq_create(q, qep_set_row(s, rows, i), s->cols, perm, f.rdiag, dead);
     run_steps_all(s, q, &f, g);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) {
@@ -137,17 +137,24 @@ qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, cons
     return QEP_OK;
 }
 
+static void clear_dead(qep_set *s)
+{
+    for (int64_t i = 0; i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->target, i));
+}
+
 qep_status qep_drive_factor_all(qep_set *s)
 {
     qep_qspec q = s->lead->spec;
     double *diag = qep_alloc("layer.order", s->cols, sizeof *diag);
     int32_t *perm = qep_alloc("layer.order", s->cols, sizeof *perm);
+    const bool late = q.paper && (q.group_size < 0 || qep_gptq_pulls(&q)); /* the published codes clear them behind the grids of whole rows */
     if (qep_gptq_pulls(&q)) q.options.foem_beta /= s->job->published_h; /* its dimension is H's */
     qep_dmat_diag_all(s->job->H, diag);
     qep_processing_order(diag, s->cols, q.act_order, perm);
     /* a channel without signal: no code matters, 0 keeps the grid narrow */
-    for (int64_t i = 0; i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->target, i));
-    qep_status st = qep_factor_loop_all(s, &q, s->target, s->job->H, perm);
+    if (!late) clear_dead(s);
+    qep_status st = qep_factor_loop_all(s, &q, s->target, s->job->H, perm, late ? s->dead : NULL);
+    if (late) clear_dead(s);
     qep_free(perm);
     qep_free(diag);
     return st;

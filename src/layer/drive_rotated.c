@@ -246,14 +246,11 @@ static double range_all(const qep_set *s)
     return RANGE * sqrt(sum / ((double)s->total_rows * (double)s->cols)) + 1e-16;
 }
 
-/* Rotated values. compat = paper: rounded to f16 there, as the published code does. */
+/* Rotated values. */
 static void decode(qep_set *s, double range)
 {
     const qep_qspec *q = &s->lead->spec;
-    for (int64_t k = 0; k < s->count * QEP_STRIP * s->cols; k++) {
-        const float v = qep_quip_value(s->codes[k], range, q->bits);
-        s->values[k] = q->paper ? qep_f16_to_f32(qep_f32_to_f16(v)) : v;
-    }
+    for (int64_t k = 0; k < s->count * QEP_STRIP * s->cols; k++) s->values[k] = qep_quip_value(s->codes[k], range, q->bits, q->paper);
     const float width = (float)(2.0 * range / ((1 << q->bits) - 1));
     for (int64_t r = 0; r < s->count * QEP_STRIP; r++) s->scales[r] = width;
 }
@@ -275,7 +272,7 @@ qep_status qep_drive_rotated_all(qep_set *s)
     qep_quip_to_codes(s->values, s->count * QEP_STRIP * s->cols, range, spec.bits);
     qep_dmat *H = rotated_matrix_all(s, &t, diag);
     spec.unit_grid = true;
-    qep_status st = qep_factor_loop_all(s, &spec, s->values, H, perm);
+    qep_status st = qep_factor_loop_all(s, &spec, s->values, H, perm, NULL);
     qep_dmat_destroy_all(&H);
     if (st == QEP_OK) {
         decode(s, range);

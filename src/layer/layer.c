@@ -82,7 +82,7 @@ qep_status qep_layer_quantize_all(const qep_layer_job *job, const qep_layer_memb
         double mean;
         const qep_meter t0 = qep_meter_now();
         dead = qep_alloc("layer.dead", members[0].cols, 1);
-        qep_dead_all(job->H, dead, &n_dead, &mean);
+        qep_dead_all(job->H, members[0].spec.paper ? 1 / job->published_h : 0, dead, &n_dead, &mean);
         qep_meter_add(job->correct, &t0);
     }
     for (int m = 0; m < n && st == QEP_OK; m++)

@@ -52,8 +52,8 @@ QEP_MUST_CHECK qep_status qep_set_quantize_all(qep_set *s);
 qep_qstrip qep_set_result(const qep_set *s, int64_t i);
 /* Driver of QEP_DRIVE_FACTOR; bytes of its window; its part of the plan for `strips` strips. */
 QEP_MUST_CHECK qep_status qep_drive_factor_all(qep_set *s);
-/* The loop itself, with the grids of q, on rows like the target's: columns in the order perm, factor of H. */
-QEP_MUST_CHECK qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, const qep_dmat *H, const int32_t *perm);
+/* The loop itself, with the grids of q, on rows like the target's: columns in the order perm, factor of H; dead as in qep_gptq_create. */
+QEP_MUST_CHECK qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, const qep_dmat *H, const int32_t *perm, const uint8_t *dead);
 /* Drivers of QEP_DRIVE_SCALED and, for sets of one member, QEP_DRIVE_ROTATED. */
 QEP_MUST_CHECK qep_status qep_drive_scaled_all(qep_set *s);
 QEP_MUST_CHECK qep_status qep_drive_rotated_all(qep_set *s);

@@ -34,7 +34,7 @@ const qep_method qep_method_gptq = {
 static int64_t span_of(const qep_qspec *s, int64_t cols)
 {
     int64_t span = 1;
-    for (int64_t c0 = 0; qep_groups_dynamic(s) && c0 < cols; c0 += s->block_size) span = qep_max_i64(span, qep_gptq_block_rows(s, cols, c0));
+    for (int64_t c0 = 0; qep_groups_dynamic(s) && c0 < cols; c0 += qep_gptq_block_cols(s, c0, cols)) span = qep_max_i64(span, qep_gptq_block_rows(s, cols, c0));
     return span;
 }
 
@@ -84,8 +84,20 @@ static void allocate(qep_gptq *g)
     g->inner = qep_alloc(STRIPS, qep_foem_inner(g->width), sizeof(double));
 }
 
+/* A method that pulls keeps where the weights came from. */
+static void clear_dead(qep_gptq *g, const uint8_t *dead)
+{
+    for (int64_t j = 0; j < g->cols; j++) {
+        if (!dead[g->perm[j]]) continue;
+        for (int64_t k = j * QEP_STRIP; k < (j + 1) * QEP_STRIP; k++) {
+            if (qep_gptq_pulls(&g->spec)) g->move[k] = -g->target[k];
+            else g->target[k] = 0.0f;
+        }
+    }
+}
+
 qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
-                          const int32_t *perm, const float *rdiag)
+                          const int32_t *perm, const float *rdiag, const uint8_t *dead)
 {
     QEP_REQUIRE(cols >= 1 && s->block_size >= 1);
     qep_gptq *g = qep_alloc(STRIPS, 1, sizeof *g);
@@ -108,6 +120,7 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
         for (int64_t j = 0; j < cols; j++)
             for (int64_t r = r0; r < r0 + 16; r++) g->target[j * QEP_STRIP + r] = target[r * cols + g->perm[j]];
     qep_gptq_grids_before(g, target);
+    if (dead) clear_dead(g, dead);
     return g;
 }
 

@@ -70,6 +70,8 @@ void qep_foem_pulled(struct qep_gptq *g, int64_t c1);
 float qep_gptq_power(float f, int64_t n); /* f^n */
 /* Columns of a step (the last may have fewer): whole blocks. */
 int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols);
+/* Columns of the block from c0 on, in a step that ends at `end`. */
+int64_t qep_gptq_block_cols(const qep_qspec *s, int64_t c0, int64_t end);
 /* Rows of R that the block from column c0 on needs: its own, more when a dynamic group reaches beyond it. */
 int64_t qep_gptq_block_rows(const qep_qspec *s, int64_t cols, int64_t c0);
 /* Quantizes columns c0 .. c0+n-1 one after the other, a block that `done` columns of its step precede; leaves its err and out at columns done .. of the

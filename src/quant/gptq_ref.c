@@ -75,8 +75,9 @@ static void ref_one_row(const qep_qspec *s, ref_row *w, int64_t cols, const doub
     double max_code = qep_max_code(s->bits);
     if (!qep_groups_dynamic(s)) ref_grids_before(s, w, cols, R, at, scales, zeros);
     for (int64_t j = 0; j < cols; j++) {
-        if (j % s->block_size == 0 && qep_groups_dynamic(s))
-            ref_dynamic_grids(s, w, j, qep_min_i64(j + s->block_size, cols), cols, R, scales,
+        const int64_t ahead = s->paper ? s->block_size : width;
+        if (j % ahead == 0 && qep_groups_dynamic(s))
+            ref_dynamic_grids(s, w, j, qep_min_i64(s->paper ? j + ahead : j + 1, cols), cols, R, scales,
                               zeros);
         double acc = 0.0;
         for (int64_t i = 0; i < j; i++) acc += (w->target[i] - w->q[i]) * R[i * cols + j];

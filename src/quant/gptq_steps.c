@@ -18,12 +18,25 @@ bool qep_gptq_pulls(const qep_qspec *s)
     return s->method->pulls && s->method->pulls(&s->options, s->paper);
 }
 
+/* Blocks end where a dynamic group begins, so that its grid knows all columns before it. The published codes' blocks do not. */
+static bool blocks_end_at_groups(const qep_qspec *s)
+{
+    return qep_groups_dynamic(s) && !s->paper;
+}
+
 /* Groups that begin in a step's later blocks end in it: their grids need all their columns up to date. */
 int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols)
 {
-    int64_t width = qep_gptq_pulls(s) ? s->block_size : qep_max_i64(1, STEP / s->block_size) * s->block_size;
+    const int64_t unit = blocks_end_at_groups(s) ? s->group_size : s->block_size;
+    int64_t width = qep_gptq_pulls(s) ? s->block_size : qep_max_i64(1, STEP / unit) * unit;
     if (qep_groups_dynamic(s) && width % s->group_size != 0 && s->group_size % width != 0) width = s->block_size;
     return qep_min_i64(width, cols);
+}
+
+int64_t qep_gptq_block_cols(const qep_qspec *s, int64_t c0, int64_t end)
+{
+    const int64_t n = qep_min_i64(s->block_size, end - c0);
+    return blocks_end_at_groups(s) ? qep_min_i64(n, s->group_size - c0 % s->group_size) : n;
 }
 
 int64_t qep_gptq_n_steps(const qep_qspec *s, int64_t cols)
@@ -42,7 +55,7 @@ static int64_t rows_until(const qep_qspec *s, int64_t cols, int64_t c0, int64_t 
 
 int64_t qep_gptq_block_rows(const qep_qspec *s, int64_t cols, int64_t c0)
 {
-    return rows_until(s, cols, c0, qep_min_i64(c0 + s->block_size, cols));
+    return rows_until(s, cols, c0, c0 + qep_gptq_block_cols(s, c0, cols));
 }
 
 int64_t qep_gptq_step_cols(const qep_qspec *s, int64_t cols, int64_t step)
@@ -78,7 +91,7 @@ static bool next_place(const qep_qspec *s, int64_t cols, place *p)
 {
     p->c0 += p->n;
     if (p->c0 >= p->end) return false;
-    p->n = qep_min_i64(s->block_size, p->end - p->c0);
+    p->n = qep_gptq_block_cols(s, p->c0, p->end);
     for (int m = 0; m <= qep_gptq_moves(s); m++) {
         p->inside[m] = p->next;
         p->beyond[m] = p->inside[m] + qep_panel_packed(p->n, p->end - p->c0 - p->n);

@@ -35,7 +35,8 @@ void qep_quip_to_codes(float *w, int64_t n, double s, int bits)
     }
 }
 
-float qep_quip_value(int code, double s, int bits)
+float qep_quip_value(int code, double s, int bits, bool paper)
 {
-    return (float)(s * (2.0 * code / qep_max_code(bits) - 1.0));
+    const float v = (float)(s * (2.0 * code / qep_max_code(bits) - 1.0));
+    return paper ? qep_f16_to_f32(qep_f32_to_f16(v)) : v;
 }

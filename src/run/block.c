@@ -61,9 +61,7 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
     group_input(c->r, c->g, c->first + i, &fp, &q);
     int64_t n = c->r->seq_tokens[c->first + i] * qep_group_cols(&c->r->model->arch, c->g);
     memcpy(xq, q, (size_t)n * sizeof *xq);
-    if (!delta) return;
-#pragma omp parallel for
-    for (int64_t k = 0; k < n; k++) delta[k] = fp[k] - q[k];
+    if (delta) qep_run_difference(c->r, fp, q, n, delta);
 }
 
 /* Difference of the residual streams that the outputs of group 1 or 3 will be added to. */

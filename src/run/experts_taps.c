@@ -107,7 +107,7 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
     const float *fp, *q;
     const int64_t n = qep_expert_input(e, i, &fp, &q) * qep_experts_cols(e->x);
     memcpy(xq, q, (size_t)n * sizeof *xq);
-    for (int64_t k = 0; delta && k < n; k++) delta[k] = fp[k] - q[k];
+    if (delta) qep_run_difference(e->x->r, fp, q, n, delta);
 }
 
 qep_tap_source qep_expert_taps(qep_expert *e)

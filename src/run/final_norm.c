@@ -34,7 +34,7 @@ bool qep_run_fits_norm(const qep_run *r)
 {
     const char *want = r->cfg->final_norm;
     if (!r->quantizes || r->corpus->count[QEP_SEQ_CALIBRATION] == 0 || strcmp(want, "no") == 0) return false;
-    return strcmp(want, "yes") == 0 || strcmp(r->cfg->compat, "paper") != 0;
+    return strcmp(want, "yes") == 0 || !qep_run_as_published(r);
 }
 
 /* Mean divergence per token on the sequences of a kind, with c->w; c->sum + 1: the mean of its slopes, when wanted. */

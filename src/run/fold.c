@@ -74,7 +74,7 @@ qep_fold_kind qep_run_fold_kind(const qep_run *r, const int64_t *members, int n,
     *why = NULL;
     for (int i = 0; i < n; i++) any = any || is_awq(r, members[i]);
     if (!any) return QEP_FOLD_NONE;
-    if (strcmp(r->cfg->compat, "paper") == 0 && p.block >= 0 && p.g == 1 && feeder_rows(r, 1)->rows != r->linears[members[0]].cols)
+    if (qep_run_as_published(r) && p.block >= 0 && p.g == 1 && feeder_rows(r, 1)->rows != r->linears[members[0]].cols)
         return none(why, "the published code skips it with grouped-query attention (compat = paper)");
     if (!qep_export_is_packed(r->output)) return QEP_FOLD_VALUES;
     if (p.block < 0) return none(why, "the final norm is not folded");

@@ -55,6 +55,19 @@ qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const 
     return st;
 }
 
+/* As published the operands have the model's type, here that of the products; the statistics round the difference to it. */
+static float in_model_type(float v)
+{
+    return qep_bf16_to_f32(qep_f32_to_bf16(v));
+}
+
+void qep_run_difference(const qep_run *r, const float *fp, const float *q, int64_t n, float *delta)
+{
+    const bool rounded = qep_run_as_published(r) && r->compute == QEP_COMPUTE_BF16;
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < n; k++) delta[k] = rounded ? in_model_type(fp[k]) - in_model_type(q[k]) : fp[k] - q[k];
+}
+
 static double published_h(const qep_run *r)
 {
     return 2.0 * (double)r->corpus->kind_tokens[QEP_SEQ_CALIBRATION] / (double)qep_max_i64(r->corpus->count[QEP_SEQ_CALIBRATION], 1);
@@ -75,7 +88,7 @@ qep_status qep_run_members_all(qep_run *r, const qep_run_members *m)
                          .stream = m->alone ? r->stream_alone : r->stream, .sink = *m->sink, .means = m->means,
                          .H = m->sums->H, .C = m->sums->C, .gamma = m->sums->gamma, .held = m->held,
                          .repair = r->cfg->on_failure[0] == 'r', .keep_h = r->keep_h && !m->alone,
-                         .published_h = published_h(r), .digest = r->digest,
+                         .published_h = published_h(r), .published_type = r->compute == QEP_COMPUTE_BF16 ? QEP_BF16 : QEP_F32, .digest = r->digest,
                          .correct = &r->phase[QEP_PHASE_CORRECTION],
                          .quantize = &r->phase[QEP_PHASE_QUANTIZE],
                          .write = &r->phase[QEP_PHASE_WRITE]};

@@ -24,7 +24,7 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
     qep_head_norm(c->head, QEP_STREAM_Q, r->x_q + at, T, xq);
     if (!delta) return;
     qep_head_norm(c->head, QEP_STREAM_FP, r->x_fp + at, T, delta);
-    for (int64_t k = 0; k < T * d; k++) delta[k] -= xq[k];
+    qep_run_difference(r, delta, xq, T * d, delta);
 }
 
 static void sink_put(void *ctx, int member, int64_t row0, int64_t n, const float *values)

@@ -58,7 +58,7 @@ static void set_linear(qep_run *r, int64_t i, const char *module, const qep_st_t
     l->rows = rows;
     l->cols = cols;
     l->spec = qep_layer_spec(cfg, zero_min);
-    l->spec.paper = l->spec.exact_scales = strcmp(r->cfg->compat, "paper") == 0;
+    l->spec.paper = l->spec.exact_scales = qep_run_as_published(r);
     if (l->spec.paper && l->spec.method->damps_again && !l->spec.act_order) cfg->damping = damping_of_member(module, cfg->damping);
     if (l->spec.group_size == cols) l->spec.group_size = -1; /* one group per row */
     l->quantized = l->spec.method->drive != QEP_DRIVE_NONE;
@@ -180,7 +180,7 @@ qep_status qep_run_list_linears_all(qep_run *r)
                              .n_kv_heads = a->n_kv_heads,
                              .output_dir = r->cfg->output_path,
                              .shard_bytes = r->cfg->shard_size,
-                             .dense_dtype = strcmp(r->cfg->compat, "paper") == 0 ? QEP_F32 : a->dtype,
+                             .dense_dtype = qep_run_as_published(r) ? QEP_F32 : a->dtype,
                              .meta_json = meta,
                              .damping = r->cfg->linear.damping};
     qep_status st = qep_export_plan(&rq, &r->output);

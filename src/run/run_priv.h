@@ -3,6 +3,8 @@
 #ifndef QEP_RUN_PRIV_H
 #define QEP_RUN_PRIV_H
 
+#include <string.h>
+
 #include "qep/data.h"
 #include "qep/eval.h"
 #include "qep/layer.h"
@@ -207,6 +209,13 @@ bool qep_run_fits_norm(const qep_run *r);
 QEP_MUST_CHECK qep_status qep_run_fit_norm_all(qep_run *r, qep_head *head, float *scratch);
 int64_t qep_run_norm_bytes(const qep_run *r, int64_t sequences); /* "run.norm" of a rank with so many calibration or held-out sequences, whichever are more */
 double qep_run_norm_products(const qep_run *r);                  /* tokens times products with the head, of the whole run; 0: not fitted */
+/* compat = paper. */
+static inline bool qep_run_as_published(const qep_run *r)
+{
+    return strcmp(r->cfg->compat, "paper") == 0;
+}
+/* delta[n] = X - Xq of a group's inputs, in f32 (group.c). delta may be fp. */
+void qep_run_difference(const qep_run *r, const float *fp, const float *q, int64_t n, float *delta);
 /* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears; held: the held-out sequences. */
 QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held,
                                               const qep_layer_sink *sink);

@@ -3,7 +3,7 @@
 #include "qep/solve.h"
 #include <stdlib.h>
 
-void qep_dead_all(qep_dmat *H, uint8_t *dead, int64_t *n_dead, double *mean)
+void qep_dead_all(qep_dmat *H, double fixed, uint8_t *dead, int64_t *n_dead, double *mean)
 {
     const int64_t d = qep_dmat_n(H);
     double *diag = qep_alloc("solve.diag", d, sizeof *diag), sum = 0.0;
@@ -16,7 +16,7 @@ void qep_dead_all(qep_dmat *H, uint8_t *dead, int64_t *n_dead, double *mean)
     }
     *mean = *n_dead < d ? sum / (double)(d - *n_dead) : 1.0;
     for (int64_t i = 0; i < d; i++)
-        if (dead[i]) diag[i] = *mean;
+        if (dead[i]) diag[i] = fixed > 0 ? fixed : *mean;
     qep_dmat_set_diag_all(H, diag);
     qep_free(diag);
 }

@@ -75,7 +75,7 @@ static qep_status gptq(bench *b, void *ctx)
     const bench_group *g = c->g;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < g->count; i++)
-        c->state[i] = qep_gptq_create(&c->spec, strip_rows(c, i), g->d, g->perm, g->rdiag);
+        c->state[i] = qep_gptq_create(&c->spec, strip_rows(c, i), g->d, g->perm, g->rdiag, NULL);
     steps_all(c);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < g->count; i++) {

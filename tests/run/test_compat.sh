@@ -48,6 +48,46 @@ for method in gptaq rescomp; do
     check "$method, compat = paper, act_order: damping of q_proj: $(of q_proj damping)" near "$(of q_proj damping)" 0.01
 done
 
+# A channel without signal. Its place in H: the mean of the living ones, or 1, whatever the inputs' scale
+cp -r m small
+forge set m/model.safetensors model.layers.0.input_layernorm.weight 0 7 0
+forge set small/model.safetensors model.layers.0.input_layernorm.weight 0 all x0.015625
+forge set small/model.safetensors model.layers.0.input_layernorm.weight 0 7 0
+printf '[override %s]\nmatch = *.%s*\nmethod = none\n' o o_proj mlp mlp | cat case.ini - >qkv.ini
+qkv() { rm -rf out; run 1 qkv.ini --restart no --set quantization.act_order=yes "$@"; digest out; }
+one=$(qkv) two=$(qkv --set model.path=small)
+check 'dead channel: codes do not depend on the scale of the inputs' [ -n "$one" -a "$one" = "$two" ]
+one=$(qkv --set quantization.compat=paper) two=$(qkv --set model.path=small --set quantization.compat=paper)
+check 'dead channel, compat = paper: they do' [ -n "$one" -a -n "$two" -a "$one" != "$two" ]
+# ... and its weights: 0 before grids are made, or behind those of whole rows
+largest() { # whether q_proj's largest scale is that of its dead weights; its group's, per row or not
+    forge set m/model.safetensors model.layers.0.self_attn.q_proj.weight 3 7 "$1"
+    qkv --set quantization.group_size="$2" --set quantization.compat="$3" >/dev/null
+    awk -v s="$(of q_proj max_scale)" 'BEGIN { print (s + 0 <= 0 ? "none" : s > 10 ? "seen" : "not seen") }'
+}
+for case in '-1 none not' '-1 paper' '32 none not' '32 paper not'; do
+    # shellcheck disable=SC2086 # three words
+    set -- $case
+    check "dead channel, group_size $1, compat = $2: its weights are ${3:+not }seen by the grid" [ "$(largest 1000 "$1" "$2")" = "${3:+not }seen" ]
+done
+forge set m/model.safetensors model.layers.0.self_attn.q_proj.weight 3 7 0
+
+# QEP: corrected weights go back into the model in its type. With 127 steps on either side a row's scale shows its largest one
+corrected() { run_as --set quantization.method=rtn --set quantization.bits=8 --set quantization.symmetric=yes --set quantization.grid=signed --set correction.method=qep --set correction.residual=0 "$@"; }
+bf16_number() { awk -v v="$(of up_proj max_scale)" 'BEGIN { if (!(v > 0)) exit 2; v *= 127; while (v < 128) v *= 2; while (v >= 256) v /= 2; d = v - int(v + 0.5); exit !(d < 1e-4 && d > -1e-4) }'; }
+not_bf16_number() { bf16_number; [ $? = 1 ]; }
+corrected --set run.compute=bf16 --set quantization.compat=paper
+check 'qep, compat = paper, bf16: corrected weights are bf16 numbers' bf16_number
+corrected --set run.compute=f32 --set quantization.compat=paper
+check 'qep, compat = paper, f32: they are not' not_bf16_number
+corrected --set run.compute=bf16
+check 'qep, bf16: they are not' not_bf16_number
+
+# FOEM: the code'"'"'s form of its term is there with compat = paper
+foem() { run_as --set quantization.method=foem --set quantization.foem_beta="$1" --set quantization.compat="$2"; digest out; }
+check 'foem: the term counts' [ "$(foem 0.1 none)" != "$(foem 0 none)" ]
+check 'foem, compat = paper: in units of H' [ "$(foem 1 paper)" != "$(foem 0 paper)" -a "$(foem 1e-9 paper)" = "$(foem 0 paper)" ]
+
 # AWQ: with grouped-query attention the published code leaves o_proj's inputs alone
 awq='--set quantization.method=awq --set quantization.clip=hessian --set quantization.grid=free'
 # shellcheck disable=SC2086 # several options

@@ -30,7 +30,7 @@ static void test_dead(void **state)
         int64_t n_dead = -1, bad = 0, living = 0;
         double mean = -1.0, sum = 0.0;
         qep_dmat *H = make(d, 16, qep_size(world), with_dead);
-        qep_dead_all(H, dead, &n_dead, &mean);
+        qep_dead_all(H, k % 2 ? 0.5 : 0, dead, &n_dead, &mean);
         for (int64_t i = 0; i < d; i++) {
             bad += dead[i] != (i % 3 == 0);
             if (i % 3 != 0) living++, sum += definite(d, i, i);
@@ -38,7 +38,7 @@ static void test_dead(void **state)
         double *a = gathered(H);
         for (int64_t i = 0; i < d * d; i++) {
             const bool filled = i / d == i % d && i / d % 3 == 0;
-            bad += !(a[i] == (filled ? mean : with_dead(d, i / d, i % d)));
+            bad += !(a[i] == (filled ? (k % 2 ? 0.5 : mean) : with_dead(d, i / d, i % d)));
         }
         qep_free(a);
         qep_dmat_destroy_all(&H);
@@ -55,7 +55,7 @@ static void test_all_dead(void **state)
     int64_t n_dead = 0;
     double mean = 0.0, diag[9];
     qep_dmat *H = make(9, 2, qep_size(world), nothing);
-    qep_dead_all(H, dead, &n_dead, &mean);
+    qep_dead_all(H, 0, dead, &n_dead, &mean);
     qep_dmat_diag_all(H, diag);
     assert_int_equal(n_dead, 9);
     assert_true(mean == 1.0);

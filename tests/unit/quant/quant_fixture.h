@@ -160,13 +160,13 @@ static UNUSED void pull_strip(const qep_qspec *s, qep_gptq *g, int64_t cols, int
 /* One strip (w [QEP_STRIP, cols], original order) through all steps; out has QEP_STRIP rows. The
  * rows of R and of the matrices P reach the kernel as a streamed factor would: only the rows a step
  * asks for, everything else NaN. */
-static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, const int32_t *perm,
-                             const double *R, const double *const *P, result *out)
+static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t cols, const int32_t *perm,
+                                  const double *R, const double *const *P, const uint8_t *dead, result *out)
 {
     float *rdiag = test_alloc(cols, sizeof *rdiag);
     for (int64_t j = 0; j < cols; j++) rdiag[j] = (float)R[j * cols + j];
     int64_t before = qep_mem_now();
-    qep_gptq *g = qep_gptq_create(s, w, cols, perm, rdiag);
+    qep_gptq *g = qep_gptq_create(s, w, cols, perm, rdiag, dead);
     assert_true(qep_mem_now() - before <= qep_gptq_bytes(s, cols) + 16 * 64);
     float *packed = test_alloc(qep_gptq_packed_bytes(s, cols), 1);
     for (int64_t step = 0; step < qep_gptq_n_steps(s, cols); step++) {
@@ -191,9 +191,15 @@ static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, c
     qep_free(rdiag);
 }
 
+static UNUSED void run_strip(const qep_qspec *s, const float *w, int64_t cols, const int32_t *perm,
+                             const double *R, const double *const *P, result *out)
+{
+    run_strip_dead(s, w, cols, perm, R, P, NULL, out);
+}
+
 /* Any number of rows, strip by strip; the last strip is padded with zero rows. */
-static UNUSED void run_rows(const qep_qspec *s, const float *w, int64_t rows, int64_t cols,
-                            const int32_t *perm, const double *R, const double *const *P, result *out)
+static UNUSED void run_rows(const qep_qspec *s, const float *w, int64_t rows, int64_t cols, const int32_t *perm,
+                            const double *R, const double *const *P, const uint8_t *dead, result *out)
 {
     float *strip = test_alloc(QEP_STRIP * cols, sizeof *strip);
     result part = new_result(s, QEP_STRIP, cols);
@@ -201,7 +207,7 @@ static UNUSED void run_rows(const qep_qspec *s, const float *w, int64_t rows, in
         int64_t n = qep_min_i64(QEP_STRIP, rows - r0);
         memset(strip, 0, (size_t)(QEP_STRIP * cols) * sizeof *strip);
         memcpy(strip, w + r0 * cols, (size_t)(n * cols) * sizeof *strip);
-        run_strip(s, strip, cols, perm, R, P, &part);
+        run_strip_dead(s, strip, cols, perm, R, P, dead, &part);
         memcpy(out->codes + r0 * cols, part.codes, (size_t)(n * cols));
         memcpy(out->scales + r0 * out->groups, part.scales,
                (size_t)(n * out->groups) * sizeof(float));

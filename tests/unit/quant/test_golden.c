@@ -220,8 +220,7 @@ static void compare(const char *file, const options *o, const golden_case *c, co
         scale_differs++;
         check_grid(o, c, x, g, scales[g], zeros[g] + offset);
     }
-    for (int64_t i = 0; i < c->n * c->d; i++)
-        if (c->H[i % c->d * (c->d + 1)] != 0.0) flips += x->codes[i] != want[i];
+    for (int64_t i = 0; i < c->n * c->d; i++) flips += x->codes[i] != want[i];
     double share = (double)flips / (double)(c->n * c->d);
     if (flips || scale_differs)
         print_message("%s: %lld codes, %lld grids differ\n", file, (long long)flips,
@@ -248,20 +247,24 @@ static void compare(const char *file, const options *o, const golden_case *c, co
     for (size_t i = 0; i < 4; i++) qep_free(owned[i]);
 }
 
-/* The published code takes per-row grids before it zeroes the weights of dead channels, groups
- * after it. A dead channel is decoupled from all others, so its weight matters for grids only. */
-static float *target_of(const golden_case *c, const options *o, const qep_st_set *s)
+static float *target_of(const golden_case *c, const qep_st_set *s)
 {
     float *w = golden(s, "Wstar", NULL);
-    if (!w) {
-        w = test_alloc(c->n * c->d, sizeof *w);
-        memcpy(w, c->W, (size_t)(c->n * c->d) * sizeof *w);
-    }
-    for (int64_t k = 0; o->spec.group_size > 0 && k < c->d; k++) {
-        if (c->H[k * (c->d + 1)] != 0.0) continue;
-        for (int64_t r = 0; r < c->n; r++) w[r * c->d + k] = 0.0f;
-    }
+    if (w) return w;
+    w = test_alloc(c->n * c->d, sizeof *w);
+    memcpy(w, c->W, (size_t)(c->n * c->d) * sizeof *w);
     return w;
+}
+
+/* The driver's part: weights of dead channels are 0 before the loop, except where the published code clears them behind the grids of whole rows. */
+static uint8_t *dead_of(const golden_case *c, const options *o, float *w)
+{
+    uint8_t *dead = test_alloc(c->d, 1);
+    for (int64_t k = 0; k < c->d; k++) {
+        dead[k] = c->H[k * (c->d + 1)] == 0.0;
+        for (int64_t r = 0; dead[k] && o->spec.group_size > 0 && !qep_gptq_pulls(&o->spec) && r < c->n; r++) w[r * c->d + k] = 0.0f;
+    }
+    return dead;
 }
 
 /* P, and R of the published ResComp (from C + H, undamped), in processing order. Neither depends on the scale of H and C. */
@@ -284,7 +287,8 @@ static void check_gptq_file(const char *file, tally *sum)
     qep_st_set *s = open_golden(file);
     options o = read_options(s);
     golden_case c = load_case(o.layer);
-    float *w = target_of(&c, &o, s);
+    float *w = target_of(&c, s);
+    uint8_t *dead = dead_of(&c, &o, w);
     int32_t *perm = golden(s, "perm", NULL);
     assert_true(!o.spec.act_order || perm);
     const double factor = o.onecomp ? 2.0 / (double)c.m : 2.0 / 4.0;
@@ -292,11 +296,11 @@ static void check_gptq_file(const char *file, tally *sum)
     double *hp = permuted(h, c.d, perm), *R = factor_r(hp, c.d);
     result x = new_result(&o.spec, c.n, c.d);
     form_moves(&c, &o, perm, R, factor, P);
-    run_rows(&o.spec, w, c.n, c.d, perm, R, (const double *const *)P, &x);
+    run_rows(&o.spec, w, c.n, c.d, perm, R, (const double *const *)P, dead, &x);
     compare(file, &o, &c, &x, s, sum);
     free_result(&x);
-    void *owned[] = {w, perm, h, hp, R, P[0], P[1]};
-    for (size_t i = 0; i < 7; i++) qep_free(owned[i]);
+    void *owned[] = {w, dead, perm, h, hp, R, P[0], P[1]};
+    for (size_t i = 0; i < 8; i++) qep_free(owned[i]);
     free_case(&c);
     qep_st_close(&s);
 }

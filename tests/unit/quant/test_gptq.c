@@ -2,9 +2,9 @@
  * rows, steps. SPDX-License-Identifier: Apache-2.0 */
 #include "quant_fixture.h"
 
-/* GPTQ as published (U-form): U^T U = H^-1, here U = R^-1; the weight matrix is updated in
- * place, in blocks. w, codes: processing order. Groups of g columns (dynamic) or one per row (g
- * = cols). */
+/* GPTQ in the published U-form: U^T U = H^-1, here U = R^-1; the weight matrix is updated in
+ * place. w, codes: processing order. Groups of g columns (dynamic) or one per row (g = cols). As published (paper): in blocks, and a group's grid comes from a
+ * matrix that lacks the updates of the block in which it starts. Else the grid sees all columns before it. */
 static void naive_u_form(const qep_qspec *s, const double *target, int64_t rows, int64_t cols,
                          const double *R, uint8_t *codes, float *scales, uint8_t *zeros)
 {
@@ -16,8 +16,9 @@ static void naive_u_form(const qep_qspec *s, const double *target, int64_t rows,
     qep_trsm_right_f64(false, false, cols, cols, R, cols, u, cols);
     for (int64_t r = 0; r < rows; r++) {
         memcpy(w, target + r * cols, (size_t)cols * sizeof *w);
-        for (int64_t b = 0; b < cols; b += s->block_size) {
-            int64_t end = qep_min_i64(b + s->block_size, cols);
+        const int64_t block_size = s->paper ? s->block_size : cols;
+        for (int64_t b = 0; b < cols; b += block_size) {
+            int64_t end = qep_min_i64(b + block_size, cols);
             /* the block's copy gets the in-block updates */
             double *block = test_alloc(end - b, sizeof *block);
             memcpy(block, w + b, (size_t)(end - b) * sizeof *w);
@@ -26,7 +27,7 @@ static void naive_u_form(const qep_qspec *s, const double *target, int64_t rows,
                 if (j % width == 0) {
                     int64_t n = qep_min_i64(width, cols - j);
                     int zero = 0;
-                    for (int64_t k = 0; k < n; k++) group[k] = (float)w[j + k];
+                    for (int64_t k = 0; k < n; k++) group[k] = (float)(s->paper ? w[j + k] : block[j - b + k]);
                     qep_grid_find(s, group, NULL, n, &scales[r * groups + g], &zero);
                     zeros[r * groups + g] = (uint8_t)zero;
                 }
@@ -107,7 +108,7 @@ static void compare_with_reference(const int64_t *sizes, size_t n_sizes, uint64_
                            .symmetric = trial % 3 == 0, .act_order = trial % 2,
                            .static_groups = trial % 5 == 0,
                            .clip = trial % 7 == 3 ? QEP_CLIP_HESSIAN : QEP_CLIP_NONE,
-                           .block_size = shapes[k].block, .zero_min = trial % 4 == 1};
+                           .block_size = shapes[k].block, .zero_min = trial % 4 == 1, .paper = (k + c / 2) % 2};
             layer l = new_layer(&rng, cols, s.act_order);
             result fast = new_result(&s, QEP_STRIP, cols), ref = new_result(&s, QEP_STRIP, cols);
             run_strip(&s, l.w, cols, l.perm, l.R, NULL, &fast);
@@ -147,10 +148,9 @@ static void several_steps_equal_reference(void **state)
 }
 
 /* f64 R-form and the published U-form are the same algorithm: in f64 the codes agree (a tie here
- * and there aside). */
-static void reference_equals_u_form(void **state)
+ * and there aside), with grids of stale groups (paper) as with those of fresh ones. */
+static void reference_equals_u_form_if(bool paper)
 {
-    (void)state;
     qep_rng rng;
     qep_rng_seed(&rng, 29);
     int64_t flips = 0, total = 0;
@@ -158,7 +158,8 @@ static void reference_equals_u_form(void **state)
         for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++) {
             int64_t cols = columns[c];
             if (cols > 130 && k % 2) continue;
-            qep_qspec s = {.method = &qep_method_gptq, .bits = 3, .group_size = shapes[k].group, .block_size = shapes[k].block};
+            qep_qspec s = {.method = &qep_method_gptq, .bits = 3, .group_size = shapes[k].group, .block_size = shapes[k].block,
+                           .paper = paper};
             layer l = new_layer(&rng, cols, false);
             result u = new_result(&s, QEP_STRIP, cols), ref = new_result(&s, QEP_STRIP, cols);
             naive_u_form(&s, l.w64, QEP_STRIP, cols, l.R, u.codes, u.scales, u.zeros);
@@ -171,6 +172,41 @@ static void reference_equals_u_form(void **state)
             free_layer(&l);
         }
     assert_le_f((double)flips / (double)total, 1e-5);
+}
+
+static void reference_equals_u_form(void **state)
+{
+    (void)state;
+    reference_equals_u_form_if(false);
+    reference_equals_u_form_if(true);
+}
+
+/* Groups that start inside a block: fresh ones give the same bits whatever the blocks, stale ones (paper) other codes. */
+static void stale_groups(void **state)
+{
+    (void)state;
+    static const int64_t groups[] = {32, 48, 200, 700}, blocks[] = {128, 1, 50, 1000};
+    qep_rng rng;
+    qep_rng_seed(&rng, 47);
+    layer l = new_layer(&rng, 1400, true);
+    for (int g = 0; g < 4; g++) {
+        qep_qspec s = {.method = &qep_method_gptq, .bits = 3, .group_size = groups[g]};
+        result first = new_result(&s, QEP_STRIP, l.cols), x = new_result(&s, QEP_STRIP, l.cols);
+        for (int b = 0; b < 4; b++) {
+            s.block_size = blocks[b];
+            run_strip(&s, l.w, l.cols, l.perm, l.R, NULL, b == 0 ? &first : &x);
+            if (b == 0) continue;
+            assert_memory_equal(first.codes, x.codes, (size_t)(QEP_STRIP * l.cols));
+            assert_memory_equal(first.scales, x.scales, (size_t)(QEP_STRIP * x.groups) * sizeof(float));
+        }
+        s.paper = true;
+        s.block_size = 500;
+        run_strip(&s, l.w, l.cols, l.perm, l.R, NULL, &x);
+        assert_true(count_flips(first.codes, x.codes, QEP_STRIP * l.cols) > QEP_STRIP * l.cols / 1000);
+        free_result(&first);
+        free_result(&x);
+    }
+    free_layer(&l);
 }
 
 /* H = c I: nothing to propagate; the codes are those of RTN bit for bit, and the loss is c |w -
@@ -273,17 +309,18 @@ static void step_rows(void **state)
     (void)state;
     static const struct {
         int64_t group, block, cols, step, row0, own, n;
-        bool fixed;
+        bool fixed, paper;
     } cases[] = {
-        {-1, 128, 300, 0, 0, 300, 300, false},      {-1, 128, 1300, 0, 0, 512, 512, false},    {-1, 128, 1300, 2, 1024, 276, 276, false},
-        {-1, 200, 1300, 1, 400, 400, 400, false},   {-1, 600, 1300, 1, 600, 600, 600, false},  {128, 32, 2048, 1, 512, 512, 512, false},
-        {1024, 32, 2048, 0, 0, 512, 1024, false},   {1024, 32, 2048, 1, 512, 512, 512, false}, {1024, 32, 2048, 2, 1024, 512, 1024, false},
-        {48, 32, 1000, 1, 32, 32, 64, false},       {48, 32, 1000, 2, 64, 32, 32, false},      {48, 32, 1000, 3, 96, 32, 48, false},
-        {48, 32, 1000, 1, 512, 488, 488, true},     {128, 128, 200, 0, 0, 200, 200, false},    {1, 500, 10, 0, 0, 10, 10, false},
+        {-1, 128, 300, 0, 0, 300, 300, 0, 0},    {-1, 128, 1300, 0, 0, 512, 512, 0, 0},      {-1, 128, 1300, 2, 1024, 276, 276, 0, 0},
+        {-1, 200, 1300, 1, 400, 400, 400, 0, 0}, {-1, 600, 1300, 1, 600, 600, 600, 0, 0},    {128, 32, 2048, 1, 512, 512, 512, 0, 0},
+        {128, 32, 2048, 1, 512, 512, 512, 0, 1}, {1024, 32, 2048, 0, 0, 512, 1024, 0, 1},    {1024, 32, 2048, 1, 512, 512, 512, 0, 1},
+        {1024, 32, 2048, 2, 1024, 512, 1024, 0, 1}, {1024, 32, 2048, 1, 1024, 1024, 1024, 0, 0}, {48, 32, 1000, 1, 32, 32, 64, 0, 1},
+        {48, 32, 1000, 2, 64, 32, 32, 0, 1},     {48, 32, 1000, 3, 96, 32, 48, 0, 1},        {48, 32, 1000, 2, 960, 40, 40, 0, 0},
+        {48, 32, 1000, 1, 512, 488, 488, 1, 0},  {128, 128, 200, 0, 0, 200, 200, 0, 1},      {1, 500, 10, 0, 0, 10, 10, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         qep_qspec s = {.method = &qep_method_gptq, .bits = 4, .group_size = cases[i].group, .block_size = cases[i].block,
-                       .static_groups = cases[i].fixed};
+                       .static_groups = cases[i].fixed, .paper = cases[i].paper};
         int64_t row0 = -1, n = -1;
         qep_gptq_step_rows(&s, cases[i].cols, cases[i].step, &row0, &n);
         assert_int_equal(row0, cases[i].row0);
@@ -340,6 +377,7 @@ int main(void)
         cmocka_unit_test(fast_equals_reference), cmocka_unit_test(reference_equals_u_form),
         cmocka_unit_test(identity_equals_rtn),   cmocka_unit_test(loss_is_the_quadratic_form),
         cmocka_unit_test(rows_are_independent), cmocka_unit_test(several_steps_equal_reference),  cmocka_unit_test(step_rows),
+        cmocka_unit_test(stale_groups),
         cmocka_unit_test(beats_rtn),             cmocka_unit_test(nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

@@ -92,7 +92,7 @@ static void grid(void **state)
         qep_quip_to_codes(w, 5, 2.0, bits);
         assert_true(w[0] == 0.0f && w[1] == 0.0f && w[2] == (float)top / 2.0f && w[3] == (float)top && w[4] == (float)top);
         for (int c = 0; c <= top; c++) {
-            float v = qep_quip_value(c, 2.0, bits);
+            float v = qep_quip_value(c, 2.0, bits, false);
             qep_quip_to_codes(&v, 1, 2.0, bits);
             assert_le_f(fabsf(v - (float)c), 1e-4f);
         }
@@ -162,12 +162,14 @@ static void check_run(const published *p, const qep_st_set *f, int bits, const c
     uint8_t *want = golden(f, key, NULL);
     snprintf(key, sizeof key, "%s.Q_nohalf", run);
     float *q_want = golden(f, key, NULL);
+    snprintf(key, sizeof key, "%s.Q", run);
+    float *half = golden(f, key, NULL);
     snprintf(key, sizeof key, "%s.Wstar", run);
     float *w = golden(f, key, NULL);
     snprintf(key, sizeof key, "%s.scale", run);
     float *scale = golden(f, key, NULL);
     if (!scale) scale = golden(f, "scale", NULL);
-    assert_true(want && q_want && scale);
+    assert_true(want && q_want && half && scale);
 
     double *colsq = test_alloc(d, sizeof *colsq), *D = test_alloc(d, sizeof *D), *diag = test_alloc(d, sizeof *diag);
     double *wd = doubles(w ? w : p->W, n * d);
@@ -200,14 +202,19 @@ static void check_run(const published *p, const qep_st_set *f, int bits, const c
     for (int64_t i = 0; i < n * d; i++) target[i] = (float)rot[i];
     qep_quip_to_codes(target, n * d, s, bits);
     result x = new_result(&spec, n, d);
-    run_rows(&spec, target, n, d, perm, R, NULL, &x);
+    run_rows(&spec, target, n, d, perm, R, NULL, NULL, &x);
     assert_int_equal(count_flips(x.codes, want, n * d), 0);
-    for (int64_t i = 0; i < n * d; i++) rot[i] = (double)qep_quip_value(x.codes[i], s, bits);
-    double *q = sandwich(p, rot, true);
-    for (int64_t i = 0; i < n * d; i++) q[i] /= D[i % d];
-    assert_le_f(relative(q, q_want, n * d), 1e-5);
+    double *q[2];
+    for (int paper = 0; paper < 2; paper++) {
+        for (int64_t i = 0; i < n * d; i++) rot[i] = (double)qep_quip_value(x.codes[i], s, bits, paper);
+        q[paper] = sandwich(p, rot, true);
+        for (int64_t i = 0; i < n * d; i++) q[paper][i] /= D[i % d];
+    }
+    assert_le_f(relative(q[0], q_want, n * d), 1e-5);
+    assert_le_f(relative(q[1], half, n * d), 1e-5); /* its f16 numbers are rotated ones */
+    assert_le_f(3e-5, relative(q[0], half, n * d));
     free_result(&x);
-    void *owned[] = {want, q_want, w, scale, colsq, D, diag, wd, rot, h, perm, hp, R, target, q};
+    void *owned[] = {want, q_want, half, w, scale, colsq, D, diag, wd, rot, h, perm, hp, R, target, q[0], q[1]};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) qep_free(owned[i]);
 }
 
