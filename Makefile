@@ -157,7 +157,7 @@ programs: all bench-programs $(UNIT_BIN) $(MPI_BIN) $(O)/tests/fuzz/replay
 check: deps   ## install what is missing, build, run every test and lint
 	@$(AGAIN) checked
 checked: programs
-	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) run tests/fuzz/replay.sh mpi $(MPI_BIN) run $(RUN_TESTS) tests/quickstart/quickstart.sh
+	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) run tests/fuzz/replay.sh $(RUN_TESTS) tests/quickstart/quickstart.sh mpi $(MPI_BIN)
 
 check-unit: $(UNIT_BIN)   ## tests of one process
 	@$(RUN_ALL) unit $^
