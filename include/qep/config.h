@@ -49,7 +49,7 @@ typedef struct qep_config {
     const char *documents;                  /* of .txt files: file | blocks */
     const char *bos;                        /* auto | yes | no */
     int64_t length;                         /* 0: auto (2048 for one-dimensional sources, the rows of [samples, length] arrays) */
-    const char *selection;                  /* random | sequential | packed */
+    const char *selection;                  /* random | random-new | sequential | packed */
     int64_t seed;
     char *save_tokens;                      /* HDF5 file for the ids of this run; NULL: none */
     int64_t validation;                     /* held-out sequences */

@@ -13,7 +13,7 @@ static const char *const compats[] = {"none", "paper", NULL};
 static const char *const final_norms[] = {"auto", "yes", "no", NULL};
 static const char *const corrections[] = {"none", "qep", NULL};
 static const char *const formats[] = {"gptq", "gptq_v2", "compressed-tensors", "awq", "gguf", "dense", NULL};
-static const char *const selections[] = {"random", "sequential", "packed", NULL};
+static const char *const selections[] = {"random", "random-new", "sequential", "packed", NULL};
 static const char *const document_rules[] = {"file", "blocks", NULL};
 static const char *const bos_rules[] = {"auto", "yes", "no", NULL};
 static const char *const joints[] = {"blank-line", "newline", "space", "none", NULL};
@@ -68,8 +68,10 @@ const qep_key qep_keys[] = {
      .help =
          "Which rows or windows are taken. random: drawn with seed as the published codes do with "
          "Python's random: of one long text or array, windows anywhere; of many documents, one that "
-         "is long enough, then a window in it. sequential: from the start, windows inside "
-         "documents. packed: from the start, documents joined."},
+         "is long enough, then a window in it. random-new: the same as GPTAQ and ResComp draw from "
+         "C4: a window never reaches its document's last token, one of exactly length tokens is "
+         "passed over. sequential: from the start, windows inside documents. packed: from the "
+         "start, documents joined."},
     {"calibration", "bos", QEP_KEY_CHOICE, AT(bos), .identity = true, .def = "auto",
      .choices = bos_rules,
      .help = "BOS token in front of a text (each document, each evaluation set). auto: as the "

@@ -59,6 +59,8 @@ typedef struct qep_files {
 /* Every file of calibration.data or evaluation.data; says in the log what is done with texts. On error too, qep_files_close_all is due. */
 QEP_MUST_CHECK qep_status qep_files_open_all(qep_comm *c, const qep_config *cfg, bool evaluation, const qep_text_rules *rules, qep_files *f);
 void qep_files_close_all(qep_files *f);
+/* calibration.selection draws from a generator. */
+bool qep_selects_random(const qep_config *cfg);
 /* The EOS that is put behind each document of a calibration text: packed documents without a BOS in front; -1: none. */
 int32_t qep_calibration_eos(const qep_config *cfg, const qep_text_rules *rules);
 

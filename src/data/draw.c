@@ -61,6 +61,7 @@ static void prepare(qep_text *t)
 
 qep_status qep_text_draw_all(qep_comm *c, qep_text *t, qep_mt19937 *r, int64_t length, bool fresh, int64_t *doc, int64_t *first)
 {
+    const int64_t need = length + t->rules.margin;
     prepare(t);
     for (int64_t failures = 0;;) {
         const qep_mt19937 before = *r;
@@ -70,14 +71,14 @@ qep_status qep_text_draw_all(qep_comm *c, qep_text *t, qep_mt19937 *r, int64_t l
             QEP_TRY(look_ahead_all(c, t, *r));
             continue;
         }
-        if (t->length[d] >= length && !(fresh && t->used[d])) {
+        if (t->length[d] >= need && !(fresh && t->used[d])) {
             *doc = d;
-            *first = qep_mt_randint(r, 0, t->length[d] - length);
+            *first = qep_mt_randint(r, 0, t->length[d] - need);
             return QEP_OK;
         }
         if (++failures < t->n) continue;
         bool left;
-        QEP_TRY(any_left_all(c, t, length, fresh, &left));
+        QEP_TRY(any_left_all(c, t, need, fresh, &left));
         *doc = -1;
         if (!left) return QEP_OK;
         failures = 0;

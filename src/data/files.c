@@ -36,6 +36,11 @@ static const char *joint_of(const qep_config *cfg)
     return "";
 }
 
+bool qep_selects_random(const qep_config *cfg)
+{
+    return strncmp(cfg->selection, "random", 6) == 0; /* random-new too */
+}
+
 int32_t qep_calibration_eos(const qep_config *cfg, const qep_text_rules *rules)
 {
     if (strcmp(cfg->selection, "packed") != 0 || rules->front >= 0 || qep_tokenizer_adds_eos(rules->tokenizer)) return -1;
@@ -46,9 +51,10 @@ static qep_status open_calibration_text_all(qep_comm *c, const qep_config *cfg, 
                                             qep_source **s)
 {
     const int64_t length = qep_calibration_length(cfg, NULL);
-    const bool random = strcmp(cfg->selection, "random") == 0, packed = strcmp(cfg->selection, "packed") == 0;
+    const bool random = qep_selects_random(cfg), packed = strcmp(cfg->selection, "packed") == 0;
     int64_t want = sequences;
     rules.behind = qep_calibration_eos(cfg, &rules);
+    rules.margin = strcmp(cfg->selection, "random-new") == 0;
     if (random) want = INT64_MAX;
     if (packed && !qep_mul_i64(sequences, length, &want)) want = INT64_MAX;
     return qep_source_open_text_all(c, path, &rules, random, random || packed ? QEP_VIEW_LINE : QEP_VIEW_WINDOWS, want, length, s);

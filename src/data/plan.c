@@ -136,7 +136,7 @@ static qep_status plan_calibration_all(qep_comm *c, const qep_config *cfg, qep_s
     qep_status st = QEP_OK;
     for (int64_t i = 0; i < files && st == QEP_OK; i++) {
         const share h = {sources[i], qep_int(i), shares[i], qep_calibration_length(cfg, sources[i]),
-                         strcmp(cfg->selection, "random") == 0};
+                         qep_selects_random(cfg)};
         if (h.samples == 0)
             st = qep_fail(QEP_E_CONFIG, "calibration.data: the weight of %s gives it none of the %" PRId64 " samples; raise it or calibration.samples",
                           qep_source_path(sources[i]), cfg->samples);

@@ -59,6 +59,7 @@ typedef struct qep_text_rules {
     bool special;        /* the tokenizer puts its BOS and EOS around each text */
     int32_t front;       /* put in front of each text besides, -1: nothing */
     int32_t behind;      /* put behind each text besides, -1: nothing */
+    int64_t margin;      /* tokens at the end of a document that no drawn window reaches */
     int64_t vocab;       /* ids at or above are an error */
 } qep_text_rules;
 /* A place in a text: document of the index, byte of its text. */
@@ -117,7 +118,8 @@ void qep_line_fetch_all(qep_comm *c, const qep_line *l, const qep_fetch *list, i
 /* --- the C4 rule ----------------------------------------------------------------------------------------- */
 
 /* Draws a document as the published codes do for C4 (methods.md 4): random.randint(0, n - 1) until one has at least `length` tokens, then its window's
- * start = random.randint(0, tokens - length). fresh: documents with `used` set are passed over too. *doc = -1 when there is none (left). Ranks look at the next
+ * start = random.randint(0, tokens - length); with a margin of 1 as GPTAQ's and ResComp's codes do: randint(0, tokens - length - 1), where a
+ * document of exactly `length` tokens, on which they end with an error, is passed over. fresh: documents with `used` set are passed over too. *doc = -1 when there is none (left). Ranks look at the next
  * candidates together; what is drawn does not depend on their number. */
 QEP_MUST_CHECK qep_status qep_text_draw_all(qep_comm *c, qep_text *t, qep_mt19937 *r, int64_t length, bool fresh, int64_t *doc, int64_t *first);
 

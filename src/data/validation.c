@@ -101,7 +101,7 @@ static qep_status fresh_documents_all(qep_comm *c, qep_source *s, int file, int6
 
 qep_status qep_corpus_hold_out_all(qep_comm *c, const qep_config *cfg, qep_source *const *sources, qep_mt19937 *r, qep_corpus *k)
 {
-    const bool random = strcmp(cfg->selection, "random") == 0;
+    const bool random = qep_selects_random(cfg);
     int64_t *shares = qep_alloc("data.shares", 2 * cfg->n_calibration_data, sizeof *shares), *taken = shares + cfg->n_calibration_data;
     qep_status st = QEP_OK;
     qep_calibration_shares(cfg, cfg->validation, shares);

@@ -3,6 +3,7 @@
 windows.py MODEL documents TEXT OUT.jsonl LONGEST: paragraphs of TEXT joined to documents of up to LONGEST characters
 windows.py MODEL RULE FILE OUT.npy SAMPLES LENGTH SEED: RULE is
   c4          random document until one has LENGTH tokens, then a random slice of it (QEP's calibration on C4)
+  c4-new      the same with randint(0, n - LENGTH - 1) (GPTAQ's, ResComp's); a document of LENGTH tokens, where that fails, is passed over
   wikitext2   random slices of one text (randint(0, n - LENGTH - 1))
   sequential  slices inside documents, from the start
   packed      documents joined, an EOS token behind each when the tokenizer puts no BOS in front
@@ -46,12 +47,13 @@ def windows(model, rule, path, samples, length, seed):
             return [all_ids[i:i + length] for i in starts]
         docs = [json.loads(line)["text"] for line in f]
     rows = []
-    if rule == "c4":
+    if rule in ("c4", "c4-new"):
+        margin = 1 if rule == "c4-new" else 0
         while len(rows) < samples:
             doc = ids(docs[random.randint(0, len(docs) - 1)])
-            if len(doc) < length:
+            if len(doc) < length + margin:
                 continue
-            i = random.randint(0, len(doc) - length)
+            i = random.randint(0, len(doc) - length - margin)
             rows.append(doc[i:i + length])
         return rows
     if rule == "sequential":

@@ -36,7 +36,7 @@ plan() {
 
 # --- the same ids, whoever reads them ---------------------------------------------------------------------
 
-for selection in random sequential packed; do
+for selection in random random-new sequential packed; do
     plan 1 --set calibration.selection=$selection
     want=$ids
     check "$selection: ids from .jsonl" [ ${#want} = 32 ]
@@ -51,7 +51,7 @@ for selection in random sequential packed; do
     check "$selection: the same from the blocks of a .txt" [ "$ids" = "$want" ]
     plan 3 --set calibration.selection=$selection --set calibration.seed=7
     case $selection in
-        random) check "random: the seed matters" [ "$ids" != "$want" ] ;;
+        random*) check "$selection: the seed matters" [ "$ids" != "$want" ] ;;
         *) check "$selection: the seed does not matter" [ "$ids" = "$want" ] ;;
     esac
 done
@@ -60,6 +60,14 @@ drawn() { awk -v kind="$1" '/^[a-z]*, .* sequences of/ { on = $1 == kind "," ; n
 drawn calibration random.log >calibration.docs
 drawn validation random.log >validation.docs
 check 'random: held-out windows come from documents that calibration leaves alone' sh -c '[ -s calibration.docs ] && [ "$(wc -l <validation.docs)" = 16 ] && [ -z "$(comm -12 calibration.docs validation.docs)" ]'
+# the rule of random-new: with documents of 64 or 65 tokens only those of 65 are drawn, from the start
+awk 'BEGIN { for (d = 0; d < 30; d++) { printf "{\"text\": \""; for (i = 0; i < 64 + d % 2; i++) printf "%s", i ? " a" : "a"; print "\"}" } }' >exact.jsonl
+for selection in random random-new; do
+    plan 2 --set calibration.selection=$selection --set calibration.data=exact.jsonl --set calibration.validation=0 --set evaluation.data=
+    grep '^  [0-9]*:[0-9]' log | tr -s ' ' '\n' | grep . >$selection.exact
+done
+check 'random draws documents of just the length, and both windows of one token more' sh -c 'grep -q "[02468]:0" random.exact && grep -q "[13579]:1" random.exact'
+check 'random-new draws neither' sh -c '[ "$(wc -l <random-new.exact)" = 12 ] && ! grep -v "[13579]:0$" random-new.exact'
 check 'the log tells documents' grep -q 'docs.jsonl: 120 documents' sequential.log
 check 'the log tells the chosen windows' grep -q 'document or row:first token' random.log
 check 'sequential: windows stay inside documents, one behind the other' grep -q '^  0:0 0:64 ' sequential.log

@@ -160,6 +160,28 @@ def llama3(model):
     return t
 
 
+def llama2(path):
+    """Llama-2's tokenizer.json as it was published before merges were pairs. Three of its merges have tokens with a blank in them, which a line with
+    one blank cannot hold: the library refuses such a file, and so does qep_mpi. Its newer form is compared: pairs, of the one cut that gives two tokens."""
+    j = json.load(open(path, encoding="utf-8"))
+    vocab, pairs = j["model"]["vocab"], []
+    for line in j["model"]["merges"]:
+        cuts = [(line[:i], line[i + 1:]) for i, c in enumerate(line) if c == " "]
+        cuts = [p for p in cuts if p[0] in vocab and p[1] in vocab and p[0] + p[1] in vocab]
+        assert len(cuts) == 1, line
+        pairs += cuts
+    j["model"]["merges"] = pairs
+    out = "%s/llama2.json" % tmp.name
+    json.dump(j, open(out, "w", encoding="utf-8"))
+    refused = [subprocess.run([serve_path, path], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE).stderr.decode()]
+    try:
+        Tokenizer.from_file(path)
+    except Exception as e:
+        refused.append(str(e))
+    ok(len(refused) == 2 and "model.merges[18917]" in refused[0], "llama2: merges with blanks in their tokens are refused by both", repr(refused))
+    return out
+
+
 def small(normalizer=None, pre=None, decoder=None, tokens=(), **options):
     """A few merges over letters, marks and blanks, with bytes, so that every part has something to do."""
     pieces = ["<unk>"] + ["<0x%02X>" % b for b in range(256)] if options.get("byte_fallback") else ["<unk>"]
@@ -250,6 +272,10 @@ def main():
         paths["llama3"] = save("llama3", llama3(shared + "tokenizers/llama3/tokenizer.model"))
     else:
         skip("llama3", "no %stokenizers/llama3" % shared)
+    if os.path.exists(shared + "tokenizers/llama2/hf-tokenizer.json"):
+        paths["llama2"] = llama2(shared + "tokenizers/llama2/hf-tokenizer.json")
+    else:
+        skip("llama2", "no %stokenizers/llama2" % shared)
     texts = sorted(glob.glob(shared + "text/*/*")) if whole_texts else []
     for name, path in paths.items():
         if not os.path.exists(path):
@@ -259,7 +285,7 @@ def main():
         for text in texts:
             why = difference(serve, lib, open(text, "rb").read())
             ok(why is None, "%s: %s whole" % (name, os.path.relpath(text, shared)), why)
-        for v in {"gpt2": ["gpt-2"], "qwen2": ["qwen2"], "phi3": ["phi-3", "llama-spm"], "llama3": ["llama-bpe"]}.get(name, []):
+        for v in {"gpt2": ["gpt-2"], "qwen2": ["qwen2"], "phi3": ["phi-3", "llama-spm"], "llama2": ["llama-spm"], "llama3": ["llama-bpe"]}.get(name, []):
             vectors(name, lib, serve, shared + "tokenizers/vectors/llama.cpp/ggml-vocab-%s.gguf" % v)
         if name == "llama3":
             folder = shared + "tokenizers/vectors/swift-transformers/"
