@@ -224,6 +224,7 @@ static qep_status write_all(conversion *v, qep_export *e)
     qep_export_describe(e);
     QEP_TRY(qep_export_check_dir_all(v->comm, e, v->output_of.cfg->overwrite, true));
     QEP_TRY(qep_agree_all(v->comm, qep_rank(v->comm) == 0 ? qep_run_lock(&v->output_of) : QEP_OK));
+    QEP_TRY(qep_export_check_dir_all(v->comm, e, v->output_of.cfg->overwrite, true)); /* another job may have finished there while we waited for its lock */
     QEP_TRY(qep_export_discard_all(v->comm, e)); /* what a conversion that was cut short has left */
     QEP_TRY(qep_export_open_all(v->comm, e, false));
     QEP_TRY(qep_export_copy_all(v->comm, e));

@@ -110,21 +110,6 @@ static qep_status finish_all(qep_run *r)
     return QEP_OK;
 }
 
-static qep_status work_all(qep_run *r)
-{
-    bool resumed = false;
-    QEP_TRY(take_output_all(r));
-    QEP_TRY(qep_run_save_tokens_all(r));
-    qep_run_start_streams_all(r);
-    QEP_TRY(qep_run_resume_all(r, &resumed));
-    if (resumed) qep_info("resuming behind block %lld/%lld", (long long)r->next_block, (long long)r->model->arch.n_blocks);
-    if (!resumed) QEP_TRY(qep_run_embed_all(r));
-    QEP_TRY(obey_all(r, "before the first block"));
-    QEP_TRY(open_output_all(r, resumed));
-    QEP_TRY(blocks_all(r));
-    return finish_all(r);
-}
-
 /* There is a checkpoint to go on from: what stands in the output directory may then be our own, even when an earlier job ended
  * between publishing and its last act. (A checkpoint of another run is refused before anything is written, and files of another
  * run carry another stamp.) */
@@ -155,6 +140,22 @@ static qep_status check_output_all(qep_run *r)
     if (!r->output) return qep_agree_all(r->comm, root ? check_figures_only(r) : QEP_OK);
     bool mine = qep_any_all(r->comm, root && going_on(r));
     return qep_export_check_dir_all(r->comm, r->output, r->cfg->overwrite || mine, false);
+}
+
+static qep_status work_all(qep_run *r)
+{
+    bool resumed = false;
+    QEP_TRY(take_output_all(r));
+    QEP_TRY(check_output_all(r)); /* once more: another job may have finished there while we waited for its lock */
+    QEP_TRY(qep_run_save_tokens_all(r));
+    qep_run_start_streams_all(r);
+    QEP_TRY(qep_run_resume_all(r, &resumed));
+    if (resumed) qep_info("resuming behind block %lld/%lld", (long long)r->next_block, (long long)r->model->arch.n_blocks);
+    if (!resumed) QEP_TRY(qep_run_embed_all(r));
+    QEP_TRY(obey_all(r, "before the first block"));
+    QEP_TRY(open_output_all(r, resumed));
+    QEP_TRY(blocks_all(r));
+    return finish_all(r);
 }
 
 /* The weights are read before anything is written: a NaN is found now, and their hash belongs to the run's identity. The output

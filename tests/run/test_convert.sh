@@ -102,6 +102,30 @@ check '... codes and scales are the same bytes' cmp -s a.some b.some
 run 2 --check four-gguf
 check '... the digest of the GGUF file is compared' said "digest $(digest four) as in summary.json"
 check '... with the perplexity of the run' said "val: perplexity from the files $(printf %.6f "$(json four/summary.json evaluation.val.perplexity_quantized)")"
+# --- around through every format that holds codes and zero points ------------------------------------------
+around() { # around NAME FORMAT...: and back to the format it has
+    from=$1 at=$1 np=1
+    shift
+    for f; do
+        to $np "$at" "$f" "$from-$f-$np"
+        at=$from-$f-$np np=$((np % 3 + 1))
+    done
+    for d in "$from" "$at"; do sums "$d" | grep -E 'qweight|qzeros|scales|g_idx'; done | sort | uniq -c >packed # gguf has its vectors in F32
+    check "$from and $at hold the same packed tensors" awk '$1 != 2 { bad = 1 } END { exit bad || NR < 25 }' packed
+}
+forge model "$work/wide" blocks=1 hidden=256 inter=512 heads=2 kv=2 head_dim=128 dtype=F32
+around four compressed-tensors awq gguf gptq_v2 compressed-tensors gptq
+wide='model.path=wide quantization.symmetric=no quantization.group_size=-1'
+# shellcheck disable=SC2086 # a list
+quantize wide4 $wide
+around wide4 compressed-tensors awq gguf gptq_v2 gptq
+# shellcheck disable=SC2086
+quantize wide2 $wide quantization.bits=2
+around wide2 compressed-tensors gguf gptq_v2 gptq
+# shellcheck disable=SC2086
+quantize wide3 $wide quantization.bits=3 quantization.symmetric=yes
+around wide3 gguf compressed-tensors gptq_v2 gptq
+
 run 3 --convert b3 --format gguf --output b3-gguf
 check 'b3 -> gguf on 3 ranks: exit code 0' [ "$code" = 0 ]
 check '... codes held exactly' said '14 linears as Q4_0, codes held exactly'
@@ -153,16 +177,22 @@ run 1 --convert four --format gptq_v2 --output v2 --set output.overwrite=yes --s
 check 'shards of another size' [ "$code" = 0 ]
 check '... with their index' [ -s v2/model.safetensors.index.json ]
 run 1 --convert four --format gptq_v2 --output v2 --set output.overwrite=yes
-if command -v flock >/dev/null && flock --help 2>&1 | grep -q -- --fcntl; then
-    mkdir held && : >held/qep_mpi.lock
-    flock --fcntl held/qep_mpi.lock sleep 30 &
+# a run is at work in the directory: its lock is waited for, for five seconds, and then it is refused, or what the run has finished is there
+at_work() { # at_work DIRECTORY SECONDS: after each block
+    QEP_TEST_BLOCK_SLEEP=$2 timeout -k 5 "$LIMIT" "$QEP_MPI" case.ini --set output.path="$1" --set quantization.symmetric=yes >"$1.log" 2>&1 </dev/null &
     holder=$! background="$background $!"
-    sleep 1
-    refused 'another job is working on' --convert four --format awq --output held
-    kill $holder
-else
-    skip 'a directory in which a job is at work' 'no flock with --fcntl'
-fi
+    wait_until "[ -e $1/qep_mpi.lock ]" || bail_out 'the run did not begin'
+}
+at_work held 30
+refused 'another job is working on' --convert four --format awq --output held --set output.overwrite=yes
+check '... while the run goes on' kill -0 $holder
+kill $holder
+end_of $holder
+at_work finished 0.7
+refused 'exists' --convert four --format awq --output finished
+end_of $holder
+check 'the run goes to its end' [ "$code" = 0 ]
+check '... with its own result' [ "$(digest finished) $(json finished/config.json quantization_config.quant_method)" = "$(digest four) gptq" ]
 
 # --- damage of the source is found first --------------------------------------------------------------
 forge poke v2/model.safetensors model.norm.weight 10 0000
