@@ -262,7 +262,7 @@ static qep_status write_config(const char *dir, const tiny_model *m)
                           "  \"num_hidden_layers\": %lld,\n  \"num_key_value_heads\": %lld,\n"
                           "  \"rms_norm_eps\": 1e-05,\n  \"rope_theta\": 10000.0,\n"
                           "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\",\n  \"vocab_size\": %lld\n}\n",
-                          f->architecture, f->model_type, f->keys, experts, m->bias ? "true" : "false", (long long)head_dim(m), (long long)m->hidden,
+                          f->architecture, f->model_type, m->keys ? m->keys : f->keys, experts, m->bias ? "true" : "false", (long long)head_dim(m), (long long)m->hidden,
                           (long long)m->inter, (long long)(m->max_positions > 0 ? m->max_positions : 2048), (long long)m->heads, (long long)m->blocks, (long long)m->kv_heads,
                           m->tied ? "true" : "false", dtype_name(m->dtype), (long long)m->vocab);
     qep_status st = write_text(dir, "config.json", text);

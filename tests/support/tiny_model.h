@@ -7,6 +7,7 @@
 
 typedef struct tiny_model {
     const char *family; /* model_type; NULL: llama */
+    const char *keys;   /* of config.json in place of the family's own ("  \"key\": value,\n" ...), of which tensors do not depend; NULL: those */
     int64_t hidden, inter, blocks, heads, kv_heads;
     int64_t head_dim; /* 0: hidden / heads */
     int64_t vocab;
