@@ -13,6 +13,7 @@ O       := build/$(BUILD)-mpich
 MPI_PKGS  := hdf5-mpich
 BLAS_LIBS ?= -lscalapack-mpich -lopenblas
 export QEP_MPIRUN ?= mpirun.mpich -bind-to none
+export QEP_TEST_PRELOAD := $(CURDIR)/$(O)/tests/support/libyield.so
 else
 MPICC   ?= mpicc
 O       := build/$(BUILD)
@@ -121,10 +122,16 @@ TEST_CFLAGS := -Wno-missing-prototypes -Wno-conversion -Wno-sign-conversion -Wno
 module_of = $(word 2,$(subst /, ,$(1)))
 
 # Compiled apart from the link: a change in a library links the tests again, no more.
-SUPPORT_OBJ := $(patsubst tests/%.c,$(O)/tests/%.o,$(wildcard tests/support/*.c))
+SUPPORT_OBJ := $(patsubst tests/%.c,$(O)/tests/%.o,$(filter-out tests/support/yield.c,$(wildcard tests/support/*.c)))
 $(O)/tests/%.o: tests/%.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,cc   $<) $(MPICC) $(CFLAGS_ALL) $(TEST_CFLAGS) -Iinclude -Itests/support $(PKG_CFLAGS) -MMD -MP -c -o $@ $<
+
+# waiting ranks of MPICH give up their core (yield.c)
+YIELD := $(if $(QEP_TEST_PRELOAD),$(O)/tests/support/libyield.so)
+$(O)/tests/support/libyield.so: tests/support/yield.c
+	@mkdir -p $(@D)
+	$(call say,link $@) $(MPICC) -O1 -shared -fPIC -o $@ $< -ldl
 
 define TEST_RULE
 $(O)/tests/$(1): $(O)/tests/$(1).o $(SUPPORT_OBJ) $(call LIBS_OF,$(call module_of,$(1))) $(sort $(call LIB,safetensors) $(call LIB,tensor) $(call LIB,base))
@@ -135,7 +142,7 @@ $(foreach t,$(patsubst tests/%.c,%,$(UNIT_SRC) $(MPI_SRC)),$(eval $(call TEST_RU
 # run one: make test T=unit/quant/test_grid   make test T=mpi/par/test_par NP=3
 NP ?= 1
 .PHONY: test
-test: $(O)/tests/$(T)   ## build and run one test: T=unit/MODULE/test_X [NP=n]
+test: $(O)/tests/$(T) $(YIELD)   ## build and run one test: T=unit/MODULE/test_X [NP=n]
 	@tests/support/run_test.sh $(NP) $(O)/tests/$(T)
 
 # --- checks --------------------------------------------------------------------------
@@ -152,18 +159,18 @@ AGAIN      = $(MAKE) --no-print-directory $(FLAG_J)
 deps:   ## install the Debian packages that are missing (asks apt-get; quiet when all are there)
 	@MPI='$(MPI)' MPICC='$(MPICC)' CFLAGS='$(CFLAGS)' PKGS='$(PKGS)' BLAS_LIBS='$(BLAS_LIBS)' DNNL_LIBS='$(DNNL_LIBS)' tests/support/deps.sh
 
-programs: all bench-programs $(UNIT_BIN) $(MPI_BIN) $(O)/tests/fuzz/replay
+programs: all $(YIELD) bench-programs $(UNIT_BIN) $(MPI_BIN) $(O)/tests/fuzz/replay
 
 check: deps   ## install what is missing, build, run every test and lint
 	@$(AGAIN) checked
 checked: programs
 	@$(RUN_ALL) lint tests/lint/*.sh unit $(UNIT_BIN) run tests/fuzz/replay.sh $(RUN_TESTS) tests/quickstart/quickstart.sh mpi $(MPI_BIN)
 
-check-unit: $(UNIT_BIN)   ## tests of one process
+check-unit: $(UNIT_BIN) $(YIELD)   ## tests of one process
 	@$(RUN_ALL) unit $^
-check-mpi: $(MPI_BIN)   ## tests of several ranks, each on 1, 2, 3 and 4 (NPS="1 3")
+check-mpi: $(MPI_BIN) $(YIELD)   ## tests of several ranks, each on 1, 2, 3 and 4 (NPS="1 3")
 	@$(RUN_ALL) mpi $^
-check-run: all bench-programs   ## the whole program on small models
+check-run: all $(YIELD) bench-programs   ## the whole program on small models
 	@$(RUN_ALL) run $(RUN_TESTS)
 
 check-long: deps   ## hours: whole-program tests in full and comparisons with Python libraries (needs QEP_SHARED)

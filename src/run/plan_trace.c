@@ -44,12 +44,21 @@ static void await(const trace *t, int from)
     fprintf(t->f, "%d wait %d %d 0\n", t->rank, from, t->rank);
 }
 
+/* Messages for so many bytes: the simulator counts those of one in 32 bits. */
+static int messages_of(double bytes)
+{
+    return bytes >= 1 ? 1 + (int)(bytes / (1 << 30)) : 0;
+}
+
 /* Both at once; 0: nothing. What comes in is added up when `add`. */
 static void swap(const trace *t, int to, double out, int from, double in, bool add)
 {
-    if (in >= 1) receive_later(t, from, in);
-    if (out >= 1) send_to(t, to, out);
-    if (in >= 1) await(t, from);
+    const int n_out = messages_of(out), n_in = messages_of(in);
+    for (int k = 0; k < n_out || k < n_in; k++) {
+        if (k < n_in) receive_later(t, from, in / n_in);
+        if (k < n_out) send_to(t, to, out / n_out);
+        if (k < n_in) await(t, from);
+    }
     if (in >= 1 && add) compute(t, in / qep_plan_node_bandwidth() / t->unit);
 }
 

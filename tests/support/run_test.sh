@@ -1,6 +1,6 @@
 #!/bin/sh
 # run_test.sh NP PROGRAM [ARGUMENT...]: runs a test on NP ranks (without mpirun for NP = 1), TAP on stdout, exit code passed on.
-# QEP_TEST_TIMEOUT: seconds until it is ended (124, or 137 when it had to be killed). QEP_MPIRUN: launcher and options.
+# QEP_TEST_PRELOAD: library that the test and its ranks load. QEP_TEST_TIMEOUT: seconds until it is ended (124, or 137 when it had to be killed). QEP_MPIRUN: launcher and options.
 # SPDX-License-Identifier: Apache-2.0
 set -u
 np=$1
@@ -30,6 +30,8 @@ if [ -n "$shm" ]; then
     export OMPI_MCA_btl_vader_backing_directory="$shm" OMPI_MCA_osc_sm_backing_directory="$shm"
     trap 'rm -rf "$shm"' EXIT
 fi
+
+[ -n "${QEP_TEST_PRELOAD:-}" ] && export LD_PRELOAD="$QEP_TEST_PRELOAD"
 
 if [ "$np" = 1 ]; then
     timeout -k 10 "$limit" "$@" </dev/null
