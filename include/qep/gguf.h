@@ -38,14 +38,18 @@ typedef struct qep_gguf_arch qep_gguf_arch; /* a family */
 /* By model_type of config.json. QEP_E_CONFIG lists the families that are known. */
 QEP_MUST_CHECK qep_status qep_gguf_find_arch(const qep_json *config, const qep_gguf_arch **out);
 const char *qep_gguf_arch_name(const qep_gguf_arch *a); /* general.architecture */
+int64_t qep_gguf_n_experts(const qep_json *config);     /* of a layer; 0: the model has none */
 
 /* A tensor of the model as it is stored. */
 typedef struct qep_gguf_place {
-    int64_t heads; /* > 0: rows in the order of qep_st_interleaved */
-    float more;    /* stored values are so much larger */
+    int64_t heads;  /* > 0: rows in the order of qep_st_interleaved */
+    float more;     /* stored values are so much larger */
+    bool is_expert; /* the experts of a layer lie one behind the other in a tensor [experts, rows, cols] */
+    int64_t expert; /* it is this one of them */
 } qep_gguf_place;
 
-/* "model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight" and how it lies there; NULL: unknown. config: for the numbers of heads. qep_free. */
+/* "model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight", "model.layers.3.mlp.experts.5.up_proj.weight" -> "blk.3.ffn_up_exps.weight", and how it lies there; NULL: unknown.
+ * config: for the numbers of heads. qep_free. */
 char *qep_gguf_name(const qep_gguf_arch *a, const qep_json *config, const char *name, qep_gguf_place *place);
 
 /* --- file.c, set.c: reading ---------------------------------------------------------------------- */

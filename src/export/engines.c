@@ -48,7 +48,7 @@ static const engine_row table[] = {
     {"awq", "transformers + GPTQModel", B(4), BOTH, false, {16, 128}, 32, 32, NO_EXPERTS},
     {"awq", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS},
     {"awq", "SGLang", B(4), BOTH, false, {32, 128}, 64, 128, ALL_EXPERTS},
-    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY, 1, 32, NO_EXPERTS},
+    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY, 1, 32, ALL_EXPERTS},
 };
 enum { N_ROWS = sizeof table / sizeof *table };
 

@@ -19,8 +19,9 @@ typedef struct qep_part {
     const char *suffix; /* module + suffix is its name */
     qep_dtype dtype;
     int rank;
-    int64_t shape[2];
+    int64_t shape[3];
     bool beside; /* says where things are, and is not counted among the bits of the weights */
+    bool shared; /* with an earlier linear, which has planned it */
 } qep_part;
 
 /* Where the parts of a quantized linear go, in the order in which its format lists them. */
@@ -53,6 +54,7 @@ typedef struct qep_format {
     bool packed;   /* holds codes; else their values in a float type */
     bool f16_bias; /* biases of quantized linears become F16; else they stay as they are */
     bool fuses;    /* read by engines that run q k v and gate up as one matrix each */
+    bool stacks;   /* has all experts of a layer in one tensor for each of their parts */
     int zero_min;  /* smallest zero point that it can hold */
     /* Can it hold this linear? QEP_E_CONFIG says why not. NULL: any. */
     qep_status (*check)(const qep_export_request *rq, const qep_export_linear *l);

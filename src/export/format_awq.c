@@ -52,9 +52,9 @@ static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
     int64_t groups = qep_n_groups(&l->spec, l->cols);
 
     (void)e;
-    out[QWEIGHT] = (qep_part){".qweight", QEP_I32, 2, {l->cols, l->rows / 8}, false};
-    out[QZEROS] = (qep_part){".qzeros", QEP_I32, 2, {groups, l->rows / 8}, false};
-    out[SCALES] = (qep_part){".scales", QEP_F16, 2, {groups, l->rows}, false};
+    out[QWEIGHT] = (qep_part){".qweight", QEP_I32, 2, {l->cols, l->rows / 8}, false, false};
+    out[QZEROS] = (qep_part){".qzeros", QEP_I32, 2, {groups, l->rows / 8}, false, false};
+    out[SCALES] = (qep_part){".scales", QEP_F16, 2, {groups, l->rows}, false, false};
     return N_PARTS;
 }
 

@@ -23,13 +23,13 @@ static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
 
     (void)e;
     out[WEIGHT_PACKED] = (qep_part){
-        ".weight_packed", QEP_I32, 2, {l->rows, qep_packed_words(l->cols, l->spec.bits)}, false};
-    out[WEIGHT_SCALE] = (qep_part){".weight_scale", QEP_F16, 2, {l->rows, groups}, false};
-    out[WEIGHT_SHAPE] = (qep_part){".weight_shape", QEP_I64, 1, {2, 0}, true};
+        ".weight_packed", QEP_I32, 2, {l->rows, qep_packed_words(l->cols, l->spec.bits)}, false, false};
+    out[WEIGHT_SCALE] = (qep_part){".weight_scale", QEP_F16, 2, {l->rows, groups}, false, false};
+    out[WEIGHT_SHAPE] = (qep_part){".weight_shape", QEP_I64, 1, {2, 0}, true, false};
     if (l->spec.symmetric)
         return ZERO_POINT;
     out[ZERO_POINT] = (qep_part){
-        ".weight_zero_point", QEP_I32, 2, {qep_packed_words(l->rows, l->spec.bits), groups}, false};
+        ".weight_zero_point", QEP_I32, 2, {qep_packed_words(l->rows, l->spec.bits), groups}, false, false};
     return N_PARTS;
 }
 

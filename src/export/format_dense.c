@@ -4,7 +4,7 @@
 
 static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
 {
-    out[0] = (qep_part){".weight", e->dense_dtype, 2, {l->rows, l->cols}, false};
+    out[0] = (qep_part){".weight", e->dense_dtype, 2, {l->rows, l->cols}, false, false};
     return 1;
 }
 

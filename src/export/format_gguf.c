@@ -2,6 +2,7 @@
  * them exactly; what no type holds becomes Q8_0 of its values, and the largest difference is told. SPDX-License-Identifier: Apache-2.0 */
 #include "gguf_priv.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { ALIGNMENT = 32, VERSION = 3 };
@@ -18,10 +19,22 @@ static qep_status check(const qep_export_request *rq, const qep_export_linear *l
                     "or choose another format", l->module, (long long)l->cols, l->module);
 }
 
+/* Number of a linear's expert. */
+static int64_t expert_of(const qep_export_linear *l)
+{
+    size_t n = qep_mixture_length(l->module);
+
+    return n > 0 ? strtoll(l->module + n + 1, NULL, 10) : 0;
+}
+
 static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
 {
-    (void)e;
-    out[0] = (qep_part){".weight", QEP_U8, 2, {l->rows, qep_gguf_row_bytes(l)}, false};
+    int64_t row_bytes = qep_gguf_row_bytes(l);
+
+    out[0] = (qep_part){".weight", QEP_U8, 2, {l->rows, row_bytes, 0}, false, false};
+    if (qep_mixture_length(l->module) > 0)
+        out[0] = (qep_part){".weight", QEP_U8, 3, {qep_gguf_n_experts(e->config), l->rows, row_bytes},
+                            false, expert_of(l) > 0};
     return 1;
 }
 
@@ -36,9 +49,12 @@ static qep_status copied(qep_export *e, const qep_st_tensor *src, char **name, q
     if (!*name)
         return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp's name of the tensor \"%s\" "
                         "is not known; choose another format", src->name);
+    if (place.is_expert)
+        return qep_fail(QEP_E_CONFIG, "output.format = gguf: \"%s\" is not quantized, and the experts of a layer "
+                        "are one tensor there; quantize them, or choose another format", src->name);
     c->heads = place.heads;
     c->more = place.more;
-    c->dtype = src->rank == 1 ? QEP_F32 : src->dtype;
+    c->dtype = src->rank == 1 || strstr(*name, "ffn_gate_inp") ? QEP_F32 : src->dtype; /* routers too */
     return QEP_OK;
 }
 
@@ -76,7 +92,8 @@ static int dimensions(const qep_export *e, int64_t tensor, int64_t *dims)
         if (e->linears[i].quantized && e->places[i].part[0] == t) {
             dims[0] = e->linears[i].cols;
             dims[1] = e->linears[i].rows;
-            return 2;
+            dims[2] = t->rank == 3 ? t->shape[0] : 1;
+            return t->rank;
         }
     for (int i = 0; i < t->rank; i++)
         dims[i] = t->shape[t->rank - 1 - i];
@@ -142,6 +159,7 @@ static qep_status begin(qep_export *e, const qep_json *config)
     int64_t n;
 
     QEP_TRY(qep_gguf_find_arch(config, &e->arch));
+    QEP_TRY(qep_gguf_check_experts(config, e->arch));
     e->config = qep_json_copy(config);
     if (e->head_quantized && strcmp(qep_gguf_arch_name(e->arch), "gemma2") == 0)
         return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp takes the head of a gemma2 model from the "
@@ -200,7 +218,7 @@ static qep_status encode(const qep_rows *r, bool exact, int64_t row_bytes, uint8
 static qep_status put(const qep_rows *r)
 {
     const qep_st_tensor *t = r->e->places[r->i].part[0];
-    int64_t row_bytes = qep_gguf_row_bytes(r->l);
+    int64_t row_bytes = qep_gguf_row_bytes(r->l), begin = expert_of(r->l) * r->l->rows + r->row0;
     uint8_t *blocks = qep_alloc("export.rows", r->n * row_bytes, 1);
     qep_gguf_place place;
     bool exact;
@@ -210,7 +228,7 @@ static qep_status put(const qep_rows *r)
     qep_free(weight_name(r->e, r->l->module, &place));
     QEP_GO(st, encode(r, exact, row_bytes, blocks));
     if (place.heads == 0) {
-        st = qep_st_write(r->e->writer, t, r->row0 * row_bytes, r->n * row_bytes, blocks);
+        st = qep_st_write(r->e->writer, t, begin * row_bytes, r->n * row_bytes, blocks);
         goto done;
     }
     for (int64_t n = 0; n < r->n; n++)
@@ -253,6 +271,6 @@ void qep_gguf_tell_rounding_all(qep_comm *c, const qep_export *e)
         qep_info("values that GGUF does not hold exactly: the largest difference is %.3e", worst);
 }
 
-const qep_format qep_format_gguf = {.name = "gguf", .packed = true, .check = check, .parts = parts,
+const qep_format qep_format_gguf = {.name = "gguf", .packed = true, .stacks = true, .check = check, .parts = parts,
                                     .put = put, .begin = begin, .copied = copied, .finish = finish,
                                     .name_of = name_of, .values = stored_values};

@@ -25,11 +25,11 @@ static int parts(const qep_export *e, const qep_export_linear *l, qep_part *out)
 
     (void)e;
     out[QWEIGHT] = (qep_part){
-        ".qweight", QEP_I32, 2, {qep_packed_words(l->cols, l->spec.bits), l->rows}, false};
+        ".qweight", QEP_I32, 2, {qep_packed_words(l->cols, l->spec.bits), l->rows}, false, false};
     out[QZEROS] = (qep_part){
-        ".qzeros", QEP_I32, 2, {groups, qep_packed_words(l->rows, l->spec.bits)}, false};
-    out[SCALES] = (qep_part){".scales", QEP_F16, 2, {groups, l->rows}, false};
-    out[G_IDX] = (qep_part){".g_idx", QEP_I32, 1, {l->cols, 0}, true};
+        ".qzeros", QEP_I32, 2, {groups, qep_packed_words(l->rows, l->spec.bits)}, false, false};
+    out[SCALES] = (qep_part){".scales", QEP_F16, 2, {groups, l->rows}, false, false};
+    out[G_IDX] = (qep_part){".g_idx", QEP_I32, 1, {l->cols, 0}, true, false};
     return N_PARTS;
 }
 

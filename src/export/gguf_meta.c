@@ -165,10 +165,38 @@ static qep_status put_gemma(const qep_json *config, const qep_gguf_arch *a, qep_
     return QEP_OK;
 }
 
+/* llama.cpp gives every block experts, and the weights of those that are chosen a sum of one. */
+qep_status qep_gguf_check_experts(const qep_json *config, const qep_gguf_arch *a)
+{
+    const qep_json *plain = member(config, "mlp_only_layers");
+
+    if (strcmp(qep_gguf_arch_name(a), "qwen3moe") != 0)
+        return QEP_OK;
+    if (!qep_json_bool(member(config, "norm_topk_prob")))
+        return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp normalizes the routing weights of a qwen3moe "
+                        "model, config.json says norm_topk_prob = false; choose another format");
+    if ((plain && qep_json_size(plain) > 0) || number(config, "decoder_sparse_step", 1) != 1)
+        return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp knows no qwen3moe models with blocks without "
+                        "experts; choose another format");
+    return QEP_OK;
+}
+
+static void put_experts(const qep_json *config, const qep_gguf_arch *a, qep_gguf_text *t)
+{
+    bool qwen = strcmp(qep_gguf_arch_name(a), "qwen3moe") == 0;
+
+    arch_u32(t, a, "expert_count", qep_gguf_n_experts(config));
+    arch_u32(t, a, "expert_used_count", (int64_t)number(config, "num_experts_per_tok", qwen ? 8 : 2));
+    if (qwen)
+        arch_u32(t, a, "expert_feed_forward_length", (int64_t)number(config, "moe_intermediate_size", 768));
+}
+
 static qep_status put_family(const qep_json *config, const qep_gguf_arch *a, qep_gguf_text *t)
 {
     if (is_gemma(config))
         return put_gemma(config, a, t);
+    if (qep_gguf_n_experts(config) > 0)
+        put_experts(config, a, t);
     if (strcmp(qep_gguf_arch_name(a), "phi3") == 0) {
         arch_u32(t, a, "rope.scaling.original_context_length",
                  (int64_t)number(config, "original_max_position_embeddings",

@@ -49,6 +49,8 @@ void qep_gguf_tell_rounding_all(qep_comm *c, const qep_export *e);
 /* All keys of the model and of its tokenizer. QEP_E_CONFIG, QEP_E_INPUT. */
 qep_status qep_gguf_metadata(const qep_export_request *rq, const qep_json *config,
                              const qep_gguf_arch *a, qep_gguf_text *t);
+/* QEP_E_CONFIG: a mixture of experts that llama.cpp would compute in another way. */
+qep_status qep_gguf_check_experts(const qep_json *config, const qep_gguf_arch *a);
 /* rope_freqs.weight for rope_type llama3: n factors; NULL: none is needed. qep_free. */
 float *qep_gguf_rope_factors(const qep_json *config, int64_t *n);
 

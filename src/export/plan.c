@@ -22,7 +22,7 @@ static qep_status add_linear(qep_export *e, const qep_export_linear *l)
     qep_part parts[QEP_MAX_PARTS];
     int n = e->format->parts(e, l, parts);
 
-    for (int k = 0; k < n; k++) {
+    for (int k = 0; k < n && !parts[k].shared; k++) {
         char *name = part_name(e, l, &parts[k]);
         qep_status st =
             name ? qep_st_layout_add(e->layout, name, parts[k].dtype, parts[k].rank, parts[k].shape)
@@ -215,7 +215,7 @@ double qep_export_bits_per_weight(const qep_export *e)
 
         weights += n > 0 ? (double)l->rows * (double)l->cols : 0;
         for (int k = 0; k < n; k++)
-            bits += parts[k].beside ? 0 : 8.0 * (double)e->places[i].part[k]->bytes;
+            bits += parts[k].beside || parts[k].shared ? 0 : 8.0 * (double)e->places[i].part[k]->bytes;
     }
     return weights > 0 ? bits / weights : 0;
 }

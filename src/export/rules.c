@@ -125,9 +125,10 @@ static qep_status check_fused(const qep_export_linear *l, int64_t n)
     return QEP_OK;
 }
 
-/* All experts of a layer are one tensor there. */
-static qep_status check_mixtures(const qep_export_linear *l, int64_t n)
+/* All experts of a layer are one tensor there, or one for each part of an expert, which follow one another. */
+static qep_status check_mixtures(const qep_export_linear *l, int64_t n, bool by_part)
 {
+    enum { PARTS = 3 };
     int64_t first = 0;
 
     for (int64_t i = 1; i < n; i++) {
@@ -137,7 +138,7 @@ static qep_status check_mixtures(const qep_export_linear *l, int64_t n)
             strncmp(l[first].module, l[i].module, length) != 0)
             first = i;
         else
-            QEP_TRY(check_pair(&l[first], &l[i]));
+            QEP_TRY(check_pair(&l[by_part ? first + (i - first) % PARTS : first], &l[i]));
     }
     return QEP_OK;
 }
@@ -155,8 +156,7 @@ qep_status qep_export_rules(const qep_export_request *rq, const qep_format *f)
     if (quantized == 0)
         return qep_fail(QEP_E_CONFIG, "no linear of the model is quantized: there is nothing to "
                         "write; set quantization.method to something other than none");
-    if (!f->fuses)
-        return QEP_OK;
-    QEP_TRY(check_fused(rq->linears, rq->n_linears));
-    return check_mixtures(rq->linears, rq->n_linears);
+    if (f->fuses)
+        QEP_TRY(check_fused(rq->linears, rq->n_linears));
+    return f->fuses || f->stacks ? check_mixtures(rq->linears, rq->n_linears, f->stacks) : QEP_OK;
 }

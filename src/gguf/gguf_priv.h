@@ -19,9 +19,9 @@ struct qep_gguf_arch {
     const qep_gguf_pair *tables[QEP_GGUF_TABLES]; /* names in a block */
 };
 
-/* The inverse of qep_gguf_name. NULL: not part of the model. qep_free. */
+/* The inverse of qep_gguf_name. expert: whose name, where place->is_expert. NULL: not part of the model. qep_free. */
 char *qep_gguf_our_name(const qep_gguf_arch *a, const qep_json *config, const char *name,
-                        qep_gguf_place *place);
+                        int64_t expert, qep_gguf_place *place);
 
 /* --- file.c ---------------------------------------------------------------------------------------- */
 

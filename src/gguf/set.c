@@ -24,18 +24,34 @@ static void add(list *l, char *name, const qep_st_tensor *t, int64_t type)
         qep_json_set(l->types, name, qep_json_new_int(type));
 }
 
-static void add_tensor(list *l, const qep_gguf_arch *a, const qep_json *config, const qep_st_tensor *stored,
-                       int64_t type)
+/* The stored tensor, or one of the experts in it: false when there are no more. */
+static bool add_one(list *l, const qep_gguf_arch *a, const qep_json *config, const qep_st_tensor *stored,
+                    int64_t type, int64_t expert)
 {
     qep_gguf_place place;
-    char *name = qep_gguf_our_name(a, config, stored->name, &place);
+    char *name = qep_gguf_our_name(a, config, stored->name, expert, &place);
     qep_st_tensor t = *stored;
 
     if (!name)
-        return; /* a table of llama.cpp's own */
+        return false; /* a table of llama.cpp's own */
     t.interleaved = place.heads;
     t.more = place.more;
+    if (place.is_expert && t.rank == 3 && t.shape[0] > 0) {
+        t.rank = 2;
+        t.bytes = stored->bytes / stored->shape[0];
+        t.offset = stored->offset + expert * t.bytes;
+        t.shape[0] = stored->shape[1];
+        t.shape[1] = stored->shape[2];
+    }
     add(l, name, &t, type);
+    return t.rank < stored->rank && expert + 1 < stored->shape[0];
+}
+
+static void add_tensor(list *l, const qep_gguf_arch *a, const qep_json *config, const qep_st_tensor *stored,
+                       int64_t type)
+{
+    for (int64_t expert = 0; add_one(l, a, config, stored, type, expert);)
+        expert++;
 }
 
 /* {"quantization": settings, "gguf_types": {...}} */

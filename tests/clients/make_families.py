@@ -26,6 +26,9 @@ FAMILIES = {
     "mixtral": ("mixtral", dict(num_local_experts=4, num_experts_per_tok=2)),
     "qwen3_moe": ("qwen3_moe", dict(num_experts=6, num_experts_per_tok=2, moe_intermediate_size=64, norm_topk_prob=True)),
 }
+# The same with every expert chosen for every token: no rounding can change the choice.
+for _name, _top_k in (("mixtral", 4), ("qwen3_moe", 6)):
+    FAMILIES[_name + "_all"] = (FAMILIES[_name][0], {**FAMILIES[_name][1], "num_experts_per_tok": _top_k})
 
 
 def make(directory, model_type, own):

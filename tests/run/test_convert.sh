@@ -126,6 +126,20 @@ around wide2 compressed-tensors gguf gptq_v2 gptq
 quantize wide3 $wide quantization.bits=3 quantization.symmetric=yes
 around wide3 gguf compressed-tensors gptq_v2 gptq
 
+# mixtures of experts: in a GGUF file the experts of a layer are one tensor for each part
+forge model "$work/mix" family=mixtral blocks=2 hidden=64 inter=96 heads=2 kv=1 head_dim=32 experts=5 top_k=2
+quantize mixed model.path=mix quantization.symmetric=yes
+around mixed gguf compressed-tensors gptq_v2 gptq
+run 3 --convert mixed --format gguf --output mixed-gguf
+check 'another number of ranks: the same file' sh -c "cmp -s mixed-gguf/model.gguf mixed-gguf-1/model.gguf"
+run 1 --check mixed-gguf
+check '... with the digest' said "digest $(digest mixed) as in summary.json"
+check '... with the perplexity of the run' said "val: perplexity from the files $(printf %.6f "$(json mixed/summary.json evaluation.val.perplexity_quantized)")"
+export OUT=mixed-direct
+run 2 case.ini --set model.path=mix --set quantization.symmetric=yes --set output.format=gguf
+check 'the run itself writes such a file' [ "$code" = 0 ]
+check '... with the digest' [ "$(digest mixed-direct)" = "$(digest mixed)" ]
+
 run 3 --convert b3 --format gguf --output b3-gguf
 check 'b3 -> gguf on 3 ranks: exit code 0' [ "$code" = 0 ]
 check '... codes held exactly' said '14 linears as Q4_0, codes held exactly'
@@ -159,6 +173,16 @@ refused 'exists' --convert four --format gptq_v2 --output v2
 refused "model's own directory" --convert four --format gptq_v2 --output four
 refused 'into which format' --convert four
 refused 'belong to --convert' case.ini --format awq
+forge model "$work/plain" family=qwen3_moe blocks=2 hidden=64 heads=2 kv=1 head_dim=32 experts=4 top_k=2
+quantize qwen model.path=plain quantization.symmetric=yes
+refused 'blocks without experts' --convert qwen --format gguf --output no
+edit qwen/config.json 's/"norm_topk_prob": *true/"norm_topk_prob": false/'
+refused 'norm_topk_prob = false' --convert qwen --format gguf --output no
+printf '[override one]\nmatch = *.layers.1.*.experts.3.w1\nbits = 8\n' | cat case.ini - >one.ini
+export OUT=no
+refused 'experts.0.w1 and model.layers.1.block_sparse_moe.experts.3.w1 have different bits' one.ini --set model.path=mix --set output.format=gguf --dry-run
+printf '[override one]\nmatch = *.layers.1.*.experts.*\nmethod = none\n' | cat case.ini - >one.ini
+refused 'is not quantized, and the experts of a layer are one tensor there' one.ini --set model.path=mix --set output.format=gguf --dry-run
 quantize act quantization.act_order=yes quantization.static_groups=no
 refused 'act_order' --convert act --format compressed-tensors --output no
 to 2 act gptq_v2 act-v2

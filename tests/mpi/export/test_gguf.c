@@ -246,6 +246,89 @@ static void rounded_types(void **state)
     one(3, 32, true, true, &eight);
 }
 
+/* Two experts of a Mixtral layer: one tensor for each part, expert by expert, rows as they are; read back one by one. */
+static void experts(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"w1", "w3", "w2"}, *const theirs[] = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
+    enum { ATTENTION = 4, LINEARS = 10 };
+    tiny_model m = model;
+    m.family = "mixtral";
+    m.experts = 2;
+    m.bias = false;
+    fixture f = open_fixture(&m, false, spec_of(4, 32, true, false));
+    for (int64_t i = 0; i < f.n_linears; i++) qep_free(f.linears[i].module);
+    f.rq.linears = f.linears = qep_realloc(f.linears, "test", LINEARS, sizeof *f.linears);
+    f.rq.n_linears = f.n_linears = LINEARS;
+    for (int64_t i = 0; i < LINEARS; i++) {
+        char module[128];
+        if (i < ATTENTION) snprintf(module, sizeof module, "model.layers.0.%s", roles[i]);
+        else snprintf(module, sizeof module, "model.layers.0.block_sparse_moe.experts.%d.%s", (int)(i - ATTENTION) / 3, parts[(i - ATTENTION) % 3]);
+        f.linears[i] = (qep_export_linear){.spec = spec_of(i >= ATTENTION && (i - ATTENTION) % 3 == 2 ? 8 : 4, 32, true, false)};
+        set_linear(&f, i, module);
+    }
+    f.rq.format = "gguf";
+    assert_ok(write_output(&f, false, false, false));
+    qep_export *e = NULL;
+    char *path = qep_path_join(f.out, "model.gguf"), *file = NULL;
+    int64_t bytes = 0;
+    assert_ok(qep_export_plan(&f.rq, &e));
+    double weights = 0, bits = 0;
+    for (int64_t i = 0; i < f.n_linears; i++) {
+        weights += (double)(f.linears[i].rows * f.linears[i].cols);
+        bits += (double)(f.linears[i].rows * f.linears[i].cols) * (f.linears[i].spec.bits == 8 ? 8.5 : 4.5);
+    }
+    assert_le_f(fabs(qep_export_bits_per_weight(e) - bits / weights), 1e-12);
+    assert_ok(qep_file_read(path, INT64_MAX, QEP_E_INPUT, &file, &bytes));
+    for (int k = 0; k < 3; k++) {
+        char *name = qep_strf("test", "blk.0.%s.weight", theirs[k]);
+        const qep_st_tensor *at = qep_st_layout_find(qep_export_layout(e), name);
+        const qep_export_linear *first = &f.linears[ATTENTION + k];
+        int64_t row_bytes = first->cols / 32 * (k == 2 ? 34 : 18);
+        float y[32];
+        assert_true(at && at->rank == 3 && at->shape[0] == 2 && at->shape[1] == first->rows && at->shape[2] == row_bytes);
+        for (int x = 0; x < 2; x++) {
+            int64_t i = ATTENTION + 3 * x + k;
+            result r = make_result(&f.linears[i], i);
+            for (int64_t n = 0; n < r.rows; n += 37) {
+                const uint8_t *row = (const uint8_t *)file + at->offset + (x * r.rows + n) * row_bytes;
+                (k == 2 ? q8_0 : q4_0)(row, y);
+                for (int j = 0; j < 32; j++) assert_true(y[j] == r.scales[n * r.groups] * (float)(r.codes[n * r.cols + j] - r.zeros[n * r.groups]));
+            }
+            free_result(&r);
+        }
+        qep_free(name);
+    }
+    qep_json *c = NULL;
+    qep_st_set *files = NULL;
+    qep_packed *p = NULL;
+    assert_ok(qep_json_parse(f.config, (int64_t)strlen(f.config), "config", QEP_E_INPUT, &c));
+    assert_ok(qep_packed_open_dir(f.out, c, "config.json", &files, &p));
+    assert_int_equal(qep_packed_count(p), LINEARS);
+    for (int64_t i = 0; i < f.n_linears; i++) {
+        const qep_packed_linear *l = qep_packed_find(p, f.linears[i].module);
+        result r = make_result(&f.linears[i], i);
+        uint8_t *codes = qep_alloc("test", r.rows * r.cols, 1), *zeros = qep_alloc("test", r.rows * r.groups, 1);
+        float *scales = qep_alloc("test", r.rows * r.groups, sizeof *scales);
+        assert_true(l && l->rows == r.rows && l->cols == r.cols && !l->differences);
+        assert_ok(qep_packed_read(p, l, 0, r.rows, codes, scales, zeros));
+        assert_memory_equal(codes, r.codes, (size_t)(r.rows * r.cols));
+        assert_memory_equal(scales, r.scales, (size_t)(r.rows * r.groups) * sizeof *scales);
+        qep_free(codes);
+        qep_free(zeros);
+        qep_free(scales);
+        free_result(&r);
+    }
+    qep_packed_close(&p);
+    qep_st_close(&files);
+    qep_json_free(&c);
+    qep_export_destroy(&e);
+    qep_free(file);
+    qep_free(path);
+    check_digest(&f, f.out);
+    close_fixture(&f);
+}
+
 static void unknown_family(void **state)
 {
     (void)state;
@@ -284,6 +367,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(other_than_llama_cpp),
     cmocka_unit_test(exact_types),
     cmocka_unit_test(rounded_types),
+    cmocka_unit_test(experts),
     cmocka_unit_test(unknown_family),
 };
 
