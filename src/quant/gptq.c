@@ -43,10 +43,21 @@ static bool target_moves(const qep_qspec *s)
     return s->method->moves != NULL;
 }
 
+static float fading_of(const qep_qspec *s)
+{
+    return s->method->fading ? (float)s->method->fading(&s->options, s->paper) : 1.0f;
+}
+
+/* What P's rows are multiplied by beyond a block is not what it is inside: another thing in the published codes, or faded from another column. */
+static bool beyond_apart(const qep_qspec *s)
+{
+    return s->paper || fading_of(s) != 1.0f;
+}
+
 int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols)
 {
     int64_t groups = qep_n_groups(s, cols), moves = qep_gptq_moves(s), width = qep_gptq_step_width(s, cols);
-    int64_t floats = QEP_STRIP * ((target_moves(s) ? 3 : 2) * cols + span_of(s, cols) + (1 + 2 * moves) * width + 2 * groups) + 2 * cols;
+    int64_t floats = QEP_STRIP * ((target_moves(s) ? 3 : 2) * cols + span_of(s, cols) + (1 + (beyond_apart(s) ? 2 : 1) * moves) * width + 2 * groups) + 2 * cols;
     int64_t ints = 2 * cols, bytes = cols * QEP_STRIP, doubles = QEP_STRIP;
     if (qep_gptq_pulls(s)) doubles += cols * QEP_STRIP + qep_foem_inner(width);
     return (int64_t)sizeof(qep_gptq) + floats * (int64_t)sizeof(float) +
@@ -62,6 +73,7 @@ static float *new_floats(int64_t rows, int64_t cols)
 
 static void allocate(qep_gptq *g)
 {
+    const bool apart = beyond_apart(&g->spec);
     g->perm = qep_alloc(STRIPS, g->cols, sizeof(int32_t));
     g->group_of = qep_alloc(STRIPS, g->cols, sizeof(int32_t));
     g->rdiag = new_floats(1, g->cols);
@@ -73,7 +85,7 @@ static void allocate(qep_gptq *g)
     if (target_moves(&g->spec)) g->move = new_floats(g->cols, QEP_STRIP);
     for (int m = 0; m < g->n_moves; m++) {
         g->use[m] = new_floats(g->width, QEP_STRIP);
-        g->out[m] = new_floats(g->width, QEP_STRIP);
+        g->out[m] = apart ? new_floats(g->width, QEP_STRIP) : g->use[m];
     }
     g->scales = new_floats(g->groups, QEP_STRIP);
     g->zeros = new_floats(g->groups, QEP_STRIP);
@@ -108,7 +120,7 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
     g->span = span_of(s, cols);
     g->n_moves = qep_gptq_moves(s);
     g->rule = s->method->column ? s->method->column : gptq_column;
-    g->fade = s->method->fading ? (float)s->method->fading(&s->options, s->paper) : 1.0f;
+    g->fade = fading_of(s);
     allocate(g);
     int64_t width = qep_group_cols(s, cols);
     for (int64_t j = 0; j < cols; j++) {
@@ -128,6 +140,8 @@ void qep_gptq_destroy(qep_gptq **g)
 {
     qep_gptq *p = *g;
     if (!p) return;
+    for (int m = 0; m < QEP_MAX_MOVES; m++)
+        if (p->out[m] == p->use[m]) p->out[m] = NULL;
     void *owned[] = {p->perm, p->group_of, p->rdiag, p->weight, p->target, p->acc, p->cond, p->move, p->err, p->use[0], p->use[1],
                      p->out[0], p->out[1], p->scales, p->zeros, p->codes, p->loss, p->pull, p->inner, p};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) qep_free(owned[i]);
