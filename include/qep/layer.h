@@ -58,6 +58,9 @@ typedef struct qep_layer_fold {
     /* The chosen scale [cols] goes into what feeds the group; on return it is what that, as stored, really divides by. Collective. NULL: the values
      * of the weights hold it (dense output). */
     qep_status (*apply_all)(void *ctx, float *scale);
+    /* NULL, or who judges the scales by what comes out of the whole module, as the published code does. The members' rows with the weights of a candidate have been
+     * put into the sink and shared; candidate < 0: with the target, whose output is what *error is the squared distance from. Equal on all ranks. Collective. */
+    void (*judge_all)(void *ctx, int candidate, double *error);
 } qep_layer_fold;
 
 /* The result of a linear whose rows feed the next group. */
@@ -77,6 +80,7 @@ typedef struct qep_layer_job {
     qep_layer_sink sink;
     const double *means;         /* [cols] of qep_abs_means_all; with fold only, else NULL */
     qep_dmat *H, *C;             /* NULL when no member needs them. H: dead channels are given their diagonal; C may be overwritten */
+    const qep_dmat *search;      /* awq: H of the inputs that its searches go by; NULL: H */
     const double *gamma;         /* my rows of Gamma (qep_stats) when the members, then one only, need it */
     const qep_stats *held;       /* the same sums over the held-out sequences; H NULL when there are none or no member needs C */
     const qep_layer_fold *fold;  /* awq: where scales of this group's input channels go; NULL: nowhere, there are none */

@@ -3,9 +3,11 @@
  *
  * With the target W* and e = Q' - W*, Q' = Qz(W* diag s) diag(1/s), the error per token is (figures.c, methods.md 1.2)
  *   |W X + beta (R - Rq) - Q' Xq|^2 = const + tr(e H e^T) + 2 tr(e G^T),   G = (W* - W) H - W C - beta Gamma
- * (G = 0 without a correction), so H and C are enough: no activations are pushed through for a candidate. The published code measures the
- * change of the attention's or MLP's output instead. Ranges are judged group by group, by e_g H_gg e_g^T, as in the published code.
- * H streams by once for all scales and once for all ranges. SPDX-License-Identifier: Apache-2.0 */
+ * (G = 0 without a correction), so H and C are enough: no activations are pushed through for a candidate. Ranges are judged group by group, by
+ * e_g H_gg e_g^T, as in the published code. H streams by once for all scales and once for all ranges.
+ *
+ * The published code (compat = paper) goes by the inputs X of the full-precision stream alone, |W* X - Q' X|^2, so H is that of X and G = 0; and for q, k, v and
+ * for gate, up it pushes X through attention or MLP with each candidate, and takes the one that changes the output least. SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
 #include <math.h>
@@ -28,7 +30,7 @@ static void stream_h_all(qep_set *s, void (*use)(qep_set *s, const rows_of_h *h,
     for (int64_t row0 = 0; row0 < d; row0 += ROWS) {
         const int64_t n = qep_min_i64(ROWS, d - row0);
         qep_window_sync_all(win); /* nobody reads the previous block any more */
-        qep_dmat_fetch_rows_all(s->job->H, row0, n, false, QEP_F32, win, 0, ld);
+        qep_dmat_fetch_rows_all(s->job->search ? s->job->search : s->job->H, row0, n, false, QEP_F32, win, 0, ld);
         use(s, &(rows_of_h){row0, n, ld, qep_window_data(win)}, ctx);
     }
     qep_window_sync_all(win);
@@ -38,7 +40,7 @@ static void stream_h_all(qep_set *s, void (*use)(qep_set *s, const rows_of_h *h,
 static float *cross_terms_all(qep_set *s)
 {
     const int64_t n = s->count * QEP_STRIP * s->cols;
-    if (!s->wc) return NULL;
+    if (!s->wc || s->lead->spec.paper) return NULL;
     float *moved = qep_alloc(SEARCH, n, sizeof *moved), *g = qep_alloc(SEARCH, n, sizeof *g);
     for (int64_t k = 0; k < n; k++) moved[k] = s->target[k] - s->w[k];
     qep_rows_times_f32_all(s->job->H, s->count, moved, g, s->job->stream);
@@ -111,6 +113,42 @@ static void round_to_powers(const qep_layer_fold *f, float *scale, int64_t d)
     }
 }
 
+/* Target of my strips with the weights of a candidate (NULL: as it is), into the quantized stream's weights. */
+static void put_candidate_all(qep_set *s, const qep_qspec *spec, const float *scale)
+{
+    const qep_layer_sink *sink = &s->job->sink;
+    const int64_t d = s->cols;
+#pragma omp parallel
+    {
+        float *v = qep_alloc(SEARCH, QEP_STRIP * d, sizeof *v);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < s->count; i++) {
+            const float *target = qep_set_row(s, s->target, i);
+            if (scale) qep_awq_error(spec, target, d, scale, 1.0f, 0, d, v);
+            for (int64_t k = 0; k < QEP_STRIP * d; k++) v[k] = scale ? v[k] + target[k] : target[k];
+            sink->put(sink->ctx, s->strips[i].member, s->strips[i].row0, s->strips[i].n, v);
+        }
+        qep_free(v);
+    }
+    qep_set_share_all(s);
+}
+
+/* Number of the ratio that changes the module's output least. */
+static int judged_ratio_all(qep_set *s, const scale_search *t)
+{
+    const qep_layer_fold *f = s->job->fold;
+    double error = 0.0, least = INFINITY;
+    int best = 0;
+    put_candidate_all(s, &t->spec, NULL);
+    f->judge_all(f->ctx, -1, &error);
+    for (int k = 0; k < QEP_AWQ_RATIOS; k++) {
+        put_candidate_all(s, &t->spec, t->scales + k * s->cols);
+        f->judge_all(f->ctx, k, &error);
+        if (error < least) least = error, best = k;
+    }
+    return best;
+}
+
 /* scale[cols], and s->scale_ratio. */
 static void find_scales_all(qep_set *s, float *scale)
 {
@@ -124,8 +162,9 @@ static void find_scales_all(qep_set *s, float *scale)
         qep_awq_scales(s->job->means, d, k, t.scales + k * d);
         if (s->job->fold->most) round_to_powers(s->job->fold, t.scales + k * d, d);
     }
-    stream_h_all(s, try_scales, &t);
-    const int best = best_ratio_all(s, &t);
+    const bool judged = s->job->fold->judge_all != NULL;
+    if (!judged) stream_h_all(s, try_scales, &t);
+    const int best = judged ? judged_ratio_all(s, &t) : best_ratio_all(s, &t);
     memcpy(scale, t.scales + best * d, (size_t)d * sizeof *scale);
     s->scale_ratio = best / (double)QEP_AWQ_RATIOS;
     qep_free(t.rows);

@@ -72,6 +72,8 @@ void qep_set_figures_all(qep_set *s, qep_layer_record *records);
 /* My rows into the output files, the digest and the sink; then shares every member's rows. Collective. */
 QEP_MUST_CHECK qep_status qep_set_write_all(qep_set *s);
 
+/* Rows of the members that have been put into the sink go to everybody. Collective. */
+void qep_set_share_all(const qep_set *s);
 /* A copy of my rows of a member's result. */
 qep_layer_kept *qep_set_keep(const qep_set *s, int member);
 

@@ -60,6 +60,18 @@ static void rows_of_ranks(const qep_set *s, int m, int64_t *begin, int64_t *coun
     }
 }
 
+void qep_set_share_all(const qep_set *s)
+{
+    const int ranks = qep_size(s->job->comm);
+    int64_t *begin = qep_alloc("layer.rows", 2 * (int64_t)ranks, sizeof *begin), *count = begin + ranks;
+    for (int m = 0; m < s->n_members; m++) {
+        if (!s->in[m]) continue;
+        rows_of_ranks(s, m, begin, count);
+        s->job->sink.share_all(s->job->sink.ctx, m, begin, count);
+    }
+    qep_free(begin);
+}
+
 qep_status qep_set_write_all(qep_set *s)
 {
     const qep_layer_job *j = s->job;
@@ -69,16 +81,8 @@ qep_status qep_set_write_all(qep_set *s)
     for (int64_t i = 0; i < s->count; i++) hand_over_strip(s, i);
     st = qep_agree_all(j->comm, st);
     if (st != QEP_OK) return st;
-    int ranks = qep_size(j->comm);
-    int64_t *begin = qep_alloc("layer.rows", ranks, sizeof *begin);
-    int64_t *count = qep_alloc("layer.rows", ranks, sizeof *count);
-    for (int m = 0; m < s->n_members; m++) {
-        if (!s->in[m]) continue;
-        if (j->kept && s->members[m].index == j->keep) *j->kept = qep_set_keep(s, m);
-        rows_of_ranks(s, m, begin, count);
-        j->sink.share_all(j->sink.ctx, m, begin, count);
-    }
-    qep_free(count);
-    qep_free(begin);
+    for (int m = 0; m < s->n_members; m++)
+        if (s->in[m] && j->kept && s->members[m].index == j->keep) *j->kept = qep_set_keep(s, m);
+    qep_set_share_all(s);
     return QEP_OK;
 }

@@ -8,6 +8,7 @@ typedef struct group_ctx {
     qep_run *r;
     int g;
     int64_t first; /* of my sequences, for the taps: calibration or held out */
+    bool full;     /* the taps show X in place of Xq */
 } group_ctx;
 
 static float *stream_at(const qep_run *r, float *x, int64_t i)
@@ -60,7 +61,7 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
     const float *fp, *q;
     group_input(c->r, c->g, c->first + i, &fp, &q);
     int64_t n = c->r->seq_tokens[c->first + i] * qep_group_cols(&c->r->model->arch, c->g);
-    memcpy(xq, q, (size_t)n * sizeof *xq);
+    memcpy(xq, c->full ? fp : q, (size_t)n * sizeof *xq);
     if (delta) qep_run_difference(c->r, fp, q, n, delta);
 }
 
@@ -114,15 +115,16 @@ static void advance_grouped(qep_run *r, int g, double *diff, double *ref)
 
 static qep_status run_group_all(qep_run *r, int64_t b, int g)
 {
-    group_ctx ctx = {r, g, 0}, held_ctx = {r, g, r->n_calibration};
+    group_ctx ctx = {r, g, 0, false}, held_ctx = {r, g, r->n_calibration, false}, full_ctx = {r, g, 0, true};
     const qep_arch *a = &r->model->arch;
     int n = a->group_count[g];
     int64_t members[QEP_MAX_MEMBERS];
     for (int i = 0; i < n; i++) members[i] = qep_run_linear_index(r, b, a->group_first[g] + i);
     qep_tap_source taps = {&ctx, r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, tap_residual};
     qep_tap_source held = {&held_ctx, r->n_grouped - r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, tap_residual};
+    qep_tap_source full = {&full_ctx, r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, NULL};
     qep_layer_sink sink = {&ctx, sink_put, sink_share_all};
-    if (r->quantizes) QEP_TRY(qep_run_group_all(r, members, n, &taps, &held, &sink));
+    if (r->quantizes) QEP_TRY(qep_run_group_all(r, members, n, &taps, &held, &full, &sink));
     qep_meter t0 = qep_meter_now();
     double *diff = qep_alloc("run.errors", n * r->n_mine, sizeof *diff);
     double *ref = qep_alloc("run.errors", n * r->n_mine, sizeof *ref);

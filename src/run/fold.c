@@ -9,6 +9,11 @@ static bool is_awq(const qep_run *r, int64_t linear)
     return r->linears[linear].spec.method == &qep_method_awq;
 }
 
+bool qep_run_awq_as_published(const qep_run *r, int64_t linear)
+{
+    return qep_run_as_published(r) && is_awq(r, linear);
+}
+
 /* Where a linear stands. */
 typedef struct place {
     int64_t block; /* -1: lm_head */
@@ -113,6 +118,13 @@ static qep_status fold_rows_all(void *ctx, float *scale)
     return qep_layer_kept_divide_all(r->kept, r->comm, r->output, scale, r->digest, max_scale);
 }
 
+bool qep_run_judges(const qep_run *r, const int64_t *members, int n)
+{
+    const char *why;
+    const place p = place_of(r, members[0]);
+    return qep_run_as_published(r) && p.block >= 0 && p.g % 2 == 0 && !p.expert && qep_run_fold_kind(r, members, n, &why) == QEP_FOLD_VALUES;
+}
+
 void qep_run_fold_begin_all(qep_run *r, const int64_t *members, int n, qep_run_fold *f, qep_layer_job *job)
 {
     const char *why;
@@ -121,6 +133,7 @@ void qep_run_fold_begin_all(qep_run *r, const int64_t *members, int n, qep_run_f
     const qep_fold_kind kind = qep_run_fold_kind(r, members, n, &why);
     if (kind != QEP_FOLD_NONE) job->fold = &f->hooks;
     if (kind == QEP_FOLD_NORM) f->hooks.apply_all = fold_norm_all;
+    if (qep_run_judges(r, members, n)) qep_run_judge_open(f, place_of(r, members[0]).g);
     if (kind == QEP_FOLD_ROWS) {
         f->bounds = qep_alloc("run.fold", 2 * cols, sizeof *f->bounds);
         qep_layer_kept_bounds_all(r->kept, r->comm, f->bounds, f->bounds + cols);
@@ -136,6 +149,7 @@ void qep_run_fold_begin_all(qep_run *r, const int64_t *members, int n, qep_run_f
 void qep_run_fold_end(qep_run_fold *f)
 {
     qep_free(f->bounds);
+    qep_run_judge_close(f);
     if (f->last) qep_layer_kept_free(&f->r->kept);
 }
 

@@ -86,7 +86,7 @@ qep_status qep_run_members_all(qep_run *r, const qep_run_members *m)
     }
     qep_layer_job job = {.comm = m->alone ? qep_comm_alone(r->comm) : r->comm, .files = r->model->files, .output = r->output,
                          .stream = m->alone ? r->stream_alone : r->stream, .sink = *m->sink, .means = m->means,
-                         .H = m->sums->H, .C = m->sums->C, .gamma = m->sums->gamma, .held = m->held,
+                         .H = m->sums->H, .C = m->sums->C, .search = m->search, .gamma = m->sums->gamma, .held = m->held,
                          .repair = r->cfg->on_failure[0] == 'r', .keep_h = r->keep_h && !m->alone,
                          .published_h = published_h(r), .published_type = r->compute == QEP_COMPUTE_BF16 ? QEP_BF16 : QEP_F32, .digest = r->digest,
                          .correct = &r->phase[QEP_PHASE_CORRECTION],
@@ -102,30 +102,38 @@ qep_status qep_run_members_all(qep_run *r, const qep_run_members *m)
 }
 
 qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held_taps,
-                             const qep_layer_sink *sink)
+                             const qep_tap_source *full_taps, const qep_layer_sink *sink)
 {
-    bool any = false, want_h, want_c;
+    bool any = false, full = false, want_h, want_c;
     for (int i = 0; i < n; i++) {
         any = any || r->linears[members[i]].quantized;
+        full = full || (full_taps && qep_run_awq_as_published(r, members[i]));
         r->records[members[i]].tokens = r->corpus->kind_tokens[QEP_SEQ_CALIBRATION];
     }
     if (!any) return QEP_OK;
-    qep_stats sums = {NULL, NULL, NULL}, held = sums;
+    qep_stats sums = {NULL, NULL, NULL}, held = sums, search = sums;
     qep_status st = QEP_OK;
     const char *why;
     double *means = NULL;
     const int64_t d = r->linears[members[0]].cols;
     qep_run_needs(r, members, n, &want_h, &want_c);
     qep_stats_plan plan = qep_run_group_plan(r, members, n, false, r->keep_act), held_plan = qep_run_group_plan(r, members, n, true, r->keep_act);
-    if (want_h) QEP_GO(st, qep_run_statistics_all(r, &plan, taps, &sums));
+    if (want_h) QEP_GO(st, qep_run_statistics_all(r, &plan, full && !want_c ? full_taps : taps, &sums));
+    if (full && want_c) {
+        qep_stats_plan h_alone = plan;
+        h_alone.want_c = false;
+        h_alone.gamma_rows = 0;
+        QEP_GO(st, qep_run_statistics_all(r, &h_alone, full_taps, &search));
+    }
     if (want_c && held_plan.total_tokens > 0) QEP_GO(st, qep_run_statistics_all(r, &held_plan, held_taps, &held));
     if (qep_run_fold_kind(r, members, n, &why) != QEP_FOLD_NONE) {
         means = qep_alloc("run.means", d, sizeof *means);
-        qep_abs_means_all(r->comm, taps, 1, d, means);
+        qep_abs_means_all(r->comm, full ? full_taps : taps, 1, d, means);
     }
-    st = qep_run_members_all(r, &(qep_run_members){members, n, &sums, &held, means, sink, false});
+    st = qep_run_members_all(r, &(qep_run_members){members, n, &sums, &held, search.H, means, sink, false});
 done:
     qep_free(means);
+    qep_stats_free_all(&search);
     qep_stats_free_all(&held);
     qep_stats_free_all(&sums);
     return st;

@@ -66,7 +66,7 @@ static qep_status quantize_head_all(head_ctx *c, float *logits)
     head_ctx held_ctx = {r, c->head, r->n_calibration};
     qep_tap_source held = {&held_ctx, r->n_grouped - r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, NULL};
     qep_layer_sink sink = {c, sink_put, sink_share_all};
-    QEP_TRY(qep_run_group_all(r, &member, 1, &taps, &held, &sink));
+    QEP_TRY(qep_run_group_all(r, &member, 1, &taps, &held, NULL, &sink));
     double *diff = qep_alloc("run.errors", r->n_mine, sizeof *diff);
     double *ref = qep_alloc("run.errors", r->n_mine, sizeof *ref);
     for (int64_t i = 0; i < r->n_grouped; i++) head_error(c, i, logits, &diff[i], &ref[i]);

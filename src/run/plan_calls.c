@@ -283,6 +283,12 @@ static void quantize_group(walk *w, const int64_t *members, int n, bool expert)
     w->block = plan.block;
     w->owners = plan.n_owners;
     if (want_h) statistics(w, &plan);
+    if (want_c && !expert && qep_run_awq_as_published(r, members[0])) {
+        qep_stats_plan search = plan;
+        search.want_c = false;
+        search.gamma_rows = 0;
+        statistics(w, &search);
+    }
     if (with_held) statistics(w, &held);
     w->phase = QEP_PHASE_CORRECTION;
     if (want_h) diagonal(w);
@@ -299,8 +305,7 @@ static void quantize_group(walk *w, const int64_t *members, int n, bool expert)
     }
 }
 
-/* Flops of the linears of group g, and of the attention behind the first, for one token. */
-static double token_flops(const qep_run *r, int g)
+double qep_plan_token_flops(const qep_run *r, int g)
 {
     const qep_arch *a = &r->model->arch;
     const double T = r->corpus->n > 0 ? (double)r->corpus->tokens / (double)r->corpus->n : 0;
@@ -318,10 +323,10 @@ static void forward(walk *w, int g, const int64_t *members, int n)
     const qep_run *r = w->r;
     const int64_t *tokens = r->corpus->kind_tokens, *count = r->corpus->count;
     const double grouped = (double)(tokens[QEP_SEQ_CALIBRATION] + tokens[QEP_SEQ_VALIDATION]);
-    double flops = token_flops(r, g);
+    double flops = qep_plan_token_flops(r, g);
     if (g == 3 && !r->keep_act) {
         const qep_stats_plan p = qep_run_group_plan(r, members, n, false, false);
-        flops += token_flops(r, 2) * (2 + (double)qep_ceil_div(p.d, p.panel));
+        flops += qep_plan_token_flops(r, 2) * (2 + (double)qep_ceil_div(p.d, p.panel));
     }
     w->phase = QEP_PHASE_FORWARD;
     work(w, QEP_SHARE_GROUPED, QEP_RATE_FAST, 2 * grouped * flops);
@@ -347,7 +352,7 @@ void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, vo
         bool any = false;
         for (int i = 0; i < n; i++) any = any || r->linears[members[i]].quantized;
         if (any) quantize_group(&w, members, n, false);
-        flops += token_flops(r, g);
+        flops += qep_plan_token_flops(r, g);
         if (r->quantizes) forward(&w, g, members, n);
     }
     w.phase = QEP_PHASE_FORWARD;

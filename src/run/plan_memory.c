@@ -170,6 +170,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "quantize.strips", b.strips, QEP_STAGE_QUANTIZE, false);
     add(t, "layer.kept", qep_run_fold_bytes(r, members, rank), QEP_STAGE_STATISTICS | solving, false);
     add(t, "layer.search", b.search, QEP_STAGE_QUANTIZE, false);
+    if (qep_run_judges(r, members, n)) add(t, "run.judge", qep_run_judge_bytes(r, rank), QEP_STAGE_QUANTIZE, false);
     add(t, "layer.rotate", b.rotate, QEP_STAGE_QUANTIZE, false);
     add(t, "quantize.rotation", b.rotation, QEP_STAGE_QUANTIZE, false);
     if (strcmp(r->cfg->format, "dense") == 0) add(t, "export.rows", b.writing, QEP_STAGE_WRITE, false);
@@ -184,7 +185,8 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     qep_stats_plan sp = qep_run_group_plan(r, members, n, false, keep_act), hp = qep_run_group_plan(r, members, n, true, keep_act);
     bool held = want_c && !expert && hp.total_tokens > 0;
     if (b.rotate > 0) add(t, "solve.rotated", 2 * matrix, QEP_STAGE_QUANTIZE, false);
-    add(t, "solve.h", all + (!expert ? 0 : n > 1 ? matrix : all), QEP_STAGE_STATISTICS | solving, false);
+    const int64_t searched = want_c && !expert && qep_run_awq_as_published(r, members[0]) ? matrix : 0;
+    add(t, "solve.h", all + (!expert ? searched : n > 1 ? matrix : all), QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "solve.p", b.matrices * matrix, QEP_STAGE_QUANTIZE, false);
     add(t, "dmat.exchange", 4 * block * d * (int64_t)sizeof(double), QEP_STAGE_QUANTIZE, false);

@@ -73,6 +73,8 @@ typedef void qep_call_visit(void *ctx, const qep_call *c);
 /* The calls of block b, which has no experts, by the methods gptq, rtn and their kin (awq's and quip's own steps are left out). Collective calls and
  * flops only: no reading, no writing, no checkpoint. Local. */
 void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, void *ctx);
+/* Flops of the linears of group g, and of the attention behind the first, for one token. */
+double qep_plan_token_flops(const qep_run *r, int g);
 /* The statistics and the quantization of a group alone, with all the calibration's tokens; expert: one of an expert, without held-out sums. */
 void qep_plan_group_calls(const qep_run *r, const int64_t *members, int n, bool expert, qep_call_visit *visit, void *ctx);
 /* Its share of the work: of rank `rank`, 0 .. 1. */

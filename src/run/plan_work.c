@@ -69,13 +69,13 @@ static void add_call(void *ctx, const qep_call *c)
     t->rate[c->rate] += flops;
 }
 
-/* What the calls leave out: AWQ's searches; QuIP's loop, both sides of its transforms, there and back, and those of H. */
-static void add_own_steps(const qep_run *r, int64_t linear, work_sum *t)
+/* What the calls leave out: AWQ's searches, by H or by forward passes of the module; QuIP's loop, both sides of its transforms, there and back, and those of H. */
+static void add_own_steps(const qep_run *r, int64_t linear, bool judged, work_sum *t)
 {
     const qep_export_linear *l = &r->linears[linear];
     const double n = (double)l->rows, d = (double)l->cols;
     double flops = 0;
-    if (l->spec.method->drive == QEP_DRIVE_SCALED) flops = 2 * QEP_AWQ_RATIOS * n * d * d;
+    if (l->spec.method->drive == QEP_DRIVE_SCALED && !judged) flops = 2 * QEP_AWQ_RATIOS * n * d * d;
     if (l->spec.method->drive == QEP_DRIVE_ROTATED)
         flops = d * d * d / 3 + n * d * d + 4 * n * d * (double)(sides(l->rows) + sides(l->cols)) + 4 * d * d * (double)sides(l->cols);
     t->plan->quantize += flops * t->groups;
@@ -88,13 +88,18 @@ static void add_group_work(const qep_run *r, int64_t block, int g, work_sum *t)
     const bool experts = g >= 2 && qep_arch_sparse(a, block); /* all are as large as the first, with an even share of the tokens */
     int64_t members[QEP_MAX_MEMBERS];
     const int n = qep_run_plan_members(r, block, g, members);
+    const bool judged = qep_run_judges(r, members, n);
     bool any = false;
     t->groups = experts ? (double)a->n_experts : 1;
     t->tokens = experts ? (double)a->top_k / (double)a->n_experts : 1;
     for (int i = 0; i < n; i++) any = any || r->linears[members[i]].quantized;
     if (any) qep_plan_group_calls(r, members, n, experts, add_call, t);
     for (int i = 0; i < n; i++)
-        if (r->linears[members[i]].quantized) add_own_steps(r, members[i], t);
+        if (r->linears[members[i]].quantized) add_own_steps(r, members[i], judged, t);
+    if (!judged) return;
+    const double flops = (QEP_AWQ_RATIOS + 1) * (double)qep_run_judged_tokens(r) * (qep_plan_token_flops(r, g) + qep_plan_token_flops(r, g + 1));
+    t->plan->quantize += flops;
+    t->rate[QEP_RATE_FAST] += flops;
 }
 
 /* Forward of one stream over `tokens` tokens in sequences of T. */

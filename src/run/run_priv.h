@@ -216,9 +216,10 @@ static inline bool qep_run_as_published(const qep_run *r)
 }
 /* delta[n] = X - Xq of a group's inputs, in f32 (group.c). delta may be fp. */
 void qep_run_difference(const qep_run *r, const float *fp, const float *q, int64_t n, float *delta);
-/* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears; held: the held-out sequences. */
+/* The group's statistics and quantization for any taps (group.c). members: n indices into r->linears; held: the held-out sequences; full: the taps with X in place
+ * of Xq, for what goes by the full-precision stream alone (NULL: nothing does). */
 QEP_MUST_CHECK qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held,
-                                              const qep_layer_sink *sink);
+                                              const qep_tap_source *full, const qep_layer_sink *sink);
 /* The sums of the taps' sequences, by the plan. */
 QEP_MUST_CHECK qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const qep_tap_source *taps, qep_stats *sums);
 /* What is summed over `tokens` tokens of d channels; and for a group, over the calibration or the held-out sequences. */
@@ -231,6 +232,7 @@ typedef struct qep_run_members {
     const int64_t *index; /* [n] into r->linears */
     int n;
     const qep_stats *sums, *held; /* parts may be NULL */
+    const qep_dmat *search; /* awq: H of what its searches go by; NULL: that of the sums */
     const double *means;  /* [cols] of qep_abs_means_all, unless qep_run_fold_kind is NONE */
     const qep_layer_sink *sink;
     bool alone;           /* this rank works on them by itself: the sums are over qep_comm_alone, and nothing is collective but the sink's share_all */
@@ -244,13 +246,23 @@ typedef struct qep_run_fold {
     int64_t linear;    /* first of the group */
     int32_t *bounds;   /* owned */
     qep_layer_fold hooks;
+    int judged;        /* group whose module is judged (judge.c) */
+    float *reference, *output; /* owned: what comes out of it, of my sequences and of one */
     bool last;         /* nobody wants r->kept after this group */
 } qep_run_fold;
+/* AWQ as published goes by the full-precision stream (compat = paper); this linear does. */
+bool qep_run_awq_as_published(const qep_run *r, int64_t linear);
+/* Sets f's hook that judges scales for group g (0: attention, 2: MLP) of the block at hand; and frees what it has. Bytes for the plan: "run.judge". */
+void qep_run_judge_open(qep_run_fold *f, int g);
+void qep_run_judge_close(qep_run_fold *f);
+int64_t qep_run_judge_bytes(const qep_run *r, int rank);
+int64_t qep_run_judged_tokens(const qep_run *r); /* of all ranks */
 /* *why: the reason for QEP_FOLD_NONE when there is an awq member, else NULL. */
 qep_fold_kind qep_run_fold_kind(const qep_run *r, const int64_t *members, int n, const char **why);
 /* Sets job's fold, keep and kept. Collective. */
 void qep_run_fold_begin_all(qep_run *r, const int64_t *members, int n, qep_run_fold *f, qep_layer_job *job);
 void qep_run_fold_end(qep_run_fold *f);
+bool qep_run_judges(const qep_run *r, const int64_t *members, int n); /* AWQ's scales of this group are judged so */
 int64_t qep_run_fold_bytes(const qep_run *r, const int64_t *members, int rank); /* "layer.kept" */
 void qep_run_describe_rope(const qep_run *r);          /* logs the rotary embeddings, and at which lengths they are taken (rope.c) */
 void qep_run_describe_folds(const qep_run *r);          /* logs what is not scaled, and why */

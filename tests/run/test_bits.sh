@@ -115,7 +115,9 @@ odd        7,4n2            correction.method=none quantization.method=rescomp q
 odd        5                correction.method=none quantization.method=foem quantization.foem_alpha=.25 quantization.foem_variant=next run.compute=f32
 quickstart 3,1t2            quantization.method=awq quantization.bits=3 quantization.group_size=32
 quickstart 4n2              output.format=dense quantization.method=quip quantization.bits=3 quantization.group_size=-1 quantization.clip=none
+quickstart 3,4n2,2t2        output.format=dense quantization.compat=paper quantization.method=awq quantization.grid=free quantization.bits=3 quantization.group_size=32 correction.residual=0
 odd        3                model.path=wide quantization.method=awq
+odd        4,3n1            output.format=dense quantization.compat=paper quantization.method=awq quantization.grid=free correction.method=none
 odd        4,2t2            model.path=prime output.format=dense quantization.method=awq quantization.group_size=-1 correction.method=none
 odd        5,3n2,2t2        model.path=prime output.format=dense quantization.method=quip quantization.group_size=-1 quantization.clip=none
 odd        3                output.format=dense quantization.method=quip quantization.group_size=-1 quantization.clip=none quantization.lm_head=yes run.compute=f32

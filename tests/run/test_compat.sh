@@ -98,6 +98,17 @@ run_as $awq --set quantization.compat=paper
 check 'awq, compat = paper: it is not' [ "$code" = 0 -a -z "$(of o_proj scale_ratio)" -a -n "$(of q_proj scale_ratio)" ]
 check '... and the log says so' said 'the published code skips it with grouped-query attention'
 
+# ... and judges the scales in front of attention and MLP by what comes out of them: where nothing does, none is better than another
+cp -r m mute
+forge set mute/model.safetensors model.layers.0.self_attn.o_proj.weight all all 0
+forge set mute/model.safetensors model.layers.0.mlp.down_proj.weight all all 0
+# shellcheck disable=SC2086
+run_as $awq --set model.path=mute --set quantization.compat=paper
+check 'awq, compat = paper: scales by the output of attention and MLP' [ "$(of v_proj scale_ratio) $(of up_proj scale_ratio)" = '0 0' ]
+# shellcheck disable=SC2086
+run_as $awq --set model.path=mute
+check 'awq: by the output of the linears' awk -v a="$(of v_proj scale_ratio)" -v b="$(of up_proj scale_ratio)" 'BEGIN { exit !(a > 0 && b > 0) }'
+
 # All of them: scales stay f32, so weights are written as F32
 run_as --set quantization.method=rtn
 check 'rtn: the model'"'"'s own type' [ "$(forge header out/model.safetensors | grep -o '"model.layers.0.mlp.up_proj.weight":{[^}]*' | kind)" = BF16 ]

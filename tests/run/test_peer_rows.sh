@@ -3,8 +3,8 @@
 # authors' own codes give on the same model and tokens (measured once; figures in the table below). KL within 3 %, perplexity within 0.3 %.
 # At 2 bits a change of one part in 10^5 in the damping moves the perplexity by more than that (single codes flip and the error
 # propagates); a row outside is therefore run again with such changes, and passes when the published figure lies inside the spread. QuIP's rotations are
-# random, and nobody knows the published ones: its spread is that of other seeds. AWQ has to be no worse: the published code judges scales by what comes out of
-# attention or MLP on 16 sequences, ours by what comes out of the linears on all of them.
+# random, and nobody knows the published ones: its spread is that of other seeds. AWQ has to be no worse: the published code looked
+# at 16 sequences, and at 128 tokens for the ranges, ours looks at all of them.
 # Needs the model wiki5m and its tokens beside the repository ($QEP_SHARED, default ../shared). QEP_LONG=1: all rows, else six.
 # SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
