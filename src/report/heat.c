@@ -73,7 +73,15 @@ void qep_report_heat_free(qep_report_heat *h)
 
 /* --- the picture ---------------------------------------------------------------------------------------- */
 
-enum { LEFT = 150, TOP = 26, ROW = 24, WIDTH = 860, KEY = 34 };
+enum { TOP = 26, ROW = 24, WIDTH = 860, KEY = 34, CHARACTER = 7 }; /* CHARACTER: width of one in a name, at most */
+
+/* Room for the longest name. */
+static int64_t left_of(const qep_report_heat *h)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < h->n_linears; i++) n = qep_max_i64(n, (int64_t)strlen(h->linears[i]));
+    return qep_min_i64(qep_max_i64(n * CHARACTER + 14, 100), WIDTH / 2);
+}
 
 /* 0 (smallest error) .. 1 (largest), on a logarithmic scale. */
 static double shade(const qep_report_heat *h, double v)
@@ -91,9 +99,9 @@ static void fill(FILE *f, double s)
     fprintf(f, "fill=\"#%02x%02x%02x\"", (unsigned)c[0], (unsigned)c[1], (unsigned)c[2]);
 }
 
-static void cell(FILE *f, const qep_report_heat *h, const double *values, int64_t i, int64_t b, double width)
+static void cell(FILE *f, const qep_report_heat *h, const double *values, int64_t i, int64_t b, int64_t left, double width)
 {
-    double v = values[i * h->n_blocks + b], x = LEFT + (double)b * width, y = TOP + (double)i * ROW;
+    double v = values[i * h->n_blocks + b], x = (double)left + (double)b * width, y = TOP + (double)i * ROW;
     char text[32];
     if (!isfinite(v)) return;
     double s = shade(h, v);
@@ -114,7 +122,7 @@ static void key(FILE *f, const qep_report_heat *h, double y)
 {
     char text[32];
     for (int k = 0; k < 5; k++) {
-        double s = k / 4.0, x = LEFT + k * 120.0;
+        double s = k / 4.0, x = 14 + k * 115.0;
         fprintf(f, "<rect x=\"%.1f\" y=\"%.1f\" width=\"26\" height=\"14\" stroke=\"#567\" stroke-width=\".5\" ", x, y);
         fill(f, s);
         double v = h->lo * pow(h->hi / h->lo, s);
@@ -124,18 +132,19 @@ static void key(FILE *f, const qep_report_heat *h, double y)
 
 void qep_svg_heat(FILE *f, const qep_report_heat *h, const double *values, const char *title)
 {
-    double width = fmin(64, (double)(WIDTH - LEFT) / (double)h->n_blocks), bottom = TOP + (double)h->n_linears * ROW;
-    int64_t step = qep_max_i64(1, qep_ceil_div(h->n_blocks, (int64_t)((double)(WIDTH - LEFT) / fmax(width, 26.0))));
+    const int64_t left = left_of(h);
+    double width = fmin(64, (double)(WIDTH - left) / (double)h->n_blocks), bottom = TOP + (double)h->n_linears * ROW;
+    int64_t step = qep_max_i64(1, qep_ceil_div(h->n_blocks, (int64_t)((double)(WIDTH - left) / fmax(width, 26.0))));
     fprintf(f, "<div class=\"scroll\"><svg viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", WIDTH, bottom + KEY);
     qep_html_escape(f, title);
     fputs("\">\n", f);
     for (int64_t b = 0; b < h->n_blocks; b += step)
-        fprintf(f, "<text x=\"%.2f\" y=\"%d\" class=\"mid\">%lld</text>\n", LEFT + ((double)b + 0.5) * width, TOP - 8, (long long)b);
+        fprintf(f, "<text x=\"%.2f\" y=\"%d\" class=\"mid\">%lld</text>\n", (double)left + ((double)b + 0.5) * width, TOP - 8, (long long)b);
     for (int64_t i = 0; i < h->n_linears; i++) {
-        fprintf(f, "<text x=\"%d\" y=\"%.2f\" class=\"end\">", LEFT - 8, TOP + (double)i * ROW + ROW * 0.66);
+        fprintf(f, "<text x=\"%lld\" y=\"%.2f\" class=\"end\">", (long long)left - 8, TOP + (double)i * ROW + ROW * 0.66);
         qep_html_escape(f, h->linears[i]);
         fputs("</text>\n", f);
-        for (int64_t b = 0; b < h->n_blocks; b++) cell(f, h, values, i, b, width);
+        for (int64_t b = 0; b < h->n_blocks; b++) cell(f, h, values, i, b, left, width);
     }
     if (h->hi > h->lo) key(f, h, bottom + 12);
     fputs("</svg></div>\n", f);

@@ -9,18 +9,23 @@ static const char style[] =
     "body{font:15px/1.45 system-ui,sans-serif;color:#1c2733;background:#fff;max-width:900px;margin:0 auto;padding:16px}"
     "h1{font-size:1.5em;margin:.2em 0}h2{font-size:1.15em;margin:1.6em 0 .4em;border-bottom:1px solid #b8c4d0}"
     "h3{font-size:1em;margin:1em 0 .3em}p{margin:.4em 0;color:#3b4a59}"
-    ".scroll{overflow-x:auto}table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums}"
-    "th,td{padding:3px 12px 3px 0;text-align:right;border-bottom:1px solid #dde4ea;white-space:nowrap}"
+    ".scroll{overflow-x:auto;background:linear-gradient(to right,#fff 40%,#fff0) 0 0/40px 100%,linear-gradient(to left,#fff 40%,#fff0) 100% 0/40px 100%,"
+    "linear-gradient(to right,#0003,#0000) 0 0/12px 100%,linear-gradient(to left,#0003,#0000) 100% 0/12px 100%;background-repeat:no-repeat;"
+    "background-attachment:local,local,scroll,scroll}" /* a shadow where there is more to see */
+    "table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums}"
+    "th,td{padding:3px 12px 3px 0;text-align:right;border-bottom:1px solid #dde4ea;white-space:nowrap}th{white-space:normal;vertical-align:bottom}"
     "th:first-child,td:first-child{text-align:left}th{font-weight:600;border-bottom:1px solid #67788a}"
     ".facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:8px;margin:12px 0}"
     ".facts div{border:1px solid #b8c4d0;border-radius:4px;padding:6px 10px}.facts b{display:block;font-size:1.25em}"
     ".facts span{color:#3b4a59;font-size:.85em}"
     "svg{width:100%;min-width:640px;height:auto;font:12px system-ui,sans-serif}svg text{fill:#1c2733}svg .end{text-anchor:end}svg .mid{text-anchor:middle}"
     "svg .in{text-anchor:middle;font-size:10.5px}svg text.in[fill='#fff']{fill:#fff}svg .grid{stroke:#ccd5de}"
-    ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:0 8px}.pair svg{min-width:0}"
+    ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:14px 8px}.pair svg{min-width:0}"
     "pre{font-size:12.5px;overflow-x:auto;background:#f4f7f9;border:1px solid #dde4ea;padding:8px}code{overflow-wrap:anywhere}"
-    "@media print{body{max-width:none;padding:0;font-size:11pt}h2,h3{break-after:avoid}svg,table{break-inside:avoid}svg{min-width:0}"
-    "rect,circle,path{print-color-adjust:exact;-webkit-print-color-adjust:exact}.scroll{overflow:visible}"
+    "@media(max-width:600px){body{padding:10px}table{font-size:12.5px}th,td{padding-right:7px}.facts{grid-template-columns:repeat(auto-fit,minmax(105px,1fr))}"
+    ".facts b{font-size:1em}}"
+    "@media print{body{max-width:none;padding:0;font-size:11pt}h2,h3,h2+p{break-after:avoid}svg,table{break-inside:avoid}svg{min-width:0}"
+    "rect,circle,path{print-color-adjust:exact;-webkit-print-color-adjust:exact}.scroll{overflow:visible;background:none}"
     "details:not([open])>*:not(summary){display:none}}";
 
 void qep_html_escape(FILE *f, const char *text)
@@ -142,37 +147,60 @@ static void final_norm(FILE *f, const qep_json *n)
     fputs("</table></div>\n", f);
 }
 
-/* A row per task, a column per member of the first task: whatever figures a task has. */
-static void tasks(FILE *f, const qep_json *all)
+/* The tasks before `end` have this member. */
+static bool in_earlier(const qep_json *all, const qep_json *end, const char *key)
 {
-    void *it = NULL, *col;
-    const char *name, *key;
-    qep_json *t, *v, *first = NULL;
-    if (qep_json_size(all) == 0) return;
-    fputs("<h2>Choice tasks</h2>\n<div class=\"scroll\"><table><tr><th>task</th>", f);
-    qep_json_next(all, NULL, &name, &first);
-    for (col = NULL; (col = qep_json_next(first, col, &key, &v)) != NULL;) {
-        fputs("<th>", f);
-        for (const char *p = key; *p; p++) fputc(*p == '_' ? ' ' : *p, f);
-        fputs("</th>", f);
+    void *it = NULL;
+    const char *name;
+    qep_json *t;
+    while ((it = qep_json_next(all, it, &name, &t)) != NULL && t != end)
+        if (qep_json_get(t, key)) return true;
+    return false;
+}
+
+static void task_row(FILE *f, const qep_json *all, const char *key)
+{
+    void *it = NULL;
+    const char *name;
+    qep_json *t;
+    fputs("<tr><td>", f);
+    for (const char *p = key; *p; p++) fputc(*p == '_' ? ' ' : *p, f);
+    fputs("</td>", f);
+    while ((it = qep_json_next(all, it, &name, &t)) != NULL) {
+        if (!*qep_report_word(t, key)) {
+            cell(f, qep_report_real(t, key), 4);
+            continue;
+        }
+        fputs("<td>", f);
+        qep_html_escape(f, qep_report_word(t, key));
+        fputs("</td>", f);
     }
     fputs("</tr>\n", f);
+}
+
+/* A column per task, a row per figure that any of them has. The rule is one for all. */
+static void tasks(FILE *f, const qep_json *all)
+{
+    void *it = NULL, *row;
+    const char *name, *key, *rule = "";
+    qep_json *t, *v;
+    if (qep_json_size(all) == 0) return;
+    fputs("<h2>Choice tasks</h2>\n<div class=\"scroll\"><table><tr><th>task</th>", f);
     while ((it = qep_json_next(all, it, &name, &t)) != NULL) {
-        fputs("<tr><td>", f);
+        fputs("<th>", f);
         qep_html_escape(f, name);
-        fputs("</td>", f);
-        for (col = NULL; (col = qep_json_next(first, col, &key, &v)) != NULL;) {
-            if (*qep_report_word(t, key)) {
-                fputs("<td>", f);
-                qep_html_escape(f, qep_report_word(t, key));
-                fputs("</td>", f);
-            } else {
-                cell(f, qep_report_real(t, key), 4);
-            }
-        }
-        fputs("</tr>\n", f);
+        fputs("</th>", f);
+        rule = qep_report_word(t, "rule");
     }
+    fputs("</tr>\n", f);
+    while ((it = qep_json_next(all, it, &name, &t)) != NULL)
+        for (row = NULL; (row = qep_json_next(t, row, &key, &v)) != NULL;)
+            if (strcmp(key, "rule") != 0 && !in_earlier(all, t, key)) task_row(f, all, key);
     fputs("</table></div>\n", f);
+    if (!*rule) return;
+    fputs("<p>Scored as ", f);
+    qep_html_escape(f, rule);
+    fputs("</p>\n", f);
 }
 
 static void heat_maps(FILE *f, const qep_report_heat *h)

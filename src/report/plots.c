@@ -86,16 +86,19 @@ static void grid(FILE *f, const axes *a)
 static const char *const tint[MAX_SERIES] = {"#0c4a8c", "#b2410e", "#2f7d32", "#6a3d9a"};
 static const char *const dash[MAX_SERIES] = {"none", "7 4", "2 3", "9 3 2 3"};
 
-/* The mark of a series, its tag left open: filled and hollow circles, filled and hollow squares. */
-static void mark(FILE *f, int k, double x, double y)
+/* The mark of a series, its tag left open: filled and hollow circles, filled and hollow squares. hidden: there for its title only. */
+static void mark(FILE *f, int k, double x, double y, bool hidden)
 {
     if (k < 2) fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"", x, y);
     else fprintf(f, "<rect x=\"%.1f\" y=\"%.1f\" width=\"6\" height=\"6\"", x - 3, y - 3);
-    fprintf(f, " fill=\"%s\" stroke=\"%s\"", k % 2 ? "#fff" : tint[k], tint[k]);
+    if (hidden) fputs(" opacity=\"0\"", f);
+    else fprintf(f, " fill=\"%s\" stroke=\"%s\"", k % 2 ? "#fff" : tint[k], tint[k]);
 }
 
+/* Of many blocks some have a mark, in turn with the other series. */
 static void curve(FILE *f, const axes *a, const series *s, int k)
 {
+    const int64_t step = a->n > 20 ? qep_ceil_div(a->n, 9) : 1;
     bool open = false;
     fprintf(f, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-dasharray=\"%s\" d=\"", tint[k], dash[k]);
     for (int64_t i = 0; i < qep_json_size(s->values); i++) {
@@ -108,7 +111,7 @@ static void curve(FILE *f, const axes *a, const series *s, int k)
         double v = qep_json_real(qep_json_at(s->values, i));
         char text[32];
         if (!(v > 0)) continue;
-        mark(f, k, x_at(a, i), y_at(a, v));
+        mark(f, k, x_at(a, i), y_at(a, v), i % step != k * step / MAX_SERIES);
         fputs("><title>", f);
         qep_html_escape(f, s->name);
         fprintf(f, ", block %lld: %s</title></%s>\n", (long long)i, qep_report_number(v, 3, text, sizeof text), k < 2 ? "circle" : "rect");
@@ -121,7 +124,7 @@ static void key(FILE *f, const char *name, int k)
     int x = LEFT + k % 2 * 180, y = BOTTOM + 48 + 18 * (k / 2);
     fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\" stroke=\"%s\" stroke-width=\"2\" stroke-dasharray=\"%s\"/>", x, x + 40, y, y,
             tint[k], dash[k]);
-    mark(f, k, x + 20, y);
+    mark(f, k, x + 20, y, false);
     fprintf(f, "/><text x=\"%d\" y=\"%d\">", x + 48, y + 4);
     qep_html_escape(f, name);
     fputs("</text>\n", f);

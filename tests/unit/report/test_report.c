@@ -9,7 +9,8 @@ static const char summary_text[] =
     " \"ranks\": 4, \"threads\": 2, \"seconds\": {\"forward\": {\"min\": 1, \"mean\": 1.5, \"max\": 2}, \"total\": {\"min\": 3, \"mean\": 3, \"max\": 3}},"
     " \"peak_bytes\": 1048576, \"memory\": {\"rank0\": {\"stats.panel\": {\"planned\": 1000, \"measured\": 900}}}, \"bits_per_weight\": 3.125, \"modules\": 3,"
     " \"evaluation\": {\"wiki\": {\"tokens\": 1000, \"perplexity_original\": 10, \"perplexity_quantized\": 12.5, \"kl_divergence\": 0.0625,"
-    " \"top1_agreement\": 0.5}}, \"tasks\": {\"arc\": {\"kind\": \"arc_easy\", \"examples\": 12, \"accuracy_original\": 0.625}},"
+    " \"top1_agreement\": 0.5}}, \"tasks\": {\"arc\": {\"kind\": \"arc_easy\", \"rule\": \"a & b\", \"examples\": 12, \"accuracy_original\": 0.625},"
+    " \"lam\": {\"kind\": \"lambada\", \"rule\": \"a & b\", \"examples\": 5, \"perplexity_original\": 12.75}},"
     " \"final_norm\": {\"kept\": true, \"kl_calibration\": {\"before\": 0.0375, \"after\": 0.03125}, \"kl_validation\": {\"before\": null, \"after\": null}},"
     " \"error_growth\": {\"blocks\": [0, 1], \"calibration\": [0.001, 0.002], \"evaluation\": [0.003, 0.03]},"
     " \"error_growth_absolute\": {\"blocks\": [0, 1], \"calibration\": [12, 345.5], \"validation\": [1, 2], \"evaluation\": [3, 4], \"tasks\": [5, 67.25]},"
@@ -74,7 +75,9 @@ static void html_holds_everything(void **state)
     static const char *const parts[] = {"qep_mpi a&lt;b&gt;.ini", "abc &amp; &lt;def&gt;", "threads = &lt;4&gt;", "+25.00 %", "0.06250", "50.00 %", "3.125",
                                         "block 0 self_attn.q_proj: 0.0200", "block 1 mlp.experts.*.up_proj: 0.0300", /* mean of 0.02 and 0.04 */
                                         "block 1 mlp.experts.*.up_proj: 0.0400", /* before: the one that is known */
-                                        "evaluation, block 1: 0.0300", "1.50 s (1 .. 2)", "900 B of 1000 B", "00ff", "arc_easy", "0.6250", "(repaired)",
+                                        "evaluation, block 1: 0.0300", "1.50 s (1 .. 2)", "900 B of 1000 B", "00ff", "arc_easy", "0.6250", "(repaired)", "Scored as a &amp; b",
+                                        "<th>arc</th><th>lam</th>", "<tr><td>examples</td><td>12</td><td>5</td></tr>", "<tr><td>accuracy original</td><td>0.6250</td><td>-</td></tr>",
+                                        "<tr><td>perplexity original</td><td>-</td><td>12.75</td></tr>",
                                         "tasks, block 1: 67.2", "calibration, block 1: 346", "absolute, |x", "BOS, calibration: one in front of &lt;each&gt; document",
                                         "BOS, evaluation: none", "ffee", "lm_head", "<td>0.03750</td><td>0.03125</td>", "; kept"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(html, parts[i]);
@@ -129,14 +132,30 @@ static void many_blocks(void **state)
     char *csv = qep_alloc("test", 200 * N, 1);
     size_t at = (size_t)sprintf(csv, "module,error_after\n");
     for (int b = 0; b < N; b++) at += (size_t)sprintf(csv + at, "model.layers.%d.mlp.down_proj,%g\n", b, 1e-6 * (b + 1));
-    qep_report *r = make("{}", csv);
+    char *growth = qep_strdup("test", "{\"error_growth\": {\"tasks\": [1");
+    for (int b = 1; b < N; b++) {
+        char *longer = qep_strf("test", "%s, %d", growth, b + 1);
+        qep_free(growth);
+        growth = longer;
+    }
+    char *summary = qep_strf("test", "%s]}}", growth);
+    qep_report *r = make(summary, csv);
     char *html = qep_report_html(r), part[64];
     check_tags(html);
     for (int b = 0; b < N; b++) {
         snprintf(part, sizeof part, "block %d mlp.down_proj: ", b);
         has(html, part);
     }
+    for (int b = 0; b < N; b++) {
+        snprintf(part, sizeof part, "tasks, block %d: %d<", b, b + 1);
+        has(html, part);
+    }
+    int hidden = 0;
+    for (const char *p = html; (p = strstr(p, "opacity=\"0\"")) != NULL; p++) hidden++;
+    assert_int_equal(hidden, N - 9); /* nine marks to be seen, titles at all */
     assert_null(strstr(html, "class=\"in\""));
+    qep_free(summary);
+    qep_free(growth);
     qep_free(html);
     qep_report_destroy(&r);
     qep_free(csv);
