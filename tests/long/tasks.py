@@ -1,10 +1,14 @@
-"""Choice tasks by lm-evaluation-harness's rule on transformers, beside tasks.csv of a run: tasks.py MODEL OUT TOLERANCE NAME=FILE...
+"""Choice tasks by lm-evaluation-harness's rule on transformers, beside tasks.csv of a run.
+
+tasks.py MODEL OUT TOLERANCE STREAM NAME=FILE...: STREAM original or quantized, the columns of OUT that MODEL is compared with
+tasks.py stories TEXT OUT.jsonl: examples in StoryCloze's format from paragraphs of five sentences and more, the false ending from the next one
 Prompts, the cut between context and continuation, and the figures are written down here once more, from the harness's description of the tasks.
 SPDX-License-Identifier: Apache-2.0"""
 import csv
 import json
 import math
 import os
+import re
 import sys
 
 import torch
@@ -52,7 +56,7 @@ def check(name, wrong):
     return bool(wrong)
 
 
-def compare(model, tokenizer, name, file, rows, summary, tolerance):
+def compare(model, tokenizer, name, file, stream, rows, summary, tolerance):
     worst, right, norm, n, total = 0.0, 0, 0, 0, 0.0
     by_example = {}
     for row in rows:
@@ -67,26 +71,41 @@ def compare(model, tokenizer, name, file, rows, summary, tolerance):
             assert len(rest) == int(row["tokens"]), (name, i, c)
             ll, greedy = log_likelihood(model, first, rest)
             p.append(ll)
-            worst = max(worst, abs(ll - float(row["loglikelihood_original"])) / max(1.0, len(rest)))
-            assert len(choices) > 1 or greedy == bool(int(row["greedy_original"])), (name, i)
+            worst = max(worst, abs(ll - float(row["loglikelihood_" + stream])) / max(1.0, len(rest)))
+            assert len(choices) > 1 or greedy == bool(int(row["greedy_" + stream])), (name, i)
         n, total = n + 1, total + p[0]
         right += greedy if len(choices) == 1 else p.index(max(p)) == gold
         q = [x / len(c[1:]) for x, c in zip(p, choices)]
         norm += q.index(max(q)) == gold
-    figures = summary["tasks"][name]
-    print(f"{name}: {n} examples, accuracy {right / n:.6f} ({figures['accuracy_original']:.6f}), acc_norm {norm / n:.6f} "
-          f"({figures.get('acc_norm_original')}), log-likelihood per token differs by at most {worst:.2g}")
+    figures = {k.removesuffix("_" + stream): v for k, v in summary["tasks"][name].items()}
+    print(f"{name}: {n} examples, accuracy {right / n:.6f} ({figures['accuracy']:.6f}), acc_norm {norm / n:.6f} "
+          f"({figures.get('acc_norm')}), log-likelihood per token differs by at most {worst:.2g}")
     bad = check(f"{name}: examples", n != figures["examples"] and f"{n} are not {figures['examples']}")
     bad |= check(f"{name}: log-likelihoods", not worst <= tolerance and f"{worst} > {tolerance}")
-    bad |= check(f"{name}: accuracy", right / n != figures["accuracy_original"] and f"{right / n}")
+    bad |= check(f"{name}: accuracy", right / n != figures["accuracy"] and f"{right / n}")
     bad |= check(f"{name}: standard error",
-                 not math.isclose(figures["stderr_original"], math.sqrt(right / n * (1 - right / n) / (n - 1)), rel_tol=1e-9) and "differs")
-    if "acc_norm_original" in figures:
-        return bad | check(f"{name}: acc_norm", norm / n != figures["acc_norm_original"] and f"{norm / n}")
-    return bad | check(f"{name}: perplexity", not math.isclose(math.exp(-total / n), figures["perplexity_original"], rel_tol=1e-4) and f"{total}")
+                 not math.isclose(figures["stderr"], math.sqrt(right / n * (1 - right / n) / (n - 1)), rel_tol=1e-9) and "differs")
+    if "acc_norm" in figures:
+        return bad | check(f"{name}: acc_norm", norm / n != figures["acc_norm"] and f"{norm / n}")
+    return bad | check(f"{name}: perplexity", not math.isclose(math.exp(-total / n), figures["perplexity"], rel_tol=1e-4) and f"{total}")
 
 
-def main(path, out, tolerance, *tasks):
+def stories(text, out):
+    paragraphs = []
+    for p in open(text, encoding="utf-8").read().split("\n\n"):
+        sentences = re.findall(r"[^.!?]+[.!?]+[\"']?(?=\s|$)", " ".join(p.split()))
+        if len(sentences) >= 5:
+            paragraphs.append([s.strip() for s in sentences[:5]])
+    with open(out, "w", encoding="utf-8") as f:
+        for i, p in enumerate(paragraphs[:-1]):
+            endings = [p[4], paragraphs[i + 1][4]]
+            right = i % 3 % 2 # 1 2 1 1 2 1 ..., as a number or as text
+            example = {f"InputSentence{k + 1}": p[k] for k in range(4)}
+            example |= {f"RandomFifthSentenceQuiz{k + 1}": endings[k ^ right] for k in range(2)}
+            f.write(json.dumps(example | {"AnswerRightEnding": right + 1 if i % 2 else str(right + 1)}) + "\n")
+
+
+def main(path, out, tolerance, stream, *tasks):
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(path, "tokenizer.json"))
@@ -95,8 +114,11 @@ def main(path, out, tolerance, *tasks):
     bad = False
     for task in tasks:
         name, file = task.split("=", 1)
-        bad |= compare(model, tokenizer, name, file, rows, summary, float(tolerance))
+        bad |= compare(model, tokenizer, name, file, stream, rows, summary, float(tolerance))
     return bad
 
 
-sys.exit(main(*sys.argv[1:]))
+if sys.argv[1] == "stories":
+    stories(*sys.argv[2:])
+else:
+    sys.exit(main(*sys.argv[1:]))

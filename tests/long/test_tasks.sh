@@ -1,20 +1,23 @@
 #!/bin/sh
-# Choice tasks of wiki5m against the same rule on transformers, in f32: all of ARC-easy validation and PIQA dev, 500 passages of LAMBADA. Accuracies are equal,
-# log-likelihoods agree within 1e-4 nats per token. Needs $QEP_SHARED and a Python environment (tests/support/venv.sh).
+# Choice tasks of wiki5m against the same rule on transformers, in f32: all of ARC-easy validation and PIQA dev, 500 passages of LAMBADA, stories in
+# StoryCloze's format made from TinyStories; and of wiki5m in 3 bits, whose dense output transformers reads. Accuracies are equal, log-likelihoods agree within
+# 1e-4 nats per token. Needs $QEP_SHARED and a Python environment (tests/support/venv.sh).
 # SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
 LIMIT=${QEP_RUN_TIMEOUT:-1200}
 
 shared=$(cd "${QEP_SHARED:-../shared}" 2>/dev/null && pwd) || shared=''
 model=$shared/models/wiki5m data=$shared/data/tasks
-if [ ! -d "$model" ] || [ ! -f "$data/piqa_dev.jsonl" ]; then
-    skip 'tasks against transformers' "no model and tasks in ${QEP_SHARED:-../shared}"
+tales=$shared/data/text/tinystories/tinystories_val.txt
+if [ ! -d "$model" ] || [ ! -f "$data/piqa_dev.jsonl" ] || [ ! -f "$tales" ]; then
+    skip 'tasks against transformers' "no model, tasks and texts in ${QEP_SHARED:-../shared}"
     finish
 fi
 python=$(tests/support/venv.sh transformers torch==2.13.0 transformers tokenizers safetensors numpy) || {
     skip 'tasks against transformers' 'no Python environment'
     finish
 }
+"$python" tests/long/tasks.py stories "$tales" "$work/stories.jsonl" || bail_out 'tasks.py stories'
 arc=$data/arc_easy_validation.jsonl piqa=$data/piqa_dev.jsonl lambada=$data/lambada_test.jsonl
 cat >"$work/case.ini" <<INI
 [model]
@@ -31,12 +34,27 @@ INI
 beside() {
     run 2 "$work/case.ini" --restart no --set evaluation.tasks="$1:$2" --set evaluation.task_examples="$3"
     check "$1: evaluated" [ "$code" = 0 ]
-    "$python" tests/long/tasks.py "$model" "$work/out" 1e-4 "$1=$2" >"$work/log" 2>&1
+    as_transformers "$model" original "$1=$2"
+}
+# as_transformers MODEL STREAM NAME=FILE...
+as_transformers() {
+    m=$1 stream=$2
+    shift 2
+    "$python" tests/long/tasks.py "$m" "$work/out" 1e-4 "$stream" "$@" >"$work/log" 2>&1
     code=$?
-    grep "^$1:" "$work/log" | sed 's/^/# /'
-    check "$1: as transformers has it" [ "$code" = 0 ]
+    grep '^[a-z]*:' "$work/log" | sed 's/^/# /'
+    check "$stream,$(for t in "$@"; do printf ' %s' "${t%%=*}"; done): as transformers has it" [ "$code" = 0 ]
 }
 beside arc "$arc" all
 beside piqa "$piqa" all
 beside lambada "$lambada" 500
+beside stories "$work/stories.jsonl" all
+
+# the quantized stream, on the dense output
+run 2 "$work/case.ini" --restart no --set quantization.method=gptq --set quantization.bits=3 --set output.format=dense --set calibration.samples=16 \
+    --set calibration.length=256 --set calibration.data="$shared/data/text/wikitext2/valid.txt" --set evaluation.task_examples=200 \
+    --set evaluation.tasks="arc:$arc, piqa:$piqa, lambada:$lambada, stories:$work/stories.jsonl"
+check 'quantized: evaluated' [ "$code" = 0 ]
+as_transformers "$work/out" quantized arc="$arc" piqa="$piqa" lambada="$lambada" stories="$work/stories.jsonl"
+as_transformers "$model" original arc="$arc" stories="$work/stories.jsonl"
 finish
