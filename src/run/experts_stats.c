@@ -58,8 +58,9 @@ static qep_status pooled_all(const qep_experts *x, int64_t number, qep_dmat **ou
 }
 
 /* A copy of *m, whole on every rank, takes its place. */
-static void make_whole_all(const qep_run *r, qep_dmat **m)
+static void make_whole_all(qep_run *r, qep_dmat **m)
 {
+    const qep_meter t0 = qep_meter_now();
     const int64_t d = qep_dmat_n(*m), row = d * (int64_t)sizeof(double), at_once = qep_window_bytes(r->stream) / row;
     qep_dmat *whole = qep_dmat_create_all(qep_comm_alone(r->comm), "solve.h", d, qep_dmat_block(*m), 1);
     for (int64_t i = 0; i < d; i += at_once) {
@@ -72,6 +73,7 @@ static void make_whole_all(const qep_run *r, qep_dmat **m)
     qep_window_sync_all(r->stream);
     qep_dmat_destroy_all(m);
     *m = whole;
+    qep_meter_add(&r->phase[QEP_PHASE_STATISTICS], &t0);
 }
 
 qep_status qep_experts_pool_all(qep_experts *x)

@@ -46,10 +46,15 @@ static void choose_activations_all(qep_run *r, int64_t available)
     r->keep_act = !qep_any_all(r->comm, !r->keep_act);
 }
 
+bool qep_plan_may_part(const qep_run *r)
+{
+    return r->quantizes && r->model->arch.n_sparse > 0 && r->cfg->grid == 0;
+}
+
 /* Experts are worked on by one rank each, when every node has room for their matrices. Collective. */
 static void choose_experts_all(qep_run *r, int64_t available)
 {
-    r->apart = r->quantizes && r->model->arch.n_sparse > 0 && r->cfg->grid == 0;
+    r->apart = qep_plan_may_part(r);
     choose_activations_all(r, available);
     if (!qep_any_all(r->comm, r->apart && available >= 0 && qep_plan_node_peak(r, r->keep_act) > available)) return;
     r->apart = false;
@@ -138,8 +143,7 @@ static void log_memory(const qep_run *r, const qep_memory_plan *p, int64_t node)
                  p->items[i].per_node ? "  (once per node)" : "");
 }
 
-/* How the experts of a layer are dealt with, in the groups of gate and up, and of down. */
-static void log_experts(const qep_run *r)
+void qep_plan_log_experts(const qep_run *r)
 {
     const qep_arch *a = &r->model->arch;
     const int64_t cols[2] = {a->hidden, a->expert_inter};
@@ -240,7 +244,7 @@ qep_status qep_run_plan_all(qep_run *r)
     log_memory(r, &mine, node);
     qep_plan_work_all(r, &work);
     r->expected_s = work.seconds;
-    log_experts(r);
+    qep_plan_log_experts(r);
     log_work(r, &work);
     QEP_TRY(check_memory_all(r, available, node));
     QEP_TRY(check_solver(r));

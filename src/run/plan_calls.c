@@ -334,19 +334,26 @@ static void forward(walk *w, int g, const int64_t *members, int n)
         for (int k = 0; k < 4; k++) reduce(w, count[k < 2 ? QEP_SEQ_CALIBRATION : QEP_SEQ_VALIDATION] * (int64_t)sizeof(double));
 }
 
+void qep_plan_statistics_calls(const qep_run *r, const qep_stats_plan *p, qep_call_visit *visit, void *ctx)
+{
+    walk w = {.r = r, .visit = visit, .ctx = ctx, .d = p->d, .block = p->block, .owners = p->n_owners};
+    statistics(&w, p);
+}
+
 void qep_plan_group_calls(const qep_run *r, const int64_t *members, int n, bool expert, qep_call_visit *visit, void *ctx)
 {
     walk w = {.r = r, .visit = visit, .ctx = ctx};
     quantize_group(&w, members, n, expert);
 }
 
-void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, void *ctx)
+void qep_plan_block_calls(const qep_run *r, int64_t b, qep_plan_routing routing, qep_call_visit *visit, void *ctx)
 {
     walk w = {.r = r, .visit = visit, .ctx = ctx, .phase = QEP_PHASE_LOAD};
     const double streams = r->quantizes ? 2 : 1, evaluation = (double)(r->corpus->kind_tokens[QEP_SEQ_EVALUATION] + r->corpus->kind_tokens[QEP_SEQ_TASKS]);
-    double flops = 0;
+    const bool sparse = qep_arch_sparse(&r->model->arch, b);
+    double flops = sparse ? qep_plan_experts_flops(r) : 0; /* of a token */
     agree(&w);
-    for (int g = 0; g < QEP_N_GROUPS; g++) {
+    for (int g = 0; g < (sparse ? 2 : QEP_N_GROUPS); g++) {
         int64_t members[QEP_MAX_MEMBERS];
         const int n = qep_run_plan_members(r, b, g, members);
         bool any = false;
@@ -355,6 +362,7 @@ void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, vo
         flops += qep_plan_token_flops(r, g);
         if (r->quantizes) forward(&w, g, members, n);
     }
+    if (sparse && r->quantizes) qep_plan_experts_calls(r, b, routing, visit, ctx);
     w.phase = QEP_PHASE_FORWARD;
     work(&w, QEP_SHARE_EVALUATION, QEP_RATE_FAST, streams * evaluation * flops);
     agree(&w); /* that the streams are finite */

@@ -60,6 +60,16 @@ static void log_node(const qep_run *r)
                  first.items[i].per_node ? "  (once per node)" : "");
 }
 
+/* What only the routers will know. */
+static void log_spread(const qep_run *r)
+{
+    const qep_arch *a = &r->model->arch;
+    if (!r->quantizes || a->n_sparse == 0) return;
+    qep_plan_log_experts(r);
+    qep_info("the calibration's tokens are taken to be spread evenly over the experts of a layer: %lld for each (%lld of %lld experts a token)",
+             (long long)qep_plan_expert_tokens(r), (long long)a->top_k, (long long)a->n_experts);
+}
+
 /* Sequences are dealt whole: numbers of ranks that leave none waiting. */
 static void log_advice(const qep_run *r)
 {
@@ -80,17 +90,18 @@ qep_status qep_plan_elsewhere_all(qep_run *r)
     qep_machine m = {.latency = e->latency, .bandwidth = e->bandwidth, .storage = e->storage};
     qep_phase_time phase[QEP_N_PHASES];
     char t[32];
-    if (r->model->arch.n_experts > 0) return qep_fail(QEP_E_CONFIG, "--ranks: models with experts cannot be planned for another machine");
     if (e->flops[0] > 0)
         memcpy(m.rates, e->flops, sizeof m.rates);
     else
         qep_plan_measure_rates(r, m.rates);
     r->keep_act = strcmp(r->cfg->activations, "recompute") != 0;
     r->keep_h = true;
+    r->apart = qep_plan_may_part(r);
     log_machine(r, &m, !(e->flops[0] > 0));
     qep_plan_times(r, &m, phase);
     const double all = total_of(phase);
     log_phases(r, phase);
+    log_spread(r);
     log_advice(r);
     qep_info("time %s (%.1f s); efficiency %.1f %% against one rank, %.1f %% against one node of %d; %s", qep_format_seconds(all, t, sizeof t), all,
              100 * time_on(r, &m, 1) / (all * r->ranks), 100 * time_on(r, &m, r->per_node) * r->per_node / (all * r->ranks), r->per_node,

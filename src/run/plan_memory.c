@@ -48,7 +48,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
     int64_t grouped = tokens_of(r, QEP_SEQ_CALIBRATION, rank) + tokens_of(r, QEP_SEQ_VALIDATION, rank), f = (int64_t)sizeof(float);
     int64_t tokens = grouped + tokens_of(r, QEP_SEQ_EVALUATION, rank) + tokens_of(r, QEP_SEQ_TASKS, rank);
     int64_t widest = qep_run_widest_act(a);
-    int64_t streams = r->quantizes ? 2 : 1, longest = r->corpus->max_length, fp, q, window = 64;
+    int64_t streams = r->quantizes ? 2 : 1, longest = r->corpus->max_length, fp, q;
     add(t, "data.ids", tokens * (int64_t)sizeof(int32_t), QEP_STAGE_ALL, false);
     add(t, "streams.fp", tokens * a->hidden * f, QEP_STAGE_ALL, false);
     add(t, "run.sequence", streams * longest * (a->hidden + widest) * f, QEP_STAGE_ALL, false);
@@ -66,10 +66,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
         qep_block_bytes(a, r->compute, &fp, &q);
         add(t, "model.block.fp", fp, QEP_STAGE_ALL, true);
         if (r->quantizes) add(t, "model.block.q", q, QEP_STAGE_ALL, true);
-        for (int64_t i = 0; i < r->n_linears; i++)
-            if (r->linears[i].quantized)
-                window = qep_max_i64(window, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
-        add(t, "solve.stream", window, QEP_STAGE_ALL, true);
+        add(t, "solve.stream", qep_run_stream_bytes(r), QEP_STAGE_ALL, true);
     }
 }
 

@@ -40,6 +40,8 @@ typedef enum qep_rate { QEP_RATE_FAST, QEP_RATE_F32, QEP_RATE_F64, QEP_N_RATES }
 void qep_plan_measure_rates(const qep_run *r, double *rates);
 
 int64_t qep_plan_checkpoint_bytes(const qep_run *r); /* of one */
+bool qep_plan_may_part(const qep_run *r); /* experts can be worked on by one rank each, where there is room */
+void qep_plan_log_experts(const qep_run *r); /* how those of a layer are dealt with, in the groups of gate and up, and of down */
 /* Sum of the planned peaks of the ranks of rank 0's node; this rank's node in a plan for this job. */
 int64_t qep_plan_node_peak(const qep_run *r, bool keep_act);
 
@@ -70,9 +72,18 @@ typedef struct qep_call {
     bool flip;         /* ROWS: read backwards; PERMUTE: plain reversal, not an order of the data */
 } qep_call;
 typedef void qep_call_visit(void *ctx, const qep_call *c);
-/* The calls of block b, which has no experts, by the methods gptq, rtn and their kin (awq's and quip's own steps are left out). Collective calls and
+/* How many calibration tokens each expert of a layer gets, which only the run will know: all the same; or, as bounds of what is sent, none any, and
+ * all some, but too few, so that all borrow. No difference where every token goes to all experts. Only the statistics depend on it. */
+typedef enum qep_plan_routing { QEP_ROUTING_EVEN, QEP_ROUTING_LEAST, QEP_ROUTING_MOST } qep_plan_routing;
+/* The calls of block b by the methods gptq, rtn and their kin (awq's and quip's own steps are left out). Collective calls and
  * flops only: no reading, no writing, no checkpoint. Local. */
-void qep_plan_block_calls(const qep_run *r, int64_t b, qep_call_visit *visit, void *ctx);
+void qep_plan_block_calls(const qep_run *r, int64_t b, qep_plan_routing routing, qep_call_visit *visit, void *ctx);
+/* Of its experts alone, behind groups 0 and 1 (plan_experts.c); flops of a token in one stream, router and top_k experts. */
+void qep_plan_experts_calls(const qep_run *r, int64_t b, qep_plan_routing routing, qep_call_visit *visit, void *ctx);
+double qep_plan_experts_flops(const qep_run *r);
+int64_t qep_plan_expert_tokens(const qep_run *r); /* calibration tokens of each when they are spread evenly */
+/* Of one statistics pass by all ranks. */
+void qep_plan_statistics_calls(const qep_run *r, const qep_stats_plan *p, qep_call_visit *visit, void *ctx);
 /* Flops of the linears of group g, and of the attention behind the first, for one token. */
 double qep_plan_token_flops(const qep_run *r, int g);
 /* The statistics and the quantization of a group alone, with all the calibration's tokens; expert: one of an expert, without held-out sums. */
@@ -112,7 +123,8 @@ QEP_MUST_CHECK qep_status qep_plan_elsewhere_all(qep_run *r);
 /* --- the count ----------------------------------------------------------------------------- */
 
 /* {"statistics": {"planned": {"bytes": {"min","mean","max"}, "messages": ...}, "measured": ...}, ...} over the ranks, for summary.json, of the blocks done
- * in this job; models with experts have no "planned". Collective. */
+ * in this job. Where experts get the tokens that a router sends them, "planned" spreads these evenly, and the statistics have bounds "least" and "most".
+ * Collective. */
 qep_json *qep_plan_traffic_json_all(qep_run *r);
 
 #endif

@@ -183,7 +183,7 @@ double qep_plan_block_seconds(const qep_run *r, const qep_machine *m)
     qep_phase_time phase[QEP_N_PHASES];
     clock_sum t = clock_of(r, m, phase);
     double s = 0;
-    qep_plan_block_calls(r, 0, add_call, &t);
+    qep_plan_block_calls(r, 0, QEP_ROUTING_EVEN, add_call, &t);
     for (int p = 0; p < QEP_N_PHASES; p++) s += phase[p].work + phase[p].uneven + phase[p].messages;
     return s;
 }
@@ -194,7 +194,7 @@ void qep_plan_times(const qep_run *r, const qep_machine *m, qep_phase_time *phas
     clock_sum t = clock_of(r, m, phase);
     const double evaluation = (double)(r->corpus->kind_tokens[QEP_SEQ_EVALUATION] + r->corpus->kind_tokens[QEP_SEQ_TASKS]);
     const double head = 2 * (double)a->vocab * (double)a->hidden;
-    for (int64_t b = 0; b < a->n_blocks; b++) qep_plan_block_calls(r, b, add_call, &t);
+    for (int64_t b = 0; b < a->n_blocks; b++) qep_plan_block_calls(r, b, QEP_ROUTING_EVEN, add_call, &t);
     add_call(&t, &(qep_call){.kind = QEP_CALL_WORK, .phase = QEP_PHASE_EVALUATION, .rate = QEP_RATE_FAST, .share = QEP_SHARE_EVALUATION,
                              .flops = (r->quantizes ? 2 : 1) * evaluation * head});
     add_call(&t, &(qep_call){.kind = QEP_CALL_WORK, .phase = QEP_PHASE_EVALUATION, .rate = QEP_RATE_FAST, .share = QEP_SHARE_CALIBRATION,

@@ -267,7 +267,7 @@ static qep_status write_process(const qep_run *r, const qep_machine *m, const ch
     qep_status st = t.f ? QEP_OK : qep_fail(QEP_E_IO, "%s: cannot be written: %s", path, strerror(errno));
     if (t.f) {
         fprintf(t.f, "%d init\n", rank);
-        qep_plan_block_calls(r, 0, write_call, &t);
+        qep_plan_block_calls(r, 0, QEP_ROUTING_EVEN, write_call, &t);
         flush(&t);
         fprintf(t.f, "%d finalize\n", rank);
         const bool bad = ferror(t.f) != 0;

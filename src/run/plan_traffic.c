@@ -208,14 +208,18 @@ qep_json *qep_plan_traffic_json_all(qep_run *r)
 {
     static const qep_phase planned[] = {QEP_PHASE_LOAD, QEP_PHASE_FORWARD, QEP_PHASE_STATISTICS, QEP_PHASE_CORRECTION, QEP_PHASE_QUANTIZE, QEP_PHASE_WRITE};
     qep_json *o = qep_json_new_object();
-    tally t = {.r = r};
+    static const char *const names[] = {[QEP_ROUTING_EVEN] = "planned", [QEP_ROUTING_LEAST] = "least", [QEP_ROUTING_MOST] = "most"};
+    const bool routed = r->model->arch.n_sparse > 0 && r->model->arch.top_k < r->model->arch.n_experts;
+    tally t[3] = {{.r = r}, {.r = r}, {.r = r}};
     qep_meter done[QEP_N_PHASES];
     memcpy(done, r->phase, sizeof done);
-    for (int64_t b = r->next_block - r->blocks_here; b < r->next_block && r->model->arch.n_experts == 0; b++) qep_plan_block_calls(r, b, add_call, &t);
+    for (int64_t b = r->next_block - r->blocks_here; b < r->next_block; b++)
+        for (int k = QEP_ROUTING_EVEN; k <= (routed ? QEP_ROUTING_MOST : QEP_ROUTING_EVEN); k++) qep_plan_block_calls(r, b, (qep_plan_routing)k, add_call, &t[k]);
     for (size_t i = 0; i < sizeof planned / sizeof *planned; i++) {
         const qep_phase p = planned[i];
         qep_json *e = qep_json_new_object();
-        if (r->model->arch.n_experts == 0) qep_json_set(e, "planned", traffic_json_all(r->comm, &t.phase[p]));
+        for (int k = QEP_ROUTING_EVEN; k <= (routed && p == QEP_PHASE_STATISTICS ? QEP_ROUTING_MOST : QEP_ROUTING_EVEN); k++)
+            qep_json_set(e, names[k], traffic_json_all(r->comm, &t[k].phase[p]));
         qep_json_set(e, "measured", traffic_json_all(r->comm, &done[p]));
         qep_json_set(o, qep_phase_name(p), e);
         qep_debug("traffic of rank 0, %s: %lld bytes in %lld messages", qep_phase_name(p), (long long)done[p].bytes, (long long)done[p].messages);

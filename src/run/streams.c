@@ -20,6 +20,14 @@ int64_t qep_run_widest_act(const qep_arch *a)
     return qep_max_i64(qep_run_kept_act(a, true), a->expert_inter);
 }
 
+int64_t qep_run_stream_bytes(const qep_run *r)
+{
+    int64_t bytes = 64;
+    for (int64_t i = 0; i < r->n_linears; i++)
+        if (r->linears[i].quantized) bytes = qep_max_i64(bytes, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
+    return bytes;
+}
+
 void qep_run_start_streams_all(qep_run *r)
 {
     const qep_arch *a = &r->model->arch;
@@ -38,11 +46,7 @@ void qep_run_start_streams_all(qep_run *r)
     }
     r->work = qep_work_create(a, r->compute, longest);
     r->block = qep_block_create_all(r->comm, r->model, r->compute, r->quantizes);
-    int64_t bytes = 64;
-    for (int64_t i = 0; i < r->n_linears; i++)
-        if (r->linears[i].quantized)
-            bytes = qep_max_i64(bytes, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
-    r->stream = qep_window_create_all(r->comm, "solve.stream", bytes);
+    r->stream = qep_window_create_all(r->comm, "solve.stream", qep_run_stream_bytes(r));
     if (r->apart) r->stream_alone = qep_window_create_all(qep_comm_alone(r->comm), "experts.stream", qep_run_experts_stream(r));
 }
 

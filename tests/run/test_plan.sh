@@ -82,6 +82,27 @@ check "traces of 2048 ranks: one for each of 32 nodes" paired "$work/trace" 32
 plan --ranks 7 --ranks-per-node 4 --trace "$work/trace"
 check "traces want full nodes" [ "$code" = 1 ]
 
+# A mixture of experts: side by side on the ranks, or one after the other on all of them.
+forge model "$work/mixture" family=qwen3_moe blocks=2 experts=16 top_k=3 seed=4
+forge npy "$work/mixture.npy" i4 16x40 160
+mixture() { plan --set model.path="$work/mixture" --set calibration.data="$work/mixture.npy" --set quantization.group_size=16 "$@"; }
+grid() { if [ "$1" = auto ]; then echo "each expert on one of 4 ranks"; else echo "one after the other, each on all ranks"; fi; }
+for grid in auto 4x1; do
+    mixture --set solver.grid=$grid --ranks 4 --ranks-per-node 4 --trace "$work/trace.$grid"
+    check "a mixture, grid $grid" [ "$code" = 0 ]
+    check "it says what is taken for granted" said "spread evenly over the experts of a layer: 120 for each (3 of 16 experts a token)"
+    check "and how experts are dealt with" said "$(grid $grid)"
+    check "its messages have two ends" paired "$work/trace.$grid" 4
+    sed -n 's/.*memory per node: \([^;]*\);.*/\1/p' "$work/log" >"$work/node"
+    run 4 "$work/run.ini" --dry-run --set model.path="$work/mixture" --set calibration.data="$work/mixture.npy" --set quantization.group_size=16 \
+        --set solver.grid=$grid
+    check "its memory is that of a plan on 4 ranks: $(cat "$work/node")" said "$(cat "$work/node") on its node"
+done
+mixture --ranks 8 --ranks-per-node 1 --network 10ms,1G
+batched=$(phase statistics 4)
+mixture --ranks 8 --ranks-per-node 1 --network 10ms,1G --set solver.grid=8x1
+check "batches cost fewer messages: $batched and $(phase statistics 4) s" less "$batched" "$(phase statistics 4)"
+
 while read -r options; do
     # shellcheck disable=SC2086 # several options
     run 1 "$work/run.ini" $options
