@@ -5,7 +5,8 @@
  * the left look behind themselves only over blanks (\s+(?!\S)), which the letter stops; no pattern looks back. NFC leaves ASCII as it is.
  * Characters with U+2581 for blanks: all of the text may be one word, but no merge joins the letter and the mark (qep_tok_joins), so that none reaches
  * across (bpe.c cuts long words at the same places).
- * Added tokens: none may reach across, take in the blank from the left, or ask what stands on the other side.
+ * Added tokens: none may reach across, take in the blank from the left, ask what stands on the other side, or end there in the raw text (what follows it
+ * is normalized by itself, with a mark put in front).
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
@@ -24,7 +25,7 @@ static bool is_blank(const char *p)
 static bool stays_on_a_side(const qep_tok_added *a)
 {
     const char *p = a->pattern;
-    if (a->rstrip && is_letter(p[strlen(p) - 1])) return false;
+    if ((a->rstrip || !a->normalized) && is_letter(p[strlen(p) - 1])) return false;
     if (a->single_word && is_blank(p)) return false;
     for (; *p; p++)
         if (is_letter(p[0]) && is_blank(p + 1)) return false;

@@ -109,12 +109,81 @@ static void no_place(void **state)
     static const char *const kinds[] = {MODEL(MERGES) "}", /* blanks stay blanks: no way of cutting that has a name */
                                         MODEL(MERGES) ADDED("x y", FLAGS("false", "false", "false", "false")) OLDER,
                                         MODEL(MERGES) ADDED("xy", FLAGS("false", "false", "true", "false")) OLDER,
+                                        MODEL(MERGES) ADDED("xy", FLAGS("false", "false", "false", "false")) OLDER,
                                         MODEL(MERGES) ADDED(" xy", FLAGS("true", "false", "false", "false")) OLDER};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         qep_tokenizer *t = small(kinds[i]);
         assert_int_equal(check_texts(t, 20), 0);
         qep_tokenizer_close(&t);
     }
+}
+
+/* A vocabulary of a few characters with merges at random. Returns the number of its tokens. */
+static int random_model(FILE *f)
+{
+    enum { MOST = 40 };
+    static const char *const letters[] = {"<unk>", MARK, "a", "b", "c", "x"};
+    char piece[MOST][64], merges[4096] = "";
+    int n = 4 + (int)below(3), first = n;
+    for (int i = 0; i < n; i++) strcpy(piece[i], letters[i]);
+    for (int k = (int)below(20); k > 0 && n < MOST; k--) {
+        const int l = (int)below((uint32_t)n), r = (int)below((uint32_t)n);
+        const size_t bytes = strlen(piece[l]);
+        bool there = bytes + strlen(piece[r]) > 30 || ((l == 0 || r == 0) && below(8) > 0);
+        if (there) continue;
+        memcpy(piece[n], piece[l], bytes);
+        strcpy(piece[n] + bytes, piece[r]);
+        for (int i = 0; i < n; i++) there = there || strcmp(piece[i], piece[n]) == 0;
+        if (there) continue;
+        sprintf(merges + strlen(merges), "%s['%s','%s']", n > first ? "," : "", piece[l], piece[r]);
+        n++;
+    }
+    fprintf(f, "{'model':{'type':'BPE','unk_token':'<unk>','byte_fallback':true,'fuse_unk':%s,'ignore_merges':%s,'merges':[%s],'vocab':{", below(2) ? "true" : "false",
+            below(6) ? "false" : "true", merges);
+    for (int i = 0; i < n; i++) fprintf(f, "%s'%s':%d", i ? "," : "", piece[i], i);
+    fputs("}}", f);
+    return n;
+}
+
+static const char *flag(void)
+{
+    return below(3) ? "false" : "true";
+}
+
+static qep_tokenizer *random_tokenizer(void)
+{
+    static const char *const added[] = {"<x>", "<s>", "xy", "a", "ab", " x", "a b", MARK "a", "b" MARK, "the"};
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    const int n = random_model(f), k = (int)below(4);
+    if (k == 0) fprintf(f, ",'normalizer':{'type':'Sequence','normalizers':[%s{'type':'Replace','pattern':{'String':' '},'content':'" MARK "'}]}", below(3) ? "{'type':'Prepend','prepend':'" MARK "'}," : "");
+    else if (k == 1) fputs(",'pre_tokenizer':{'type':'ByteLevel','add_prefix_space':false,'use_regex':true}", f);
+    else fprintf(f, ",'pre_tokenizer':{'type':'Metaspace','replacement':'" MARK "','prepend_scheme':'%s','split':%s}", below(2) ? "first" : below(2) ? "always" : "never", flag());
+    if (below(2))
+        fprintf(f, ",'added_tokens':[{'id':%d,'content':'%s','single_word':%s,'lstrip':%s,'rstrip':%s,'normalized':%s,'special':%s}]", n,
+                added[below(sizeof added / sizeof *added)], flag(), flag(), flag(), flag(), flag());
+    fputs("}", f);
+    fclose(f);
+    char *json = quoted(text);
+    qep_tokenizer *t = NULL;
+    if (qep_tokenizer_parse(json, (int64_t)strlen(json), "random.json", &t) != QEP_OK) qep_error_clear(); /* an added token that is in the vocabulary */
+    qep_free(json);
+    free(text);
+    return t;
+}
+
+static void random_ones(void **state)
+{
+    (void)state;
+    int64_t places = 0, opened = 0;
+    for (int i = 0; i < 500; i++) {
+        qep_tokenizer *t = random_tokenizer();
+        opened += t != NULL;
+        if (t) places += check_texts(t, 8);
+        qep_tokenizer_close(&t);
+    }
+    assert_true(opened > 300 && places > 500);
 }
 
 static void published(const char *name)
@@ -137,7 +206,7 @@ static void phi3(void **state) { (void)state; published("phi3/tokenizer.json"); 
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bundled), cmocka_unit_test(marks), cmocka_unit_test(a_merge_across), cmocka_unit_test(no_place),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bundled), cmocka_unit_test(marks), cmocka_unit_test(a_merge_across), cmocka_unit_test(no_place), cmocka_unit_test(random_ones),
                                        cmocka_unit_test(gpt2),    cmocka_unit_test(qwen2), cmocka_unit_test(phi3)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
