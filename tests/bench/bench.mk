@@ -26,6 +26,10 @@ bench-programs: $(BENCH_DIR)/bench_parts $(BENCH_DIR)/make_model
 bench: bench-programs   ## time each part against the machine's ceilings [NP=n BENCH_ARGS="--preset 7b"]
 	@tests/bench/run_bench.sh $(NP) $(BENCH_DIR)/bench_parts $(BENCH_ARGS)
 
+.PHONY: versus
+versus: all bench-programs   ## QEP+GPTQ against the code of the paper's authors, PUBLISHED=folder of its llama.py (makes a Python environment with torch)
+	@tests/bench/versus.sh $(O)/qep_mpi $(BENCH_DIR)/make_model '$(PUBLISHED)'
+
 .PHONY: scaling
 SCALING ?=
 scaling:   ## the plan for 64 to 4,096 ranks against SimGrid, which it installs [SCALING="7b:64:8 70b:512:64"]

@@ -1,0 +1,65 @@
+#!/bin/sh
+# versus.sh PROGRAM MAKE_MODEL SOURCE: QEP+GPTQ by this program and by the code of the paper's authors (arXiv 2504.09629), of which SOURCE is the folder with
+# llama.py and gptq.py: the same random model of Llama-2-7B's shape, tokens, settings and cores, in f32 and in bf16. Theirs: seconds of their loop over the
+# blocks. Ours: the whole run, from its start to the written model.
+# MODEL (options of make_model), SAMPLES, LENGTH, BITS, GROUP, THREADS, TYPES: other sizes. Makes its own Python environment (tests/support/venv.sh); torch's threads and ours are
+# the same in number. SPDX-License-Identifier: Apache-2.0
+set -u
+[ $# = 3 ] || { echo 'usage: versus.sh PROGRAM MAKE_MODEL SOURCE' >&2; exit 2; }
+program=$1 make_model=$2 source=$3
+model=${MODEL:---shape 7b --blocks 1} samples=${SAMPLES:-8} length=${LENGTH:-2048} bits=${BITS:-4} group=${GROUP:-128}
+threads=${THREADS:-$(nproc)}
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS="$threads"
+[ -f "$source/llama.py" ] && [ -f "$source/gptq.py" ] || { echo "versus.sh: no llama.py and gptq.py in $source" >&2; exit 2; }
+python=$("$(dirname "$0")/../support/venv.sh" versus '--no-deps torch==2.13.0' transformers==5.23.0 numpy tqdm filelock jinja2 networkx sympy fsspec typing_extensions) || exit $?
+work=$(mktemp -d "${TMPDIR:-/tmp}/qep_versus.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' HUP INT TERM
+
+printf '%s, %d x %d tokens, QEP+GPTQ, %d bits, groups of %d, %d threads; seconds\n' "$model" "$samples" "$length" "$bits" "$group" "$threads"
+printf '%-5s %12s %12s %8s\n' type theirs ours ratio
+for type in ${TYPES:-f32 bf16}; do
+    rm -rf "$work/model" "$work/out"
+    # shellcheck disable=SC2086 # several options
+    "$make_model" "$work/model" $model --dtype "$type" --max-positions "$length" --tokens "$work/tokens.npy" --samples "$samples" \
+        --length "$length" || exit 1
+    cat >"$work/run.ini" <<INI
+[model]
+path = $work/model
+[output]
+path = $work/out
+format = dense
+[calibration]
+data = $work/tokens.npy
+samples = $samples
+selection = sequential
+validation = 0
+[quantization]
+bits = $bits
+group_size = $group
+act_order = no
+static_groups = no
+clip = none
+refit = 0
+sweeps = 0
+final_norm = no
+compat = paper
+[correction]
+alpha = 0.5
+damping = 1.0
+residual = 0
+exclude = down_proj
+[checkpoint]
+every = never
+[run]
+compute = $type
+INI
+    "$python" "$(dirname "$0")/versus.py" "$source" "$work/model" "$work/tokens.npy" "$threads" "$bits" "$group" >"$work/theirs.log" 2>&1 ||
+        { tail -n 5 "$work/theirs.log" >&2; exit 1; }
+    begin=$(date +%s.%N)
+    "$program" "$work/run.ini" >"$work/ours.log" 2>&1 || { tail -n 5 "$work/ours.log" >&2; exit 1; }
+    end=$(date +%s.%N)
+    awk -v type="$type" -v theirs="$(sed -n 's/^seconds //p' "$work/theirs.log")" -v begin="$begin" -v end="$end" \
+        'BEGIN { printf "%-5s %12.1f %12.1f %8.1f\n", type, theirs, end - begin, theirs / (end - begin) }'
+done
