@@ -33,6 +33,7 @@ static qep_status set_sparse(const qep_keys *k, qep_arch *a)
 qep_status qep_arch_parse_experts(const qep_keys *k, const qep_family *f, qep_arch *a)
 {
     if (!f->moe) return QEP_OK;
+    QEP_REQUIRE(!f->norms[QEP_NORM_MLP_OUT]); /* qep_block_experts adds the outputs as they are */
     /* transformers 5 writes num_local_experts for every family */
     const char *count = qep_key(k, f->count_key) ? f->count_key : "num_local_experts";
     QEP_TRY(qep_key_size(k, count, max_experts, f->n_experts, &a->n_experts));

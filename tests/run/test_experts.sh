@@ -59,6 +59,21 @@ check "experts with few tokens are recorded, the others are not" \
     awk -F, '{ short = $3 < $2; if (short != $4) bad = 1; n[short]++ } END { exit bad || !(n[0] > 0 && n[1] > 0) }' want.csv
 check "every expert's linear is recorded" [ "$(wc -l <want.csv)" = 384 ]
 
+# 40 tokens, 8 experts each: some of 128 get none.
+quantized 1 many --set calibration.samples=1 --set solver.grid=1x1
+want=$digest
+recorded >want.csv
+cp out/modules.csv none.csv
+quantized 3 many --set calibration.samples=1
+recorded >got.csv
+check "experts without a token: the digest and the records of one after the other" sh -c "[ -n '$want' ] && [ '$digest' = '$want' ] && cmp -s want.csv got.csv"
+check "they are recorded: the fallback; no error before where H is borrowed, none after where there are no tokens" awk -F, '
+    NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+    $1 ~ /experts/ { none = $(at["tokens"]) == 0; n[none]++
+        borrows = $(at["tokens"]) < $(at["cols"])
+        if (borrows != $(at["fallback"]) || borrows != ($(at["error_before"]) == "") || none != ($(at["error_after"]) == "")) bad = 1 }
+    END { exit bad || !(n[0] > 0 && n[1] > 0) }' none.csv
+
 quantized 2 many --set solver.grid=2x1
 check "one after the other on two ranks: the same digest" [ -n "$digest" ]
 one_by_one=$messages
