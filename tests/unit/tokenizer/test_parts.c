@@ -131,8 +131,10 @@ static int random_model(FILE *f)
         const size_t bytes = strlen(piece[l]);
         bool there = bytes + strlen(piece[r]) > 30 || ((l == 0 || r == 0) && below(8) > 0);
         if (there) continue;
-        memcpy(piece[n], piece[l], bytes);
-        strcpy(piece[n] + bytes, piece[r]);
+        char both[64];
+        memcpy(both, piece[l], bytes);
+        strcpy(both + bytes, piece[r]);
+        strcpy(piece[n], both);
         for (int i = 0; i < n; i++) there = there || strcmp(piece[i], piece[n]) == 0;
         if (there) continue;
         sprintf(merges + strlen(merges), "%s['%s','%s']", n > first ? "," : "", piece[l], piece[r]);
