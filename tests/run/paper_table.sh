@@ -1,6 +1,6 @@
 #!/bin/sh
 # paper_table.sh [GLOB]: perplexity and KL divergence of every settings file in config/paper (or those whose names match GLOB) on the model wiki5m, with
-# and without QEP side by side, next to what the published codes reach there (paper_published.txt, in brackets). About 20 minutes of one core for all.
+# and without QEP side by side, next to what the published codes reach there (paper_published.txt, in brackets). About an hour of one core for all, half of it for AWQ's.
 # Needs $QEP_SHARED/models/wiki5m and its tokens (default ../shared). QEP_MPI: the program. SPDX-License-Identifier: Apache-2.0
 set -u
 cd "$(dirname "$0")/../.." || exit 1
