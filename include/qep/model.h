@@ -135,6 +135,8 @@ void qep_block_destroy_all(qep_block **b);
 void qep_block_bytes(const qep_arch *a, qep_compute compute, int64_t *fp, int64_t *q); /* per node, for the plan */
 /* Reads block number `index` into the fp weights (ranks of a node read slices); the q weights become equal to them. Collective. */
 QEP_MUST_CHECK qep_status qep_block_load_all(qep_block *b, int64_t index);
+/* Block number `index` will be loaded soon: the operating system may fetch its linears from the files meanwhile. Local; a hint, cannot fail. */
+void qep_block_expect(const qep_block *b, int64_t index);
 int64_t qep_block_index(const qep_block *b);
 /* Puts rows [row0, row0 + n) of a linear (f32 values) into my node's q weights in the compute type; then, when every rank has put its rows,
  * qep_block_share_all spreads them to all nodes. begin/count: rows of this linear that each rank has put (size P).

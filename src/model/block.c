@@ -173,6 +173,16 @@ qep_status qep_block_load_all(qep_block *b, int64_t index)
     return st;
 }
 
+void qep_block_expect(const qep_block *b, int64_t index)
+{
+    const qep_comm *c = b->comm;
+    for (int i = 0; i < qep_arch_n_linears(&b->model->arch, index); i++) {
+        char module[QEP_NAME_CAP];
+        qep_model_linear_name(b->model, index, i, module, sizeof module);
+        qep_weight_expect(b->model, module, qep_node_size(c), qep_node_rank(c));
+    }
+}
+
 void qep_block_put_rows(qep_block *b, int linear, int64_t row0, int64_t n, const float *values)
 {
     QEP_REQUIRE(b->with_q);

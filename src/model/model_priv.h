@@ -115,6 +115,8 @@ typedef struct qep_weight {
 
 qep_dtype qep_compute_dtype(qep_compute compute);
 int64_t qep_weight_bytes(int64_t rows, int64_t cols, qep_compute compute); /* rounded up to 64 */
+/* Part number `part` of so many of a module's weight will be read soon (qep_st_expect). */
+void qep_weight_expect(const qep_model *m, const char *module, int parts, int part);
 /* Reads rows [row0, row0 + n) of a module's weight, plain or packed, into w, and into copy too
  * unless it is NULL. Local. */
 qep_status qep_weight_load(const qep_model *m, const char *module, const qep_weight *w,

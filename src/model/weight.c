@@ -75,6 +75,18 @@ qep_status qep_weight_load(const qep_model *m, const char *module, const qep_wei
     return QEP_OK;
 }
 
+void qep_weight_expect(const qep_model *m, const char *module, int parts, int part)
+{
+    const qep_packed_linear *l = qep_packed_find(m->packed, module);
+    const qep_st_tensor *tensors[] = {l ? l->codes_at : qep_model_weight_tensor(m, module), l ? l->scales_at : NULL, l ? l->zeros_at : NULL};
+    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
+        int64_t begin, bytes;
+        if (!tensors[i]) continue;
+        qep_partition(tensors[i]->bytes, parts, part, &begin, &bytes);
+        qep_st_expect(m->files, tensors[i], begin, bytes);
+    }
+}
+
 void qep_weight_put(const qep_weight *w, int64_t row0, int64_t n, const float *values)
 {
     QEP_REQUIRE(row0 >= 0 && n >= 0 && row0 + n <= w->rows);

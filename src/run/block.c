@@ -188,6 +188,7 @@ qep_status qep_run_block_all(qep_run *r, int64_t b)
     qep_meter t0 = qep_meter_now();
     QEP_TRY(qep_block_load_all(r->block, b));
     qep_meter_add(&r->phase[QEP_PHASE_LOAD], &t0);
+    if (b + 1 < r->model->arch.n_blocks) qep_block_expect(r->block, b + 1); /* read while this one is computed */
     bool sparse = qep_arch_sparse(&r->model->arch, b);
     qep_status st = QEP_OK;
     for (int g = 0; g < (sparse ? 2 : QEP_N_GROUPS) && st == QEP_OK; g++) {

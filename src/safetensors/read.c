@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors data is little-endian; this module copies it as it is"
@@ -36,6 +37,19 @@ qep_status qep_st_read(const qep_st_set *s, const qep_st_tensor *t, int64_t begi
     return qep_fail(QEP_E_IO, "%s: tensor \"%s\": reading %lld bytes at offset %lld failed: %s",
                     h->path, t->name, (long long)bytes, (long long)(t->offset + begin),
                     errno ? strerror(errno) : "unexpected end of file");
+}
+
+void qep_st_expect(const qep_st_set *s, const qep_st_tensor *t, int64_t begin, int64_t bytes)
+{
+    const qep_st_handle *h = &s->parts[t->shard].handle;
+    int kept = atomic_load(&h->fd), fd = kept >= 0 ? kept : open(h->path, O_RDONLY | O_CLOEXEC);
+
+    QEP_REQUIRE(begin >= 0 && bytes >= 0 && begin <= t->bytes && bytes <= t->bytes - begin);
+    if (fd < 0)
+        return;
+    (void)posix_fadvise(fd, (off_t)(t->offset + begin), (off_t)bytes, POSIX_FADV_WILLNEED);
+    if (fd != kept)
+        close(fd);
 }
 
 /* Elements [first, first + n) of a tensor into dst, through `raw` unless they are f32 already. */

@@ -95,11 +95,13 @@ static void test_raw_ranges(void **state)
     t = qep_st_find(s, "b");
     for (int begin = 0; begin <= 7; begin++)
         for (int n = 0; begin + n <= 7; n++) {
+            qep_st_expect(s, t, begin, n); /* before and after the file is opened for reading */
             memset(got, 0xee, sizeof got);
             assert_ok(qep_st_read(s, t, begin, n, got));
             assert_memory_equal(got, data + 5 + begin, n);
             assert_int_equal(got[n], 0xee);
         }
+    assert_dies(QEP_E_INTERNAL, qep_st_expect(s, t, 0, 8));
     assert_dies(QEP_E_INTERNAL, (void)!qep_st_read(s, t, 0, 8, got));
     assert_dies(QEP_E_INTERNAL, (void)!qep_st_read(s, t, -1, 1, got));
     assert_dies(QEP_E_INTERNAL, (void)!qep_st_read(s, t, 8, 0, got));
@@ -289,6 +291,7 @@ static void test_file_changes_after_open(void **state)
     put_st(in_scratch("a.safetensors"), header, zeros, 4);
     assert_fails(qep_st_read(s, qep_st_at(s, 0), 0, 8, got), QEP_E_IO, "changed its size");
     assert_int_equal(unlink(in_scratch("a.safetensors")), 0);
+    qep_st_expect(s, qep_st_at(s, 0), 0, 8); /* a hint that cannot be given is no error */
     assert_fails(qep_st_read(s, qep_st_at(s, 0), 0, 8, got), QEP_E_IO, "cannot open");
     qep_st_close(&s);
     put_st(in_scratch("a.safetensors"), header, zeros, 8);
