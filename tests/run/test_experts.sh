@@ -4,6 +4,7 @@
 . tests/run/lib.sh
 LIMIT=120
 
+here=$PWD
 cd "$work" || exit 1
 forge npy tokens.npy i4 20x40 160
 shape="family=qwen3_moe blocks=2 hidden=32 inter=64 heads=4 kv=4 head_dim=8 dtype=F32 seed=5"
@@ -86,6 +87,25 @@ echo "# messages: 8 and 128 experts one after the other $one_by_one_few and $one
 check "messages do not grow with the experts ($few for 8, $messages for 128)" [ "$messages" -lt $((2 * few)) ]
 check "one after the other they do ($one_by_one_few, $one_by_one)" [ "$one_by_one" -gt $((4 * one_by_one_few)) ]
 check "as if on separate nodes: the same digest" sh -c "QEP_RANKS_PER_NODE=1 $MPIRUN -np 3 '$QEP_MPI' run.ini --set model.path=many --restart no >log 2>&1 && [ \"\$(sed -n 's/.*\"digest\": \"\\(.*\\)\".*/\\1/p' out/summary.json | tail -n 1)\" = '$digest' ]"
+
+# The tokens of an expert are those of the quantized stream's router, in both streams: its figures, from the dense output, by plain loops.
+(
+    cd "$here" || exit 1
+    # shellcheck disable=SC2086 # several libraries
+    ${MPICC:-mpicc} -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -Iinclude -Itests/support -o "$work/paired" tests/run/tools/paired.c -Wl,--start-group \
+        "$O"/lib/libqep_safetensors.a "$O"/lib/libqep_tensor.a "$O"/lib/libqep_base.a -Wl,--end-group -lcmocka -ljansson -lm
+) || bail_out 'tests/run/tools/paired.c does not compile'
+forge model mixtral family=mixtral blocks=2 hidden=32 inter=32 heads=4 kv=2 head_dim=8 dtype=F32 seed=6 experts=5 top_k=2
+for np in 1 2; do
+    quantized "$np" mixtral --set output.format=dense --set quantization.bits=2 --set calibration.samples=20 --set calibration.selection=sequential
+    ./paired mixtral out tokens.npy 40 >want.txt
+    check "np $np: tokens and errors of every expert pair the streams by the quantized one's router" awk '
+        FILENAME == "want.txt" { if ($1 == "differ") differ = $2; else { tokens[$1] = $2; error[$1] = $3 } next }
+        FNR == 1 { n = split($0, name, ","); for (i = 1; i <= n; i++) at[name[i]] = i; next }
+        { split($0, v, ",") }
+        v[1] in tokens { d = v[at["error_after"]] / error[v[1]] - 1; if (!(v[at["tokens"]] == tokens[v[1]] && d < 1e-5 && d > -1e-5)) bad = 1; seen++ }
+        END { exit bad || seen != 30 || !(differ > 0) }' want.txt out/modules.csv
+done
 
 # The experts of a layer in two tensors: the weights are the same, so all else is.
 for family in qwen3_moe mixtral; do
