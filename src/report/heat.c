@@ -112,7 +112,7 @@ static void cell(FILE *f, const qep_report_heat *h, const double *values, int64_
     fill(f, s);
     fputs("/>", f);
     if (width >= 44)
-        fprintf(f, "<text x=\"%.2f\" y=\"%.2f\" class=\"in\" fill=\"%s\">%s</text>", x + width / 2, y + ROW * 0.66, s > 0.58 ? "#fff" : "#123",
+        fprintf(f, "<text x=\"%.2f\" y=\"%.2f\" class=\"in\" fill=\"%s\">%s</text>", x + width / 2, y + ROW * 0.66, s > 0.58 ? "#fff" : "#000",
                 qep_report_number(v, 3, text, sizeof text));
     fputs("</g>\n", f);
 }

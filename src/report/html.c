@@ -19,7 +19,7 @@ static const char style[] =
     ".facts div{border:1px solid #b8c4d0;border-radius:4px;padding:6px 10px}.facts b{display:block;font-size:1.25em}"
     ".facts span{color:#3b4a59;font-size:.85em}"
     "svg{width:100%;min-width:640px;height:auto;font:12px system-ui,sans-serif}svg text{fill:#1c2733}svg .end{text-anchor:end}svg .mid{text-anchor:middle}"
-    "svg .in{text-anchor:middle;font-size:10.5px}svg text.in[fill='#fff']{fill:#fff}svg .grid{stroke:#ccd5de}"
+    "svg .in{text-anchor:middle;font-size:10.5px;fill:#000}svg text.in[fill='#fff']{fill:#fff}svg .grid{stroke:#ccd5de}"
     ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:14px 8px}.pair svg{min-width:0}"
     "pre{font-size:12.5px;overflow-x:auto;background:#f4f7f9;border:1px solid #dde4ea;padding:8px}code{overflow-wrap:anywhere}"
     "@media(max-width:600px){body{padding:10px}table{font-size:12.5px}th,td{padding-right:7px}.facts{grid-template-columns:repeat(auto-fit,minmax(105px,1fr))}"
