@@ -88,42 +88,26 @@ int64_t qep_sum_to_owners_bytes(const qep_comm *c, int ranks, int per_node, int6
     return (2 * qep_sum_to_owners_step(c, longest) + collected) * (int64_t)sizeof(int64_t);
 }
 
-/* Who adds up, on node `node`, the parts for rank q: one of its ranks; q itself when it is on the node. */
-static int collector(const qep_comm *c, int node, int q)
-{
-    const int first = c->node_begin[node], n = c->node_begin[node + 1] - first;
-    return c->member[first + c->index_of[q] % n];
-}
-
 /* A sum under way. */
 typedef struct sum {
     const qep_comm *c;
     const int64_t *send, *count, *displ;
     int64_t *recv;
     int64_t step, *buf; /* [2 * step] */
-    int *list, *begin;  /* ranks by who collects for them on my node: those of its i-th rank are list[begin[i] .. begin[i + 1]) */
     int64_t *at;        /* [P] where a rank's part is collected, if here */
     int64_t *parts;     /* collected for ranks of other nodes */
 } sum;
 
-static void list_collected(sum *s)
+/* Where what I collect for each rank is put. */
+static void place_parts(sum *s)
 {
     const qep_comm *c = s->c;
     int64_t total = 0;
-    int n = 0;
-    s->list = qep_alloc("par.sum", c->size + c->node_size + 1, sizeof *s->list);
-    s->begin = s->list + c->size;
     s->at = qep_alloc("par.sum", c->size, sizeof *s->at);
-    for (int i = 0; i < c->node_size; i++) {
-        const int own = c->member[c->node_begin[c->node_id] + i];
-        s->begin[i] = n;
-        for (int q = 0; q < c->size; q++)
-            if (collector(c, c->node_id, q) == own) s->list[n++] = q;
-    }
-    s->begin[c->node_size] = n;
-    for (int k = s->begin[c->node_rank]; k < s->begin[c->node_rank + 1]; k++) {
-        s->at[s->list[k]] = total;
-        if (c->node_of[s->list[k]] != c->node_id) total += s->count[s->list[k]];
+    for (int k = c->collected_begin[c->node_rank]; k < c->collected_begin[c->node_rank + 1]; k++) {
+        const int q = c->collected[k];
+        s->at[q] = total;
+        if (c->node_of[q] != c->node_id) total += s->count[q];
     }
     if (c->node_size > 1) s->parts = qep_alloc("par.sum", total, sizeof *s->parts);
 }
@@ -139,16 +123,16 @@ static int64_t *place_of(const sum *s, int q)
 static void sum_node(const sum *s)
 {
     const qep_comm *c = s->c;
-    const int m = c->node_size, me = c->node_rank, *member = c->member + c->node_begin[c->node_id];
-    for (int k = s->begin[me]; k < s->begin[me + 1]; k++) {
-        const int q = s->list[k];
+    const int m = c->node_size, me = c->node_rank, *begin = c->collected_begin, *list = c->collected, *member = c->member + c->node_begin[c->node_id];
+    for (int k = begin[me]; k < begin[me + 1]; k++) {
+        const int q = list[k];
         if (s->count[q] > 0) memcpy(place_of(s, q), s->send + s->displ[q], (size_t)s->count[q] * sizeof *s->recv);
     }
     for (int r = 1; r < m; r++) {
         const int to = (me + r) % m, from = (me - r + m) % m;
-        const int n_out = s->begin[to + 1] - s->begin[to], n_in = s->begin[me + 1] - s->begin[me];
+        const int n_out = begin[to + 1] - begin[to], n_in = begin[me + 1] - begin[me];
         for (int k = 0; k < n_out || k < n_in; k++) {
-            const int out = k < n_out ? s->list[s->begin[to] + k] : -1, in = k < n_in ? s->list[s->begin[me] + k] : -1;
+            const int out = k < n_out ? list[begin[to] + k] : -1, in = k < n_in ? list[begin[me] + k] : -1;
             add_pair(c, member[to], out < 0 ? NULL : s->send + s->displ[out], out < 0 ? 0 : s->count[out], member[from],
                      in < 0 ? NULL : place_of(s, in), in < 0 ? 0 : s->count[in], s->buf, s->step);
         }
@@ -168,7 +152,7 @@ static void sum_nodes(const sum *s)
         for (int turn = 0, index = c->node_rank; index < n_to || turn <= my_turn; turn++, index += n_me) {
             const int q = index < n_to ? c->member[c->node_begin[to] + index] : -1;
             const int64_t *out = q < 0 ? NULL : n_me > 1 ? s->parts + s->at[q] : s->send + s->displ[q];
-            add_pair(c, q, out, q < 0 ? 0 : s->count[q], collector(c, from, c->rank), s->recv, turn == my_turn ? s->count[c->rank] : 0, s->buf, s->step);
+            add_pair(c, q, out, q < 0 ? 0 : s->count[q], c->member[c->node_begin[from] + qep_par_collector(c, from, c->rank)], s->recv, turn == my_turn ? s->count[c->rank] : 0, s->buf, s->step);
         }
     }
 }
@@ -186,12 +170,11 @@ void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *coun
     for (int q = 0; q < c->size; q++) longest = qep_max_i64(longest, count[q]);
     s.step = qep_sum_to_owners_step(c, longest);
     s.buf = qep_alloc("par.sum", 2 * s.step, sizeof *s.buf);
-    list_collected(&s);
+    place_parts(&s);
     if (c->node_size > 1) sum_node(&s);
     else if (mine > 0) memcpy(recv, send + displ[c->rank], (size_t)mine * sizeof *recv);
     sum_nodes(&s);
     qep_free(s.parts);
     qep_free(s.at);
-    qep_free(s.list);
     qep_free(s.buf);
 }
