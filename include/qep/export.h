@@ -47,7 +47,7 @@ int64_t qep_export_disk_bytes(const qep_export *e);   /* weights, index, configu
 const qep_st_layout *qep_export_layout(const qep_export *e);
 /* Logs, before the work, which engines will load the output, which not and why, over how many ranks they can split it, and what becomes of lm_head. */
 void qep_export_describe(const qep_export *e);
-/* The table behind it, one line a row: format, bits, grid, group_size, act_order, shape, experts, engine; qep_free. */
+/* The table behind it, one line a row: format, bits, grid, group_size, act_order, shape, experts, overrides, engine; qep_free. */
 char *qep_export_engines_text(void);
 /* Zero points below this cannot be stored (1 for gptq v1 asymmetric). */
 int qep_export_zero_min(const char *format);

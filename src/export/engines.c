@@ -28,27 +28,28 @@ typedef struct engine_row {
     group_range groups;
     int rows, cols;      /* the weight's must be multiples of */
     experts_taken experts;
+    bool overrides;      /* single modules that are quantized in another way, or not at all */
 } engine_row;
 
 /* Sources: formats.md 3.7, 4.4, 5 and the loaders' code named there; what GPTQModel 7.7 takes: SUPPORTS_GROUP_SIZE of its torch kernels. tests/clients opens transformers, GPTQModel
- * and llama.cpp, mixtures of experts too. */
+ * and llama.cpp, mixtures of experts and settings of single modules too: optimum 2.3, by which transformers loads gptq, does not look at "dynamic". */
 static const engine_row table[] = {
-    {"gptq", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, NO_EXPERTS},
-    {"gptq", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, GATE_EXPERTS},
-    {"gptq", "vLLM", B(4) | B(8), SYM, true, {32, 128}, 64, 32, ALL_EXPERTS},
-    {"gptq", "SGLang", B(4) | B(8), SYM, true, {32, 128}, 64, 128, ALL_EXPERTS},
-    {"gptq_v2", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, NO_EXPERTS},
-    {"gptq_v2", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, GATE_EXPERTS},
-    {"compressed-tensors", "transformers", B(2) | B(3) | B(4) | B(8), BOTH, false, ANY, 1, 1, ALL_EXPERTS},
-    {"compressed-tensors", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS},
-    {"compressed-tensors", "vLLM", B(8), SYM, false, {32, 128}, 64, 32, ALL_EXPERTS},
-    {"compressed-tensors", "vLLM (humming, 2026)", B(2) | B(3), SYM, false, {32, 128}, 64, 32, NO_EXPERTS},
-    {"compressed-tensors", "vLLM (humming, 2026)", B(4) | B(8), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS},
-    {"compressed-tensors", "SGLang", B(4) | B(8), SYM, false, {32, 128}, 64, 128, ALL_EXPERTS},
-    {"awq", "transformers + GPTQModel", B(4), BOTH, false, {16, 128}, 32, 32, NO_EXPERTS},
-    {"awq", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS},
-    {"awq", "SGLang", B(4), BOTH, false, {32, 128}, 64, 128, ALL_EXPERTS},
-    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY, 1, 32, ALL_EXPERTS},
+    {"gptq", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, NO_EXPERTS, false},
+    {"gptq", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, GATE_EXPERTS, true},
+    {"gptq", "vLLM", B(4) | B(8), SYM, true, {32, 128}, 64, 32, ALL_EXPERTS, true},
+    {"gptq", "SGLang", B(4) | B(8), SYM, true, {32, 128}, 64, 128, ALL_EXPERTS, true},
+    {"gptq_v2", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, NO_EXPERTS, false},
+    {"gptq_v2", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, GATE_EXPERTS, true},
+    {"compressed-tensors", "transformers", B(2) | B(3) | B(4) | B(8), BOTH, false, ANY, 1, 1, ALL_EXPERTS, true},
+    {"compressed-tensors", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS, true},
+    {"compressed-tensors", "vLLM", B(8), SYM, false, {32, 128}, 64, 32, ALL_EXPERTS, true},
+    {"compressed-tensors", "vLLM (humming, 2026)", B(2) | B(3), SYM, false, {32, 128}, 64, 32, NO_EXPERTS, true},
+    {"compressed-tensors", "vLLM (humming, 2026)", B(4) | B(8), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS, true},
+    {"compressed-tensors", "SGLang", B(4) | B(8), SYM, false, {32, 128}, 64, 128, ALL_EXPERTS, true},
+    {"awq", "transformers + GPTQModel", B(4), BOTH, false, {16, 128}, 32, 32, NO_EXPERTS, true},
+    {"awq", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS, true},
+    {"awq", "SGLang", B(4), BOTH, false, {32, 128}, 64, 128, ALL_EXPERTS, true},
+    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY, 1, 32, ALL_EXPERTS, true},
 };
 enum { N_ROWS = sizeof table / sizeof *table };
 
@@ -112,8 +113,17 @@ static bool first_of_engine(int i)
     return true;
 }
 
+/* It differs from what holds for the others. */
+static bool is_override(const qep_settings *common, const qep_export_linear *l)
+{
+    qep_settings s = qep_settings_of(l);
+
+    return l->quantized ? !qep_settings_same(&s, common, l->cols) : strcmp(l->module, "lm_head") != 0;
+}
+
 static void describe_engine(const qep_export *e, const engine_row *row)
 {
+    qep_settings common = qep_settings_common(e->linears, e->n_linears);
     const qep_export_linear *first = NULL;
     const char *why = NULL;
     int64_t n = 0;
@@ -121,6 +131,9 @@ static void describe_engine(const qep_export *e, const engine_row *row)
     for (int64_t i = 0; i < e->n_linears; i++) {
         const qep_export_linear *l = &e->linears[i];
         const char *text = l->quantized ? engine_objects(row, l) : NULL;
+
+        if (!text && !row->overrides && is_override(&common, l))
+            text = "the own settings";
 
         if (text && n++ == 0) {
             first = l;
@@ -199,8 +212,8 @@ static void put_groups(char *out, size_t cap, const group_range *g)
 char *qep_export_engines_text(void)
 {
     static const char *const grids[] = {"", "sym", "asym", "both"}, *const experts[] = {"no", "not w1", "yes"};
-    char *text = qep_strf("export.text", "%-19s %-8s %-5s %-13s %-9s %-10s %-7s %s\n", "format", "bits",
-                          "grid", "group_size", "act_order", "rows, cols", "experts", "engine");
+    char *text = qep_strf("export.text", "%-19s %-8s %-5s %-13s %-9s %-10s %-7s %-9s %s\n", "format", "bits",
+                          "grid", "group_size", "act_order", "rows, cols", "experts", "overrides", "engine");
 
     for (int i = 0; i < N_ROWS; i++) {
         const engine_row *r = &table[i];
@@ -209,9 +222,9 @@ char *qep_export_engines_text(void)
         put_bits(bits, sizeof bits, r->bits);
         put_groups(groups, sizeof groups, &r->groups);
         snprintf(shape, sizeof shape, "%d, %d", r->rows, r->cols);
-        longer = qep_strf("export.text", "%s%-19s %-8s %-5s %-13s %-9s %-10s %-7s %s\n", text, r->format,
+        longer = qep_strf("export.text", "%s%-19s %-8s %-5s %-13s %-9s %-10s %-7s %-9s %s\n", text, r->format,
                           bits, grids[r->grids], groups, r->act_order ? "yes" : "static", shape,
-                          experts[r->experts], r->engine);
+                          experts[r->experts], r->overrides ? "yes" : "no", r->engine);
         qep_free(text);
         text = longer;
     }

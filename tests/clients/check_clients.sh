@@ -17,13 +17,14 @@ cd "$work" || exit 1
 : >cases
 : >ggufs
 : >llamas
+overrides= # sections of the configuration
 mixture= # of a mixture of experts: the original, and the gptq output with the same codes
 
 # quantize MODEL TOKENS NAME SETTING...: a gptq output, and the settings to evaluate it again in f32, window by window
 quantize() {
     m=$1 t=$2 name=$3
     shift 3
-    printf '[model]\npath = %s\n[output]\npath = %s\n[calibration]\ndata = %s\nsamples = 8\nlength = 64\nvalidation = 0\n' "$m" "$name" "$t" >"$name.ini"
+    printf '[model]\npath = %s\n[output]\npath = %s\n[calibration]\ndata = %s\nsamples = 8\nlength = 64\nvalidation = 0\n%b' "$m" "$name" "$t" "$overrides" >"$name.ini"
     settings=
     for s in "$@"; do settings="$settings --set $s"; done
     # shellcheck disable=SC2086 # a list
@@ -83,6 +84,18 @@ sweep() { # sweep PREFIX MODEL TOKENS EVALUATION GROUP
     one "$1-b4-no-g$5-static" "$2" "$3" "$4" 4 no "$5" static
 }
 
+# settings of single modules: every way in which a configuration says them
+mixed() { # mixed NAME MODEL TOKENS EVALUATION
+    name=$1 tokens=$4 overrides='[override first]\nmatch = *.layers.0.self_attn.?_proj\nbits = 8\n[override down]\nmatch = *.down_proj\nbits = 8\ngroup_size = -1\n[override gate]\nmatch = *.layers.1.mlp.gate_proj\nbits = 3\n[override up]\nmatch = *.layers.1.mlp.up_proj\nbits = 3\n[override o]\nmatch = *.layers.1.self_attn.o_proj\nmethod = none\n'
+    quantize "$2" "$3" "$name" quantization.bits=4 quantization.symmetric=yes quantization.group_size=32
+    figures "$name" "$tokens"
+    echo "$name $tokens" >>cases
+    for f in gptq_v2 compressed-tensors; do convert "$name" $f; done
+    gguf "$name"
+    overrides=
+}
+
+mixed quickstart-mixed "$data/quickstart" "$data/quickstart_tokens/calibration.npy" "$data/quickstart_tokens/validation.npy"
 sweep quickstart "$data/quickstart" "$data/quickstart_tokens/calibration.npy" "$data/quickstart_tokens/validation.npy" 32
 if [ -d "$shared/models/wiki5m" ]; then
     wiki=$shared/models/wiki5m_tokens

@@ -31,6 +31,8 @@ module='[override %s]\nmatch = %s\n%s\n'
 # shellcheck disable=SC2059 # a format
 overrides=$(printf "$module$module$module" first '*.layers.0.self_attn.?_proj' 'bits = 8' down '*.down_proj' 'bits = 8' o '*.layers.1.self_attn.o_proj' 'method = none')
 quantize gptq dense
+check 'the plan says who does not take settings of single modules' said 'transformers + GPTQModel does not load it: the own settings of model.layers.0.self_attn.q_proj and others'
+check '... and who does' said 'GPTQModel.load loads it'
 quantize asym dense quantization.symmetric=no
 # shellcheck disable=SC2059
 overrides=$(printf "$module" o '*.layers.1.self_attn.o_proj' 'method = none')
@@ -41,6 +43,7 @@ quantize grouped dense output.format=compressed-tensors
 # shellcheck disable=SC2059
 overrides=$(printf "$module" first '*.layers.1.mlp.experts.*' 'bits = 8')
 quantize moe experts output.shard_size=40K
+check 'the plan says who does not take experts' said 'transformers + GPTQModel does not load it: the experts of model.layers.1.mlp.experts.0.gate_proj and others'
 quantize moe_ct experts output.format=compressed-tensors
 # shellcheck disable=SC2059
 overrides=$(printf "$module" first '*.layers.1.mlp.experts.*' 'method = none')
