@@ -20,7 +20,7 @@ static void answer(const void *data, int64_t bytes)
 static qep_status encode_parts(const qep_tokenizer *t, const char *text, int64_t bytes, int32_t **ids, int64_t *n)
 {
     qep_status st = QEP_OK;
-    int64_t at = 0, end = 0;
+    int64_t at = 0, end = 0, cap = 0;
     *ids = NULL;
     *n = 0;
     for (bool last = false; !last && st == QEP_OK; at = end) {
@@ -31,7 +31,10 @@ static qep_status encode_parts(const qep_tokenizer *t, const char *text, int64_t
         if (last) end = bytes;
         st = qep_tokenizer_encode_part(t, text + at, end - at, true, at == 0, last, &part, &m);
         if (st != QEP_OK) break;
-        *ids = qep_realloc(*ids, "serve", *n + m + 1, sizeof **ids);
+        if (*n + m >= cap) {
+            cap = 2 * (*n + m + 1);
+            *ids = qep_realloc(*ids, "serve", cap, sizeof **ids);
+        }
         memcpy(*ids + *n, part, (size_t)m * sizeof *part);
         *n += m;
         qep_free(part);
