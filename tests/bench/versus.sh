@@ -12,7 +12,7 @@ threads=${THREADS:-$(nproc)}
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS="$threads"
 [ -f "$source/llama.py" ] && [ -f "$source/gptq.py" ] || { echo "versus.sh: no llama.py and gptq.py in $source" >&2; exit 2; }
-python=$("$(dirname "$0")/../support/venv.sh" versus '--no-deps torch==2.13.0' transformers==5.23.0 numpy tqdm filelock jinja2 networkx sympy fsspec typing_extensions) || exit $?
+python=$(sh "$(dirname "$0")/../support/venv.sh" transformers torch==2.13.0 transformers tokenizers safetensors numpy) || exit $?
 work=$(mktemp -d "${TMPDIR:-/tmp}/qep_versus.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
