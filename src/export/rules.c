@@ -102,8 +102,8 @@ static qep_status check_pair(const qep_export_linear *a, const qep_export_linear
                         a->quantized ? a->module : b->module, a->quantized ? b->module : a->module);
     what = a->quantized ? difference(a, b) : NULL;
     if (what)
-        return qep_fail(QEP_E_CONFIG, "%s and %s have different %s: inference engines (vLLM) run "
-                        "both as one fused matrix and need equal settings; let one [override ...] "
+        return qep_fail(QEP_E_CONFIG, "%s and %s have different %s: inference engines (vLLM; llama.cpp "
+                        "the experts) have both in one matrix and need equal settings; let one [override ...] "
                         "match both, or write [output] format = dense", a->module, b->module, what);
     return QEP_OK;
 }
