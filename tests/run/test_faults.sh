@@ -107,7 +107,7 @@ done <<'TABLE'
 5|early|none|data.read:1@1|c.npy
 5|early|earlier nodes|data.read:4@2|e.npy
 3|early|none|par.window:1@0|memory
-3|early|earlier nodes|par.window:2@2|memory
+3|early|earlier nodes|par.window:2@1|memory
 3|early|none nodes|par.window:4@0|memory
 3|early|earlier|safetensors.create:1@0|.partial
 3|early|none|safetensors.create:2@0|.partial

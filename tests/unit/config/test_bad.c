@@ -90,7 +90,7 @@ static const bad table[] = {
     {"[calibration]\nsamples = ten\n", "bad.ini:2: calibration.samples: ten", "1 .. "},
     {"[calibration]\nlength = -1\n", "bad.ini:2: calibration.length: -1", "or auto"},
     {"[calibration]\nselection = shuffled\n", "bad.ini:2: calibration.selection: shuffled",
-     "random, sequential, packed"},
+     "random, random-new, sequential, packed"},
     {"[calibration]\nseed = -1\n", "bad.ini:2: calibration.seed: -1", "0 or more"},
     {"[calibration]\nvalidation = -1\n", "bad.ini:2: calibration.validation: -1", "0 .. 16777216"},
     {"[calibration]\ndata = a.npy, \"b\n", "bad.ini:2: calibration.data: ", "quote is not closed"},
