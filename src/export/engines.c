@@ -67,15 +67,15 @@ static const char *format_objection(const engine_row *row, const qep_export_line
     qep_settings s = qep_settings_of(l);
 
     if (!(row->bits & B(s.bits)))
-        return "its number of bits";
+        return "the number of bits";
     if (!(row->grids & (s.sym ? SYM : ASYM)))
-        return s.sym ? "its symmetric grid" : "its asymmetric grid";
+        return s.sym ? "the symmetric grid" : "the asymmetric grid";
     if (s.desc_act && !row->act_order)
-        return "act_order without static_groups";
+        return "the act_order without static_groups";
     if (!takes_group(row, &s, l->cols))
-        return "its group_size";
+        return "the group_size";
     if (l->rows % row->rows != 0 || l->cols % row->cols != 0)
-        return "its shape";
+        return "the shape";
     return NULL;
 }
 
@@ -121,30 +121,70 @@ static bool is_override(const qep_settings *common, const qep_export_linear *l)
     return l->quantized ? !qep_settings_same(&s, common, l->cols) : strcmp(l->module, "lm_head") != 0;
 }
 
-static void describe_engine(const qep_export *e, const engine_row *row)
+/* Why the engine of `row` does not take a linear among those with common settings; NULL: it does. */
+static const char *output_objects(const engine_row *row, const qep_settings *common, const qep_export_linear *l)
+{
+    const char *why = l->quantized ? engine_objects(row, l) : NULL;
+
+    return !why && !row->overrides && is_override(common, l) ? "the own settings" : why;
+}
+
+/* The first linear of the output that the engine of `row` does not take, why, and how many there are; NULL: none. */
+static const qep_export_linear *first_refused(const qep_export *e, const engine_row *row, const char **why, int64_t *n)
 {
     qep_settings common = qep_settings_common(e->linears, e->n_linears);
     const qep_export_linear *first = NULL;
-    const char *why = NULL;
-    int64_t n = 0;
 
+    *n = 0;
     for (int64_t i = 0; i < e->n_linears; i++) {
-        const qep_export_linear *l = &e->linears[i];
-        const char *text = l->quantized ? engine_objects(row, l) : NULL;
+        const char *text = output_objects(row, &common, &e->linears[i]);
 
-        if (!text && !row->overrides && is_override(&common, l))
-            text = "the own settings";
-
-        if (text && n++ == 0) {
-            first = l;
-            why = text;
+        if (text && (*n)++ == 0) {
+            first = &e->linears[i];
+            *why = text;
         }
     }
-    if (n == 0)
+    return first;
+}
+
+/* The whole output could be written in this format. */
+static bool can_be_written(const qep_export *e, const char *name)
+{
+    qep_export_request rq = {.format = name, .linears = e->linears, .n_linears = e->n_linears};
+    const qep_format *f;
+    bool good = qep_format_find(name, &f) == QEP_OK && qep_export_rules(&rq, f) == QEP_OK;
+
+    if (!good)
+        qep_error_clear();
+    return good;
+}
+
+/* A format in which the engine of `row` loads the same codes; NULL: there is none. */
+static const char *other_format(const qep_export *e, const engine_row *row)
+{
+    const char *why;
+    int64_t n;
+
+    for (int i = 0; i < N_ROWS; i++)
+        if (first_of_engine(i) && strcmp(table[i].engine, row->engine) == 0 && strcmp(table[i].format, row->format) != 0 &&
+            !first_refused(e, &table[i], &why, &n) && can_be_written(e, table[i].format))
+            return table[i].format;
+    return NULL;
+}
+
+static void describe_engine(const qep_export *e, const engine_row *row)
+{
+    const char *why, *other;
+    int64_t n;
+    const qep_export_linear *first = first_refused(e, row, &why, &n);
+
+    if (!first) {
         qep_info("  %s loads it", row->engine);
-    else
-        qep_info("  %s does not load it: %s of %s%s", row->engine, why, first->module,
-                 n > 1 ? " and others" : "");
+        return;
+    }
+    other = other_format(e, row);
+    qep_info("  %s does not load it because of %s of %s%s%s%s", row->engine, why, first->module,
+             n > 1 ? " and others" : "", other ? "; it loads [output] format = " : "", other ? other : "");
 }
 
 void qep_engines_describe(const qep_export *e)

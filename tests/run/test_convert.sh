@@ -58,7 +58,7 @@ to 3 v2 compressed-tensors ct
 to 4 ct awq awq
 to 1 awq gptq round
 check 'it is said who loads it' said 'transformers + GPTQModel loads it'
-check '... who does not, and why' said 'vLLM does not load it: its shape of model.layers.0.mlp.gate_proj'
+check '... who does not, and why' said 'vLLM does not load it because of the shape of model.layers.0.mlp.gate_proj'
 check '... and how it can be split' said 'tensor parallel on 1 ranks of a serving engine; not on 2: model.layers.0.mlp.down_proj has 96 columns'
 same four round
 run 2 --check round

@@ -13,6 +13,7 @@ cd "$work" || exit 1
 forge model dense blocks=2 hidden=64 inter=96 heads=2 kv=1 head_dim=32 bias=1
 forge model experts family=qwen3_moe blocks=4 hidden=64 inter=64 heads=2 kv=1 head_dim=32 experts=4 top_k=2
 forge model mixtral family=mixtral blocks=2 hidden=64 inter=64 heads=2 kv=1 head_dim=32 experts=4 top_k=2
+forge model wide blocks=1 hidden=192 inter=256 heads=2 kv=2 head_dim=96
 forge npy c.npy i4 8x32 160
 
 # quantize NAME MODEL SETTING...: also the settings of single modules in $overrides
@@ -22,7 +23,9 @@ quantize() {
         "$2" "$name" "$overrides" >"$name.ini"
     shift 2
     settings=
-    for s in "$@"; do settings="$settings --set $s"; done
+    for s in "$@"; do
+        case $s in --*) settings="$settings $s" ;; *) settings="$settings --set $s" ;; esac
+    done
     # shellcheck disable=SC2086 # a list
     run 2 "$name.ini" $settings
     [ "$code" = 0 ] || bail_out "$name: quantizing ended with $code"
@@ -31,9 +34,10 @@ module='[override %s]\nmatch = %s\n%s\n'
 # shellcheck disable=SC2059 # a format
 overrides=$(printf "$module$module$module" first '*.layers.0.self_attn.?_proj' 'bits = 8' down '*.down_proj' 'bits = 8' o '*.layers.1.self_attn.o_proj' 'method = none')
 quantize gptq dense
-check 'the plan says who does not take settings of single modules' said 'transformers + GPTQModel does not load it: the own settings of model.layers.0.self_attn.q_proj and others'
+check 'the plan says who does not take settings of single modules' said 'transformers + GPTQModel does not load it because of the own settings of model.layers.0.self_attn.q_proj and others'
 check '... and who does' said 'GPTQModel.load loads it'
 quantize asym dense quantization.symmetric=no
+check 'no format is named where there is none' sh -c "grep -q 'vLLM does not load it' log && ! grep 'vLLM does not load it' log | grep -q 'it loads'"
 # shellcheck disable=SC2059
 overrides=$(printf "$module" o '*.layers.1.self_attn.o_proj' 'method = none')
 quantize ct dense quantization.symmetric=no output.format=compressed-tensors
@@ -43,13 +47,20 @@ quantize grouped dense output.format=compressed-tensors
 # shellcheck disable=SC2059
 overrides=$(printf "$module" first '*.layers.1.mlp.experts.*' 'bits = 8')
 quantize moe experts output.shard_size=40K
-check 'the plan says who does not take experts' said 'transformers + GPTQModel does not load it: the experts of model.layers.1.mlp.experts.0.gate_proj and others'
+check 'the plan says who does not take experts' said 'transformers + GPTQModel does not load it because of the experts of model.layers.1.mlp.experts.0.gate_proj and others'
 quantize moe_ct experts output.format=compressed-tensors
 # shellcheck disable=SC2059
 overrides=$(printf "$module" first '*.layers.1.mlp.experts.*' 'method = none')
 quantize awq experts output.format=awq
 overrides=
 for f in gptq gptq_v2 compressed-tensors awq; do quantize "mixtral-$f" mixtral "output.format=$f"; done
+# plan SETTING...: what the plan says of who loads a model whose shapes vLLM takes
+plan() { quantize planned wide quantization.symmetric=no "$@" --dry-run; }
+plan
+check 'the plan says who does not take the grid, and the way out' said 'vLLM does not load it because of the asymmetric grid of model.layers.0.self_attn.q_proj and others; it loads [output] format = compressed-tensors'
+check '... for each engine' said 'SGLang does not load it because of the asymmetric grid of model.layers.0.self_attn.q_proj and others'
+plan output.format=compressed-tensors
+check '... which is one' said '  vLLM loads it'
 for d in moe_ct mixtral-*[a-z2]/; do
     check "vLLM's rules: $d" python3 "$here/vllm_rules.py" "${d%/}"
 done
