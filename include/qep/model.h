@@ -84,9 +84,9 @@ typedef struct qep_arch {
 QEP_MUST_CHECK qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *out);
 /* Block `block` sees arch.window keys only. */
 bool qep_arch_slides(const qep_arch *a, int64_t block);
-/* The output of group 1 or 3 is added to the residual stream as it is (no norm between): only then is R - R^ of the residual streams an error that the
+/* The output of group 1 or 3 is added to the residual stream as it is (no norm between, no experts that share it): only then is R - R^ of the residual streams an error that the
  * group's own rows can make up for. */
-bool qep_group_adds(const qep_arch *a, int g);
+bool qep_group_adds(const qep_arch *a, int64_t block, int g);
 /* Block `block` has experts. */
 bool qep_arch_sparse(const qep_arch *a, int64_t block);
 /* Linears are numbered block by block. In a block with experts those of attention come first, then expert by expert gate, up, down (part 0, 1, 2). */

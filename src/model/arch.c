@@ -199,9 +199,10 @@ qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *
     return QEP_OK;
 }
 
-bool qep_group_adds(const qep_arch *a, int g)
+bool qep_group_adds(const qep_arch *a, int64_t block, int g)
 {
-    return g == 1 ? !a->norms[QEP_NORM_ATTN_OUT].name : g == 3 && !a->norms[QEP_NORM_MLP_OUT].name;
+    if (g == 1) return !a->norms[QEP_NORM_ATTN_OUT].name;
+    return g == 3 && !a->norms[QEP_NORM_MLP_OUT].name && !qep_arch_sparse(a, block);
 }
 
 int64_t qep_group_cols(const qep_arch *a, int g)

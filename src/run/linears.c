@@ -80,13 +80,6 @@ static qep_status check_blocks(const qep_run *r)
                     (long long)last, (long long)(n - 1));
 }
 
-/* The output goes into the residual stream as it is: group 1, and group 3 unless experts share it; not where a norm stands in between. */
-static bool adds_to_stream(const qep_arch *a, int64_t block, int group)
-{
-    if (group == 1) return a->norms[QEP_NORM_ATTN_OUT].name == NULL;
-    return group == 3 && a->norms[QEP_NORM_MLP_OUT].name == NULL && !qep_arch_sparse(a, block);
-}
-
 static void list_linears(qep_run *r)
 {
     const qep_model *m = r->model;
@@ -102,7 +95,7 @@ static void list_linears(qep_run *r)
             qep_model_linear_name(m, b, k, name, sizeof name);
             set_linear(r, qep_run_linear_index(r, b, k), name, qep_model_linear_tensor(m, b, k, "weight"),
                        s.bias ? qep_model_linear_tensor(m, b, k, "bias") : NULL, s.rows, s.cols,
-                       adds_to_stream(&m->arch, b, s.group), zero_min);
+                       qep_group_adds(&m->arch, b, s.group), zero_min);
             if (!qep_ranges_hold(r->cfg->blocks, b)) leave_alone(r, qep_run_linear_index(r, b, k));
         }
     if (r->cfg->lm_head)

@@ -193,7 +193,7 @@ static void test_family_rows(void **state)
     assert_true(a.window == 16 && !qep_arch_slides(&a, 1) && qep_arch_slides(&a, 2));
     a = arch_of("head_dim", "{\"model_type\": \"qwen3\", \"architectures\": null}");
     assert_true(a.head_dim == 128 && a.norms[QEP_NORM_Q].size == 128 && a.norms[QEP_NORM_K].size == 128);
-    assert_true(qep_group_adds(&a, 1) && qep_group_adds(&a, 3) && !qep_group_adds(&a, 0) && !qep_group_adds(&a, 2));
+    assert_true(qep_group_adds(&a, 0, 1) && qep_group_adds(&a, 0, 3) && !qep_group_adds(&a, 0, 0) && !qep_group_adds(&a, 0, 2));
     a = arch_of(NULL, "{\"model_type\": \"phi3\", \"architectures\": null, \"partial_rotary_factor\": 0.75}");
     assert_true(a.n_linears == 4 && a.rope.dim == 12);
     assert_string_equal(a.linears[0].name, "self_attn.qkv_proj");
@@ -205,7 +205,7 @@ static void test_family_rows(void **state)
     assert_true(a.tied && a.norm_plus_one && a.embed_scale == 8.0 && a.act == QEP_ACT_GELU_TANH);
     assert_true(a.score_cap == 50.0 && a.logit_cap == 0.0 && a.score_scale == 1.0 / 16.0);
     assert_true(qep_arch_slides(&a, 0) && !qep_arch_slides(&a, 1) && qep_arch_slides(&a, 2) && !a.two_ropes);
-    assert_false(qep_group_adds(&a, 1) || qep_group_adds(&a, 3));
+    assert_false(qep_group_adds(&a, 0, 1) || qep_group_adds(&a, 0, 3));
     a = arch_of("rope_parameters", "{\"model_type\": \"gemma3_text\", \"architectures\": null, \"num_hidden_layers\": 7, "
                 "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8.0}}");
     assert_true(a.two_ropes && a.rope.theta == 1e6 && a.rope.type == QEP_ROPE_LINEAR && a.rope_local.theta == 1e4 &&
@@ -222,7 +222,7 @@ static void test_olmo2(void **state)
     (void)state;
     const qep_arch a = arch_of("rms_norm_eps", "{\"model_type\": \"olmo2\", \"architectures\": null}");
     assert_true(!a.norms[QEP_NORM_ATTN_IN].name && a.norms[QEP_NORM_ATTN_OUT].name && a.eps == 1e-5);
-    assert_true(a.norms[QEP_NORM_Q].size == 64 && a.norms[QEP_NORM_K].size == 32 && !qep_group_adds(&a, 3));
+    assert_true(a.norms[QEP_NORM_Q].size == 64 && a.norms[QEP_NORM_K].size == 32 && !qep_group_adds(&a, 0, 3));
 }
 
 static void test_experts(void **state)
@@ -238,6 +238,7 @@ static void test_experts(void **state)
                       "\"moe_intermediate_size\": 48, \"mlp_only_layers\": [2], \"decoder_sparse_step\": 1}");
     assert_true(a.n_experts == 6 && a.top_k == 3 && a.expert_inter == 48 && !a.renormalize && a.n_sparse == 2);
     assert_true(qep_arch_sparse(&a, 1) && !qep_arch_sparse(&a, 2) && qep_arch_n_linears(&a, 2) == 7);
+    assert_true(qep_group_adds(&a, 1, 1) && !qep_group_adds(&a, 1, 3) && qep_group_adds(&a, 2, 3));
     assert_true(qep_arch_linears_before(&a, 3) == 22 + 22 + 7);
     a = arch_of(NULL, "{\"model_type\": \"qwen3_moe\", \"architectures\": null, \"num_local_experts\": 6, \"num_experts_per_tok\": 3, "
                       "\"moe_intermediate_size\": 48, \"decoder_sparse_step\": 2}");
