@@ -152,6 +152,10 @@ static qep_status put_gemma(const qep_json *config, const qep_gguf_arch *a, qep_
     QEP_TRY(check_gemma(config, a));
     arch_u32(t, a, "attention.sliding_window", (int64_t)number(config, "sliding_window", 4096));
     qep_gguf_key_bool(t, "tokenizer.ggml.add_space_prefix", false);
+    if (!second && member(config, "final_logit_softcapping"))
+        return qep_fail(QEP_E_CONFIG, "output.format = gguf: llama.cpp does not cap the logits of a gemma3 model "
+                        "with windows, config.json has final_logit_softcapping = %g; choose another format",
+                        number(config, "final_logit_softcapping", 0));
     if (!second) {
         arch_f32(t, a, "rope.freq_base_swa",
                  number(config, "rope_local_base_freq", number(local, "rope_theta", 10000)));

@@ -23,8 +23,8 @@ static const struct {
 /* By group: the one matrix that holds all its roles, where a family stores them stacked. */
 static const char *const stacked[QEP_N_GROUPS] = {"self_attn.qkv_proj", NULL, "mlp.gate_up_proj", NULL};
 
-/* What would be computed wrongly if it were overlooked. */
-static qep_status refuse_features(const qep_keys *k)
+/* Before the family is looked up: such files have a model_type of their own (gemma3 for gemma3_text). */
+static qep_status refuse_multimodal(const qep_keys *k)
 {
     if (qep_key(k, "text_config"))
         return qep_fail(QEP_E_INPUT,
@@ -120,12 +120,21 @@ static qep_status parse_shape(const qep_keys *k, const qep_family *f, qep_arch *
     return qep_key_bool(k, "tie_word_embeddings", f->tied, &a->tied);
 }
 
-/* A cap: the key, null for none; the family's default when it is absent. Other families have none and do not look. */
+/* A cap that the family can have: the key, null for none; the default when it is absent. */
 static qep_status parse_cap(const qep_keys *k, const char *key, double usual, double *out)
 {
-    *out = 0.0;
-    if (usual <= 0.0 || (qep_json_get(k->object, key) && !qep_key(k, key))) return QEP_OK;
-    return qep_key_positive(k, key, usual, out);
+    *out = qep_json_get(k->object, key) ? 0.0 : usual;
+    return qep_key(k, key) ? qep_key_positive(k, key, usual, out) : QEP_OK;
+}
+
+/* attn_logit_softcapping of other families is left aside, as Gemma-3's is by transformers 5. */
+static qep_status parse_caps(const qep_keys *k, const qep_family *f, qep_arch *a)
+{
+    if (f->score_cap > 0.0) QEP_TRY(parse_cap(k, "attn_logit_softcapping", f->score_cap, &a->score_cap));
+    if (f->caps_logits) return parse_cap(k, "final_logit_softcapping", f->logit_cap, &a->logit_cap);
+    if (!qep_key(k, "final_logit_softcapping")) return QEP_OK;
+    return qep_fail(QEP_E_INPUT, "%s: key \"final_logit_softcapping\": a %s model has no cap on its logits; take the key out or make it null",
+                    k->source, f->model_type);
 }
 
 static qep_status parse_scores(const qep_keys *k, const qep_family *f, qep_arch *a)
@@ -133,8 +142,7 @@ static qep_status parse_scores(const qep_keys *k, const qep_family *f, qep_arch 
     double scalar = (double)a->head_dim;
     if (f->query_scalar > 0.0) QEP_TRY(qep_key_positive(k, "query_pre_attn_scalar", f->query_scalar, &scalar));
     a->score_scale = 1.0 / sqrt(scalar);
-    QEP_TRY(parse_cap(k, "attn_logit_softcapping", f->score_cap, &a->score_cap));
-    return parse_cap(k, "final_logit_softcapping", f->logit_cap, &a->logit_cap);
+    return parse_caps(k, f, a);
 }
 
 static void set_norms(const qep_family *f, qep_arch *a)
@@ -184,8 +192,8 @@ qep_status qep_arch_parse(const qep_json *config, const char *source, qep_arch *
         return qep_fail(QEP_E_INPUT, "%s: a model's configuration must be a JSON object", source);
     const qep_keys k = {.object = config, .source = source, .prefix = ""};
     const qep_family *f;
+    QEP_TRY(refuse_multimodal(&k));
     QEP_TRY(qep_family_find(&k, &f));
-    QEP_TRY(refuse_features(&k));
     QEP_TRY(parse_act(&k, f, &out->act));
     QEP_TRY(parse_dtype(&k, &out->dtype));
     QEP_TRY(parse_shape(&k, f, out));

@@ -62,6 +62,7 @@ typedef struct qep_family {
     /* attention and output */
     qep_window_rule window_rule;
     int64_t window, window_pattern, max_window_layers; /* defaults; window 0: none */
+    bool caps_logits;        /* final_logit_softcapping counts; else it is refused */
     double score_cap, logit_cap; /* defaults; 0: none */
     double query_scalar;     /* default of query_pre_attn_scalar; 0: scores are scaled by head_dim */
     double theta_local;      /* sliding blocks have a rotary embedding of their own; 0: no */

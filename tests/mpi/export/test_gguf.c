@@ -347,13 +347,15 @@ static void other_than_llama_cpp(void **state)
 {
     (void)state;
     static const struct {
-        const char *more, *why;
-    } cases[] = {{"\"query_pre_attn_scalar\": 24", "by 1 / sqrt(64); config.json has query_pre_attn_scalar = 24"},
-                 {"\"query_pre_attn_scalar\": 64, \"layer_types\": [\"full_attention\"]", "gives block 0 of a gemma2 model another kind of attention"},
-                 {"\"query_pre_attn_scalar\": 64", "wants attn_logit_softcapping"}};
-    for (int k = 0; k < 3; k++) {
+        const char *more, *why, *type;
+    } cases[] = {{"\"query_pre_attn_scalar\": 24", "by 1 / sqrt(64); config.json has query_pre_attn_scalar = 24", "gemma2"},
+                 {"\"query_pre_attn_scalar\": 64, \"layer_types\": [\"full_attention\"]", "gives block 0 of a gemma2 model another kind of attention", "gemma2"},
+                 {"\"query_pre_attn_scalar\": 64", "wants attn_logit_softcapping", "gemma2"},
+                 {"\"query_pre_attn_scalar\": 64, \"final_logit_softcapping\": 30.0", "does not cap the logits of a gemma3 model with windows, config.json has final_logit_softcapping = 30",
+                  "gemma3_text"}};
+    for (int k = 0; k < 4; k++) {
         fixture f = open_fixture(&model, false, spec_of(4, 32, true, false));
-        char *config = qep_strf("test", "{\"model_type\": \"gemma2\", \"num_hidden_layers\": 1, \"head_dim\": 64, %s}", cases[k].more);
+        char *config = qep_strf("test", "{\"model_type\": \"%s\", \"num_hidden_layers\": 1, \"head_dim\": 64, %s}", cases[k].type, cases[k].more);
         f.rq.format = "gguf";
         f.rq.config_text = config;
         qep_export *e = NULL;

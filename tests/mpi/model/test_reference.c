@@ -37,8 +37,9 @@ static const family families[] = {
      "  \"query_pre_attn_scalar\": 24,\n  \"sliding_window\": 9,\n  \"attn_logit_softcapping\": 1.5,\n  \"final_logit_softcapping\": 2.5,\n", true, 24,
      {.norms = NORMS_AROUND, .plus_one = true, .gelu = true, .embed_scale = -1, .score_cap = 1.5, .logit_cap = 2.5, .sliding = 1}},
     {"gemma3_text",
-     "  \"query_pre_attn_scalar\": 10,\n  \"sliding_window\": 9,\n  \"sliding_window_pattern\": 2,\n  \"rope_local_base_freq\": 500.0,\n", true, 10,
-     {.norms = NORMS_AROUND, .plus_one = true, .gelu = true, .embed_scale = -1, .head_norms = true, .sliding = 1, .local = {.theta = 500}}},
+     "  \"query_pre_attn_scalar\": 10,\n  \"sliding_window\": 9,\n  \"sliding_window_pattern\": 2,\n  \"rope_local_base_freq\": 500.0,\n"
+     "  \"attn_logit_softcapping\": 1.5,\n  \"final_logit_softcapping\": 30,\n", true, 10,
+     {.norms = NORMS_AROUND, .plus_one = true, .gelu = true, .embed_scale = -1, .head_norms = true, .logit_cap = 30, .sliding = 1, .local = {.theta = 500}}},
     {"olmo2", "  \"hidden_act\": \"silu\",\n", true, 0, {.norms = NORMS_AFTER, .wide_norms = true}},
     {"mixtral", "  \"sliding_window\": 9,\n", false, 0,
      {.norms = NORMS_BEFORE, .sliding = 3, .expert_inter = INTER, .renormalize = true, .sparse = 3, .moe = "block_sparse_moe", .parts = {"w1", "w3", "w2"}}},

@@ -211,6 +211,12 @@ static void test_family_rows(void **state)
     assert_true(a.two_ropes && a.rope.theta == 1e6 && a.rope.type == QEP_ROPE_LINEAR && a.rope_local.theta == 1e4 &&
                 a.rope_local.type == QEP_ROPE_DEFAULT);
     assert_true(qep_arch_slides(&a, 4) && !qep_arch_slides(&a, 5) && qep_arch_slides(&a, 6) && a.logit_cap == 0.0);
+    a = arch_of(NULL, "{\"model_type\": \"gemma3_text\", \"architectures\": null, \"final_logit_softcapping\": 30, \"attn_logit_softcapping\": 50}");
+    assert_true(a.logit_cap == 30.0 && a.score_cap == 0.0);
+    a = arch_of(NULL, "{\"model_type\": \"gemma3_text\", \"architectures\": null, \"final_logit_softcapping\": null}");
+    assert_true(a.logit_cap == 0.0);
+    assert_true(arch_of(NULL, "{\"model_type\": \"gemma2\", \"architectures\": null}").logit_cap == 30.0);
+    assert_true(arch_of(NULL, "{\"final_logit_softcapping\": null}").logit_cap == 0.0);
     a = arch_of(NULL, "{\"model_type\": \"gemma3_text\", \"architectures\": null, \"rope_parameters\": {\"full_attention\": "
                 "{\"rope_theta\": 5e5}, \"sliding_attention\": {\"rope_theta\": 2e4}}, \"layer_types\": [\"full_attention\", "
                 "\"sliding_attention\", \"full_attention\"]}");
@@ -258,6 +264,11 @@ static const struct {
     {"model_type", "{\"architectures\": []}", "not supported"},
     {NULL, "{\"model_type\": 3}", "\"model_type\" must be a string"},
     {NULL, "{\"text_config\": {}}", "multimodal"},
+    {NULL, "{\"model_type\": \"gemma3\", \"architectures\": [\"Gemma3ForConditionalGeneration\"], \"text_config\": {\"model_type\": \"gemma3_text\"}}",
+     "multimodal"},
+    {NULL, "{\"final_logit_softcapping\": 30.0}", "\"final_logit_softcapping\": a llama model has no cap"},
+    {NULL, "{\"model_type\": \"qwen3\", \"architectures\": null, \"final_logit_softcapping\": 30.0}", "a qwen3 model has no cap"},
+    {NULL, "{\"model_type\": \"gemma3_text\", \"architectures\": null, \"final_logit_softcapping\": 0}", "greater than 0"},
     {NULL, "{\"model_type\": \"mixtral\", \"architectures\": null, \"num_experts_per_tok\": 9}", "must lie in 1..8"},
     {NULL, "{\"model_type\": \"qwen3_moe\", \"architectures\": null}", "\"moe_intermediate_size\" is missing"},
     {NULL, "{\"model_type\": \"qwen3_moe\", \"architectures\": null, \"moe_intermediate_size\": 8, \"mlp_only_layers\": [3]}", "entry 0"},
