@@ -204,6 +204,20 @@ static void check_grid(const options *o, const golden_case *c, const result *x, 
     assert_le_f(search_error(o, w, c->d, x->scales[g], x->zeros[g]), (1 + 1e-6) * search_error(o, w, c->d, scale, (int)zero));
 }
 
+/* Share of the codes that may differ: none where there is a replay in f64, but for OneCompression's symmetric grids, whose outermost weights are ties
+ * (measured: 4 to 20 of 6144); no replay: f32 sums. */
+static double flips_allowed(const options *o)
+{
+    return o->onecomp && o->spec.symmetric ? 0.01 : o->replayed ? 0.0 : 0.005;
+}
+
+/* By how much the objectives may be larger, relative, when codes or grids differ. One file needs more: a row's grid differs (check_grid: as good in the
+ * search, which does not look at the inputs), no code does, and J is 2.15e-3, J_sym 2.34e-3 larger. */
+static double worse_allowed(const char *file)
+{
+    return strcmp(file, "gptq-onecomp__wide__b2_pc_asym_mse.safetensors") == 0 ? 2.5e-3 : 2e-3;
+}
+
 static void compare(const char *file, const options *o, const golden_case *c, const result *x,
                     const qep_st_set *s, tally *sum)
 {
@@ -213,7 +227,6 @@ static void compare(const char *file, const options *o, const golden_case *c, co
     float *scales = golden(s, "scales", NULL), *zeros = golden(s, "zeros", NULL);
     int32_t *g_idx = golden(s, "g_idx", NULL);
     int64_t flips = 0, scale_differs = 0;
-    bool loose = !strcmp(o->layer, "dup") || o->onecomp || (o->spec.symmetric && o->spec.clip);
     assert_memory_equal(g_idx, x->g_idx, (size_t)c->d * sizeof(int32_t));
     for (int64_t g = 0; g < c->n * x->groups; g++) {
         if (fabsf(x->scales[g] - scales[g]) <= 1e-5f * scales[g] && (float)x->zeros[g] == zeros[g] + offset) continue;
@@ -225,14 +238,14 @@ static void compare(const char *file, const options *o, const golden_case *c, co
     if (flips || scale_differs)
         print_message("%s: %lld codes, %lld grids differ\n", file, (long long)flips,
                       (long long)scale_differs);
-    assert_le_f(share, loose ? 0.01 : o->replayed ? 0.0 : 0.005);
+    assert_le_f(share, flips_allowed(o));
     float *mine = test_alloc(c->n * c->d, sizeof *mine);
     double j, j_sym;
     for (int64_t i = 0; i < c->n * c->d; i++) mine[i] = (float)value_at(x, i / c->d, i % c->d);
     objectives(c, mine, &j, &j_sym);
     if (flips || scale_differs) { /* ties decided the other way: not worse */
         print_message("  objectives %+.2e, %+.2e relative\n", j / o->j - 1, j_sym / o->j_sym - 1);
-        const double worse = scale_differs ? 3e-3 : 2e-3;
+        const double worse = worse_allowed(file);
         assert_le_f(j - o->j, worse * o->j);
         assert_le_f(j_sym - o->j_sym, worse * o->j_sym);
     } else {
