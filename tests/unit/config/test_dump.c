@@ -193,6 +193,17 @@ static void help_names_every_key(void **state)
     qep_free(help);
 }
 
+/* Texts of the papers, drawn from as each one's own code does: GPTAQ's and ResComp's tables by another rule. */
+static void check_texts(const qep_config *c, const char *name)
+{
+    const bool fresh = strncmp(name, "gptaq-", 6) == 0 || strncmp(name, "rescomp-", 8) == 0 || strncmp(name, "gptq-signed-", 12) == 0;
+    assert_string_equal(c->selection, fresh ? "random-new" : "random");
+    assert_int_equal(c->n_calibration_data, 1);
+    assert_string_equal(qep_path_base(c->calibration_data[0]), "c4-train.00000-of-01024.json.gz");
+    assert_int_equal(c->n_evaluation, 1);
+    assert_string_equal(qep_path_base(c->evaluation[0].path), "wikitext2_test.txt");
+}
+
 static int check_directory(const char *dir)
 {
     DIR *d = opendir(dir);
@@ -222,6 +233,7 @@ static int check_directory(const char *dir)
                 assert_int_equal(strstr(e->d_name, "-actorder") != NULL, c->linear.act_order);
             assert_int_equal(strstr(e->d_name, "-mse") != NULL, strcmp(c->linear.clip, "mse") == 0);
             assert_int_equal(strstr(e->d_name, "-signed") != NULL, strcmp(c->linear.grid, "signed") == 0);
+            check_texts(c, e->d_name);
         }
         qep_config_destroy(&c);
         qep_free(text);
