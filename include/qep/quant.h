@@ -16,8 +16,7 @@ typedef enum qep_clip { QEP_CLIP_NONE, QEP_CLIP_MSE, QEP_CLIP_HESSIAN } qep_clip
  * needs C corrects for the error of the layers before by itself, so no correction may stand in front of it. */
 typedef enum qep_need {
     QEP_NEEDS_H = 1,
-    QEP_NEEDS_C = 2,
-    QEP_NEEDS_TAPS = 4   /* the group's inputs themselves, sequence by sequence */
+    QEP_NEEDS_C = 2
 } qep_need;
 
 /* Who drives the method (layer: one driver each). */
@@ -61,6 +60,7 @@ typedef struct qep_method {
     void (*column)(qep_column *c);  /* rounds a column and says what goes on to later ones; NULL: as GPTQ */
     double (*fading)(const qep_method_options *o, bool paper); /* f; NULL: 1 */
     int (*moves)(const qep_method_options *o, bool paper); /* matrices P of C that it needs; NULL: the target never moves */
+    const char *moves_key; /* key of its own whose value of 0 means no such matrix; NULL: none has that meaning */
     bool (*pulls)(const qep_method_options *o, bool paper); /* all weights to come are drawn back in front of each step (qep_gptq_pull); NULL: never */
     void (*block)(qep_gptq *g, int64_t c0, int64_t n, const struct qep_gptq_block *b); /* then: the columns of a block, in place of `column` */
     const char *dense_only; /* why no packed format can hold the result; NULL: they can */

@@ -51,6 +51,7 @@ static conflict find_conflict(const qep_linear_config *l)
 {
     static const char *const clips[] = {"none", "mse", "hessian"};
     const qep_method *m = qep_method_find(l->method);
+    const char *key = m->moves_key;
     conflict f = {.key = NULL};
     if (!(m->bits >> l->bits & 1u))
         say(&f, "bits", "method = %s has no codes of %d bits", m->name, (int)l->bits);
@@ -71,7 +72,7 @@ static conflict find_conflict(const qep_linear_config *l)
     if (corrects(l) && qep_method_needs(m, &l->options) & QEP_NEEDS_C)
         say(&f, "correction", "method = %s itself corrects for the error of the layers before; "
                               "correction.method = qep in front of it would count that error twice: "
-                              "set correction.method = none", m->name);
+                              "set correction.method = none%s%s%s", m->name, key ? ", or " : "", key ? key : "", key ? " = 0" : "");
     return f;
 }
 

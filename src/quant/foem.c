@@ -75,6 +75,7 @@ const qep_method qep_method_foem = {
     .column = foem_column,
     .fading = foem_fading,
     .moves = foem_moves,
+    .moves_key = "foem_alpha",
     .pulls = foem_pulls,
     .block = qep_foem_block,
 };

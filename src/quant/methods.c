@@ -70,7 +70,7 @@ static bool same_options(const qep_method_options *a, const qep_method_options *
 {
     return a->gptaq_alpha == b->gptaq_alpha && a->rescomp_alpha1 == b->rescomp_alpha1 && a->rescomp_alpha2 == b->rescomp_alpha2 &&
            same_text(a->rescomp_mode, b->rescomp_mode) && a->foem_alpha == b->foem_alpha && a->foem_beta == b->foem_beta &&
-           same_text(a->foem_variant, b->foem_variant);
+           same_text(a->foem_variant, b->foem_variant) && a->rotation_seed == b->rotation_seed;
 }
 
 bool qep_qspec_same(const qep_qspec *a, const qep_qspec *b)

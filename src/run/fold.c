@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-static bool is_awq(const qep_run *r, int64_t linear)
+static bool is_scaled(const qep_run *r, int64_t linear)
 {
-    return r->linears[linear].spec.method == &qep_method_awq;
+    return r->linears[linear].spec.method->drive == QEP_DRIVE_SCALED;
 }
 
 bool qep_run_awq_as_published(const qep_run *r, int64_t linear)
 {
-    return qep_run_as_published(r) && is_awq(r, linear);
+    return qep_run_as_published(r) && is_scaled(r, linear);
 }
 
 /* Where a linear stands. */
@@ -53,7 +53,7 @@ static qep_fold_kind into_norm(const qep_run *r, place p, const int64_t *members
     if (p.expert) return none(why, "the router and the other experts share its norm");
     if (!r->model->arch.norms[p.g == 0 ? QEP_NORM_ATTN_IN : QEP_NORM_MLP_IN].name) return none(why, "there is no norm in front of it");
     for (int i = 0; i < n; i++)
-        if (!is_awq(r, members[i]) || (i > 0 && !qep_layer_same(&r->linear_cfg[members[0]], &r->linears[members[0]].spec,
+        if (!is_scaled(r, members[i]) || (i > 0 && !qep_layer_same(&r->linear_cfg[members[0]], &r->linears[members[0]].spec,
                                                                  &r->linear_cfg[members[i]], &r->linears[members[i]].spec)))
             return none(why, "the linears that share its norm are not all awq with the same settings");
     return QEP_FOLD_NORM;
@@ -68,7 +68,7 @@ static qep_fold_kind into_rows(const qep_run *r, place p, int64_t linear, const 
         return none(why, "each key/value head feeds several of its input heads (grouped-query attention), so its channels have no rows of their own");
     if (rows->rows != r->linears[feed].rows) return none(why, "the linear that feeds it is stored stacked with others");
     if (r->linears[feed].bias) return none(why, "the linear that feeds it has a bias");
-    if (!is_awq(r, feed)) return none(why, "the linear that feeds it is not awq");
+    if (!is_scaled(r, feed)) return none(why, "the linear that feeds it is not awq");
     return QEP_FOLD_ROWS;
 }
 
@@ -77,7 +77,7 @@ qep_fold_kind qep_run_fold_kind(const qep_run *r, const int64_t *members, int n,
     const place p = place_of(r, members[0]);
     bool any = false;
     *why = NULL;
-    for (int i = 0; i < n; i++) any = any || is_awq(r, members[i]);
+    for (int i = 0; i < n; i++) any = any || is_scaled(r, members[i]);
     if (!any) return QEP_FOLD_NONE;
     if (qep_run_as_published(r) && p.block >= 0 && p.g == 1 && feeder_rows(r, 1)->rows != r->linears[members[0]].cols)
         return none(why, "the published code skips it with grouped-query attention (compat = paper)");

@@ -145,7 +145,7 @@ static const bad table[] = {
     {HEAD "[quantization]\nmethod = rescomp\n[correction]\nmethod = qep\n", "bad.ini:10: correction.method: ",
      "count that error twice"},
     {HEAD "[quantization]\nmethod = foem\nfoem_alpha = .25\n[correction]\nmethod = qep\n", "bad.ini:11: correction.method: ",
-     "set correction.method = none"},
+     "set correction.method = none, or foem_alpha = 0"},
     {HEAD "[override a]\nmatch = *.q_proj\nmethod = gptaq\n", "bad.ini:9: override a.method: ", "count that error twice"},
     {"[model]\npath = m\n[output]\npath = o\n[calibration]\ndata = c\nvalidation = 0\n[correction]\nalpha = auto\n",
      "bad.ini:7: calibration.validation: ", "held-out"},

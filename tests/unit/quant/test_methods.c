@@ -37,8 +37,9 @@ static void same_settings(void **state)
 {
     (void)state;
     const qep_qspec a = {.method = &qep_method_gptq, .bits = 4, .group_size = 32, .block_size = 128};
-    qep_qspec b[9];
-    for (int i = 0; i < 9; i++) b[i] = a;
+    enum { N = 18 };
+    qep_qspec b[N];
+    for (int i = 0; i < N; i++) b[i] = a;
     b[0].method = &qep_method_rtn;
     b[1].bits = 3;
     b[2].group_size = -1;
@@ -48,8 +49,17 @@ static void same_settings(void **state)
     b[6].clip = QEP_CLIP_MSE;
     b[7].block_size = 64;
     b[8].zero_min = 1;
+    b[9].options.gptaq_alpha = 1;
+    b[10].options.rescomp_alpha1 = 1;
+    b[11].options.rescomp_alpha2 = 1;
+    b[12].options.rescomp_mode = "org";
+    b[13].options.foem_alpha = 1;
+    b[14].options.foem_beta = 1;
+    b[15].options.foem_variant = "next";
+    b[16].options.rotation_seed = 1;
+    b[17].clip_steps = 50;
     assert_true(qep_qspec_same(&a, &a));
-    for (int i = 0; i < 9; i++) assert_false(qep_qspec_same(&a, &b[i]));
+    for (int i = 0; i < N; i++) assert_false(qep_qspec_same(&a, &b[i]));
     assert_false(qep_groups_follow_order(&a));
     assert_true(qep_groups_follow_order(&b[4]));
 }
