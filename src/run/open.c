@@ -81,6 +81,14 @@ static qep_status check_fit(const qep_run *r)
     return QEP_OK;
 }
 
+/* Settings that change nothing are slips. */
+static void warn_of_unread(const qep_run *r)
+{
+    char *line = qep_config_unread(r->cfg);
+    if (line) qep_warn("%s", line);
+    qep_free(line);
+}
+
 /* The longest sequence must be one that the model was made for. */
 static void warn_of_length(const qep_run *r)
 {
@@ -101,6 +109,7 @@ qep_status qep_run_open_all(qep_run *r)
     qep_info("qep_mpi %s on %d ranks, %d nodes, %d threads per rank", qep_version, qep_size(r->comm), qep_n_nodes(r->comm), r->threads);
     qep_info("%s", qep_linalg_describe());
     if (qep_linalg_warning()) qep_warn("%s", qep_linalg_warning());
+    warn_of_unread(r);
     QEP_TRY(qep_model_open_all(r->comm, r->cfg->model_path, &r->model));
     if (r->model->packed)
         qep_info("%s is quantized: %lld linears in the %s format", r->model->path, (long long)qep_packed_count(r->model->packed),

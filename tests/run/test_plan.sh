@@ -56,6 +56,11 @@ check "and the log says so" said "16 calibration sequences for 24 ranks: 8 ranks
 plan --ranks 8 --storage 1G
 check "storage: with the file system" said "with the file system"
 
+plan --ranks 1 --set quantization.method=rtn --set quantization.sweeps=9 --set correction.method=none
+check "a key that the method does not read gets a warning" said "[quantization] sweeps = 9: not read by method = rtn"
+plan --ranks 1 --set quantization.sweeps=9
+check "none when the method reads it" [ "$(grep -c 'not read by' "$work/log")" = 0 ]
+
 # Traces for SimGrid: every rank's file begins and ends, all have the same reductions, and what one sends another receives, in order.
 paired() {
     cat "$1"/* | awk -v ranks="$2" '

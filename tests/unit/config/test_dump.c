@@ -217,6 +217,8 @@ static int check_directory(const char *dir)
         qep_config *c = parse(text, path);
         qep_linear_config l;
         qep_config_linear(c, "model.layers.0.mlp.down_proj", &l);
+        char *unread = qep_config_unread(c);
+        if (unread) fail_msg("%s: %s", path, unread);
         /* the name tells the settings: ...-int3-g128.ini */
         const char *bits = strstr(e->d_name, "-int"), *group = strstr(e->d_name, "-g");
         if (bits) assert_int_equal(c->linear.bits, bits[4] - '0');

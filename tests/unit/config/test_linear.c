@@ -181,10 +181,50 @@ static void checks_with_the_names(void **state)
     assert_int_equal(qep_mem_blocks(), 0);
 }
 
+/* What qep_config_unread says of this [quantization]; the same of its dump. */
+static void check_unread(const char *settings, const char *want)
+{
+    char text[600];
+    qep_config *c = NULL;
+    snprintf(text, sizeof text, HEAD "[quantization]\n%s", settings);
+    assert_ok(qep_config_parse(text, "run.ini", NULL, 0, &c));
+    for (int again = 0; again < 2; again++) {
+        char *line = qep_config_unread(c), *dump = qep_config_dump(c);
+        if (want) assert_non_null(line);
+        if (want) assert_string_equal(line, want);
+        else if (line) fail_msg("%s: %s", settings, line);
+        qep_config_destroy(&c);
+        assert_ok(qep_config_parse(dump, "dump.ini", NULL, 0, &c));
+        qep_free(line);
+        qep_free(dump);
+    }
+    qep_config_destroy(&c);
+}
+
+static void unread_keys(void **state)
+{
+    (void)state;
+    char text[80];
+    for (int i = 0; qep_method_at(i); i++) {
+        const bool moves = (qep_method_at(i)->needs & QEP_NEEDS_C) != 0;
+        snprintf(text, sizeof text, "method = %s\n%s%s", qep_method_at(i)->name, qep_method_at(i)->groups ? "" : "group_size = -1\n", moves ? "[correction]\nmethod = none\n" : "");
+        check_unread(text, NULL);
+    }
+    check_unread("method = rtn\nsweeps = 9\nfoem_beta = 0.3\nclip = mse\n",
+                 "[quantization] sweeps = 9, foem_beta = 0.3: not read by method = rtn; nothing is changed by it");
+    check_unread("sweeps = 9\nact_order = no\nlm_head = yes\nfinal_norm = no\n", NULL);
+    check_unread("method = awq\nclip_steps = 7\n", "[quantization] clip_steps = 7: not read by method = awq; nothing is changed by it");
+    check_unread("method = none\nsweeps = 9\n", NULL);
+    /* an override's method counts */
+    check_unread("foem_beta = 0.3\nrescomp_mode = org\n[override a]\nmatch = *.q_proj\nmethod = foem\n[correction]\nmethod = none\n",
+                 "[quantization] rescomp_mode = org: not read by method = gptq, foem; nothing is changed by it");
+    assert_int_equal(qep_mem_blocks(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(globs), cmocka_unit_test(ranges), cmocka_unit_test(overrides_in_order), cmocka_unit_test(exclusion),
-        cmocka_unit_test(exclusion_per_module), cmocka_unit_test(checks_with_the_names)};
+        cmocka_unit_test(exclusion_per_module), cmocka_unit_test(checks_with_the_names), cmocka_unit_test(unread_keys)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -1,0 +1,62 @@
+/* Settings of [quantization] that change nothing because no method of the run reads them. SPDX-License-Identifier: Apache-2.0 */
+#include "config_priv.h"
+
+/* A bit per row of the table of methods: those of [quantization] and of all overrides. */
+static uint64_t methods_of(const qep_config *c)
+{
+    uint64_t used = 0;
+    for (int64_t i = -1; i < c->n_overrides; i++) {
+        qep_linear_config l = c->linear;
+        if (i >= 0) qep_override_apply(&c->overrides[i], &l);
+        for (int k = 0; qep_method_at(k); k++)
+            if (qep_same(qep_method_at(k)->name, l.method) && qep_method_at(k)->drive != QEP_DRIVE_NONE) used |= UINT64_C(1) << k;
+    }
+    return used;
+}
+
+/* What a method without groups or clip search must be told (check.c refuses other values). */
+static bool is_checked(const char *key)
+{
+    return qep_same(key, "bits") || qep_same(key, "symmetric") || qep_same(key, "group_size") || qep_same(key, "clip");
+}
+
+/* Some method reads the key, but none of those that are used. */
+static bool is_unread(const qep_key *k, uint64_t used)
+{
+    bool somewhere = false;
+    if (!k->linear || !qep_same(k->section, "quantization") || is_checked(k->name)) return false;
+    for (int i = 0; qep_method_at(i); i++) {
+        if (!qep_method_reads(qep_method_at(i), k->name)) continue;
+        if (used >> i & 1u) return false;
+        somewhere = true;
+    }
+    return somewhere;
+}
+
+/* ", name = value" unless the value is the default. */
+static void add_changed(const qep_key *k, const qep_config *c, qep_text *t)
+{
+    qep_text value = {0};
+    qep_key_print(k, c, &c->linear, &value);
+    if (!qep_same(value.s, k->def)) qep_text_add(t, "%s%s = %s", t->n ? ", " : "", k->name, value.s);
+    qep_free(value.s);
+}
+
+char *qep_config_unread(const qep_config *c)
+{
+    const uint64_t used = methods_of(c);
+    const char *before = " not read by method = ";
+    qep_text keys = {0}, line = {0};
+    for (int i = 0; used && i < qep_n_keys; i++)
+        if (is_unread(&qep_keys[i], used)) add_changed(&qep_keys[i], c, &keys);
+    if (!keys.s) return NULL;
+    qep_text_add(&line, "[quantization] %s:", keys.s);
+    for (int i = 0; qep_method_at(i); i++) {
+        if (!(used >> i & 1u)) continue;
+        qep_text_add(&line, "%s%s", before, qep_method_at(i)->name);
+        before = ", ";
+    }
+    qep_text_add(&line, "; nothing is changed by it");
+    qep_free(keys.s);
+    return line.s;
+}
