@@ -24,32 +24,33 @@ typedef struct engine_row {
     const char *format, *engine;
     unsigned bits;       /* bit n: n bits */
     int grids;           /* SYM, ASYM */
-    bool act_order;      /* groups in processing order */
+    int act_cols;        /* groups in processing order: the weight's columns must be multiples of; 0: it does not take them */
     group_range groups;
     int rows, cols;      /* the weight's must be multiples of */
     experts_taken experts;
+    int hidden, inter;   /* of experts: the model's width, and gate's rows, must be multiples of; inter of group_size too; 0: any */
     bool overrides;      /* single modules that are quantized in another way, or not at all */
 } engine_row;
 
 /* Sources: formats.md 3.7, 4.4, 5 and the loaders' code named there; what GPTQModel 7.7 takes: SUPPORTS_GROUP_SIZE of its torch kernels. tests/clients opens transformers, GPTQModel
  * and llama.cpp, mixtures of experts and settings of single modules too: optimum 2.3, by which transformers loads gptq, does not look at "dynamic". */
 static const engine_row table[] = {
-    {"gptq", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, NO_EXPERTS, false},
-    {"gptq", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, GATE_EXPERTS, true},
-    {"gptq", "vLLM", B(4) | B(8), SYM, true, {32, 128}, 64, 32, ALL_EXPERTS, true},
-    {"gptq", "SGLang", B(4) | B(8), SYM, true, {32, 128}, 64, 128, ALL_EXPERTS, true},
-    {"gptq_v2", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, NO_EXPERTS, false},
-    {"gptq_v2", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, true, {16, 1024}, 32, 32, GATE_EXPERTS, true},
-    {"compressed-tensors", "transformers", B(2) | B(3) | B(4) | B(8), BOTH, false, ANY, 1, 1, ALL_EXPERTS, true},
-    {"compressed-tensors", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS, true},
-    {"compressed-tensors", "vLLM", B(8), SYM, false, {32, 128}, 64, 32, ALL_EXPERTS, true},
-    {"compressed-tensors", "vLLM (humming, 2026)", B(2) | B(3), SYM, false, {32, 128}, 64, 32, NO_EXPERTS, true},
-    {"compressed-tensors", "vLLM (humming, 2026)", B(4) | B(8), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS, true},
-    {"compressed-tensors", "SGLang", B(4) | B(8), SYM, false, {32, 128}, 64, 128, ALL_EXPERTS, true},
-    {"awq", "transformers + GPTQModel", B(4), BOTH, false, {16, 128}, 32, 32, NO_EXPERTS, true},
-    {"awq", "vLLM", B(4), BOTH, false, {32, 128}, 64, 32, ALL_EXPERTS, true},
-    {"awq", "SGLang", B(4), BOTH, false, {32, 128}, 64, 128, ALL_EXPERTS, true},
-    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, true, ANY, 1, 32, ALL_EXPERTS, true},
+    {"gptq", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, 1, {16, 1024}, 32, 32, NO_EXPERTS, 0, 0, false},
+    {"gptq", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, 1, {16, 1024}, 32, 32, GATE_EXPERTS, 0, 0, true},
+    {"gptq", "vLLM", B(4) | B(8), SYM, 128, {32, 128}, 64, 32, ALL_EXPERTS, 128, 64, true},
+    {"gptq", "SGLang", B(4) | B(8), SYM, 128, {32, 128}, 64, 128, ALL_EXPERTS, 128, 64, true},
+    {"gptq_v2", "transformers + GPTQModel", B(2) | B(3) | B(4) | B(8), BOTH, 1, {16, 1024}, 32, 32, NO_EXPERTS, 0, 0, false},
+    {"gptq_v2", "GPTQModel.load", B(2) | B(3) | B(4) | B(8), BOTH, 1, {16, 1024}, 32, 32, GATE_EXPERTS, 0, 0, true},
+    {"compressed-tensors", "transformers", B(2) | B(3) | B(4) | B(8), BOTH, 0, ANY, 1, 1, ALL_EXPERTS, 0, 0, true},
+    {"compressed-tensors", "vLLM", B(4), BOTH, 0, {32, 128}, 64, 32, ALL_EXPERTS, 0, 0, true},
+    {"compressed-tensors", "vLLM", B(8), SYM, 0, {32, 128}, 64, 32, ALL_EXPERTS, 0, 0, true},
+    {"compressed-tensors", "vLLM (humming, 2026)", B(2) | B(3), SYM, 0, {32, 128}, 64, 32, NO_EXPERTS, 0, 0, true},
+    {"compressed-tensors", "vLLM (humming, 2026)", B(4) | B(8), BOTH, 0, {32, 128}, 64, 32, ALL_EXPERTS, 0, 0, true},
+    {"compressed-tensors", "SGLang", B(4) | B(8), SYM, 0, {32, 128}, 64, 128, ALL_EXPERTS, 0, 0, true},
+    {"awq", "transformers + GPTQModel", B(4), BOTH, 0, {16, 128}, 32, 32, NO_EXPERTS, 0, 0, true},
+    {"awq", "vLLM", B(4), BOTH, 0, {32, 128}, 64, 32, ALL_EXPERTS, 0, 0, true},
+    {"awq", "SGLang", B(4), BOTH, 0, {32, 128}, 64, 128, ALL_EXPERTS, 0, 0, true},
+    {"gguf", "llama.cpp", B(2) | B(3) | B(4) | B(8), BOTH, 1, ANY, 1, 32, ALL_EXPERTS, 0, 0, true},
 };
 enum { N_ROWS = sizeof table / sizeof *table };
 
@@ -70,13 +71,25 @@ static const char *format_objection(const engine_row *row, const qep_export_line
         return "the number of bits";
     if (!(row->grids & (s.sym ? SYM : ASYM)))
         return s.sym ? "the symmetric grid" : "the asymmetric grid";
-    if (s.desc_act && !row->act_order)
+    if (s.desc_act && row->act_cols == 0)
         return "the act_order without static_groups";
+    if (s.desc_act && l->cols % row->act_cols != 0)
+        return "the act_order without static_groups and the number of columns";
     if (!takes_group(row, &s, l->cols))
         return "the group_size";
     if (l->rows % row->rows != 0 || l->cols % row->cols != 0)
         return "the shape";
     return NULL;
+}
+
+/* The sizes of an expert as the kernels for mixtures want them. */
+static bool takes_sizes(const engine_row *row, const qep_export_linear *l)
+{
+    bool down = qep_ends_with(l->module, ".down_proj") || qep_ends_with(l->module, ".w2");
+    int64_t hidden = down ? l->rows : l->cols, inter = down ? l->cols : l->rows;
+
+    return row->hidden == 0 ||
+           (hidden % row->hidden == 0 && inter % qep_max_i64(row->inter, l->spec.group_size) == 0);
 }
 
 /* The same for a linear of an expert, whose names and numbers loaders treat in their own ways. */
@@ -85,8 +98,9 @@ static const char *objection(const engine_row *row, const qep_export_linear *l)
     size_t expert = qep_mixture_length(l->module);
     bool taken = expert == 0 || row->experts == ALL_EXPERTS ||
                  (row->experts == GATE_EXPERTS && qep_ends_with(l->module + expert, "_proj"));
+    const char *why = taken ? format_objection(row, l) : "the experts";
 
-    return taken ? format_objection(row, l) : "the experts";
+    return !why && expert > 0 && !takes_sizes(row, l) ? "the sizes of the experts" : why;
 }
 
 /* The same for all rows of the engine that `row` belongs to: the objection of the last of them. */
@@ -249,22 +263,41 @@ static void put_groups(char *out, size_t cap, const group_range *g)
         snprintf(out, cap, "-1 %d .. %d", g->from, g->to);
 }
 
+static void put_act_order(char *out, size_t cap, const engine_row *r)
+{
+    if (r->act_cols > 1)
+        snprintf(out, cap, "cols %d", r->act_cols);
+    else
+        snprintf(out, cap, "%s", r->act_cols == 1 ? "yes" : "static");
+}
+
+static void put_experts(char *out, size_t cap, const engine_row *r)
+{
+    static const char *const taken[] = {"no", "not w1", "yes"};
+
+    if (r->hidden > 0)
+        snprintf(out, cap, "%d, %d", r->hidden, r->inter);
+    else
+        snprintf(out, cap, "%s", taken[r->experts]);
+}
+
 char *qep_export_engines_text(void)
 {
-    static const char *const grids[] = {"", "sym", "asym", "both"}, *const experts[] = {"no", "not w1", "yes"};
+    static const char *const grids[] = {"", "sym", "asym", "both"};
     char *text = qep_strf("export.text", "%-19s %-8s %-5s %-13s %-9s %-10s %-7s %-9s %s\n", "format", "bits",
                           "grid", "group_size", "act_order", "rows, cols", "experts", "overrides", "engine");
 
     for (int i = 0; i < N_ROWS; i++) {
         const engine_row *r = &table[i];
-        char bits[20], groups[24], shape[24], *longer;
+        char bits[20], groups[24], shape[24], act[24], sizes[24], *longer;
 
         put_bits(bits, sizeof bits, r->bits);
         put_groups(groups, sizeof groups, &r->groups);
         snprintf(shape, sizeof shape, "%d, %d", r->rows, r->cols);
+        put_act_order(act, sizeof act, r);
+        put_experts(sizes, sizeof sizes, r);
         longer = qep_strf("export.text", "%s%-19s %-8s %-5s %-13s %-9s %-10s %-7s %-9s %s\n", text, r->format,
-                          bits, grids[r->grids], groups, r->act_order ? "yes" : "static", shape,
-                          experts[r->experts], r->overrides ? "yes" : "no", r->engine);
+                          bits, grids[r->grids], groups, act, shape, sizes, r->overrides ? "yes" : "no", r->engine);
         qep_free(text);
         text = longer;
     }

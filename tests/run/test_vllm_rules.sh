@@ -61,6 +61,23 @@ check 'the plan says who does not take the grid, and the way out' said 'vLLM doe
 check '... for each engine' said 'SGLang does not load it because of the asymmetric grid of model.layers.0.self_attn.q_proj and others'
 plan output.format=compressed-tensors
 check '... which is one' said '  vLLM loads it'
+plan quantization.symmetric=yes quantization.act_order=yes quantization.static_groups=yes
+check 'static groups: any columns' said '  vLLM loads it'
+plan quantization.symmetric=yes quantization.act_order=yes quantization.static_groups=no
+check 'act_order with groups in processing order: columns that are no multiples of 128' said 'vLLM does not load it because of the act_order without static_groups and the number of columns of model.layers.0.self_attn.q_proj and others'
+for sizes in '128 128 -' '64 128 sizes of the experts' '128 64 -' '128 96 shape'; do
+    # shellcheck disable=SC2086 # a list
+    set -- $sizes
+    hidden=$1 inter=$2
+    shift 2
+    want="  vLLM does not load it because of the $* of model.layers.0.block_sparse_moe.experts.0.w1"
+    [ "$1" != - ] || want='  vLLM loads it'
+    forge model sized family=mixtral blocks=1 "hidden=$hidden" "inter=$inter" heads=2 kv=2 head_dim=64 experts=2 top_k=1
+    for group in 32 -1; do
+        quantize planned sized quantization.group_size=$group --dry-run
+        check "experts of $hidden, $inter in groups of $group: $want" said "$want"
+    done
+done
 for d in moe_ct mixtral-*[a-z2]/; do
     check "vLLM's rules: $d" python3 "$here/vllm_rules.py" "${d%/}"
 done

@@ -233,9 +233,11 @@ static bool row_takes(const readme_row *r, const qep_export_linear *l)
     int64_t width = s->group_size == -1 ? l->cols : s->group_size, from = 0, to = 0;
     bool dynamic = s->act_order && !s->static_groups && width < l->cols;
     bool power = (width & (width - 1)) == 0, any = strcmp(r->groups, "any") == 0;
+    int act_cols = strcmp(r->act, "yes") == 0;
+    if (act_cols == 0 && strcmp(r->act, "static") != 0) assert_int_equal(sscanf(r->act, "cols %d", &act_cols), 1);
     if (!any) assert_int_equal(sscanf(r->groups, "-1 %" SCNd64 " .. %" SCNd64, &from, &to), 2);
     return strchr(r->bits, '0' + s->bits) && (strcmp(r->grid, "both") == 0 || strcmp(r->grid, s->symmetric ? "sym" : "asym") == 0) &&
-           (any || width == l->cols || (power && width >= from && width <= to)) && (!dynamic || strcmp(r->act, "yes") == 0) &&
+           (any || width == l->cols || (power && width >= from && width <= to)) && (!dynamic || (act_cols > 0 && l->cols % act_cols == 0)) &&
            l->rows % r->rows == 0 && l->cols % r->cols == 0;
 }
 
