@@ -43,10 +43,11 @@ static void evaluation(FILE *f, const qep_json *sets)
 /* What the figures were measured on. */
 static void tokens(FILE *f, const qep_json *t)
 {
-    const char *calibration = qep_report_word(t, "bos_calibration"), *evaluation = qep_report_word(t, "bos_evaluation");
-    if (*calibration || *evaluation) fputc('\n', f);
+    const char *calibration = qep_report_word(t, "bos_calibration"), *evaluation = qep_report_word(t, "bos_evaluation"), *ids = qep_report_word(t, "digest");
+    if (*calibration || *evaluation || *ids) fputc('\n', f);
     if (*calibration) fprintf(f, "BOS, calibration: %s\n", calibration);
     if (*evaluation) fprintf(f, "BOS, evaluation:  %s\n", evaluation);
+    if (*ids) fprintf(f, "token ids:        %s\n", ids);
 }
 
 static void final_norm(FILE *f, const qep_json *n)
@@ -125,6 +126,35 @@ static void phases(FILE *f, const qep_json *seconds)
                 qep_report_number(qep_report_real(v, "mean"), 4, b, sizeof b), qep_report_number(qep_report_real(v, "max"), 4, c, sizeof c));
 }
 
+static void memory(FILE *f, const qep_json *by_name)
+{
+    void *it = NULL;
+    const char *name;
+    qep_json *v;
+    if (qep_json_size(by_name) == 0) return;
+    fprintf(f, "\n%-20s %12s %12s   largest at a time\n", "memory of rank 0", "planned", "measured");
+    while ((it = qep_json_next(by_name, it, &name, &v)) != NULL) {
+        fprintf(f, "%-20s", name);
+        for (int i = 0; i < 2; i++) {
+            double bytes = qep_report_real(v, i == 0 ? "planned" : "measured");
+            char text[32] = "-";
+            fprintf(f, " %12s", isfinite(bytes) ? qep_format_bytes((int64_t)bytes, text, sizeof text) : text);
+        }
+        fputc('\n', f);
+    }
+}
+
+static void versions(FILE *f, const qep_json *s)
+{
+    const qep_json *libs = qep_report_at(s, "libraries");
+    if (*qep_report_word(s, "build")) fprintf(f, "\nbuild %s\n", qep_report_word(s, "build"));
+    for (int64_t i = 0; i < qep_json_size(libs); i++) {
+        const char *line = qep_json_string(qep_json_at(libs, i));
+        if (line) fprintf(f, "%s\n", line);
+    }
+    if (*qep_report_word(s, "digest")) fprintf(f, "\ndigest %s\n", qep_report_word(s, "digest"));
+}
+
 char *qep_report_text(const qep_report *r)
 {
     char *text = NULL;
@@ -143,7 +173,9 @@ char *qep_report_text(const qep_report *r)
     growth(f, qep_report_at(r->summary, "error_growth"), "|x - xq|^2 / |x|^2");
     growth(f, qep_report_at(r->summary, "error_growth_absolute"), "|x - xq|^2 (the paper's Delta)");
     phases(f, qep_report_at(r->summary, "seconds"));
-    if (*qep_report_word(r->summary, "digest")) fprintf(f, "\ndigest %s\n", qep_report_word(r->summary, "digest"));
+    memory(f, qep_report_at(r->summary, "memory/rank0"));
+    if (r->settings) fprintf(f, "\nthe complete settings (qep_mpi.ini)\n%s", r->settings);
+    versions(f, r->summary);
     fclose(f);
     char *out = qep_strdup("report.text", text);
     free(text);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const char summary_text[] =
-    "{\"version\": \"9.9\", \"build\": \"abc & <def>\", \"command\": \"qep_mpi a<b>.ini\", \"headline\": {\"method\": \"qep + gptq, 3 bit\", \"family\": \"llama\"},"
+    "{\"version\": \"9.9\", \"build\": \"abc & <def>\", \"libraries\": [\"MPI <1>\", \"BLAS 2\", 3], \"command\": \"qep_mpi a<b>.ini\", \"headline\": {\"method\": \"qep + gptq, 3 bit\", \"family\": \"llama\"},"
     " \"ranks\": 4, \"threads\": 2, \"seconds\": {\"forward\": {\"min\": 1, \"mean\": 1.5, \"max\": 2}, \"total\": {\"min\": 3, \"mean\": 3, \"max\": 3}},"
     " \"peak_bytes\": 1048576, \"memory\": {\"rank0\": {\"stats.panel\": {\"planned\": 1000, \"measured\": 900}}}, \"bits_per_weight\": 3.125, \"modules\": 3,"
     " \"evaluation\": {\"wiki\": {\"tokens\": 1000, \"perplexity_original\": 10, \"perplexity_quantized\": 12.5, \"kl_divergence\": 0.0625,"
@@ -72,7 +72,7 @@ static void html_holds_everything(void **state)
     qep_report *r = make(summary_text, csv_text);
     char *html = qep_report_html(r);
     check_tags(html);
-    static const char *const parts[] = {"qep_mpi a&lt;b&gt;.ini", "abc &amp; &lt;def&gt;", "threads = &lt;4&gt;", "+25.00 %", "0.06250", "50.00 %", "3.125",
+    static const char *const parts[] = {"qep_mpi a&lt;b&gt;.ini", "abc &amp; &lt;def&gt;", "threads = &lt;4&gt;", "<p>MPI &lt;1&gt;</p>", "+25.00 %", "0.06250", "50.00 %", "3.125",
                                         "block 0 self_attn.q_proj: 0.0200", "block 1 mlp.experts.*.up_proj: 0.0300", /* mean of 0.02 and 0.04 */
                                         "block 1 mlp.experts.*.up_proj: 0.0400", /* before: the one that is known */
                                         "evaluation, block 1: 0.0300", "1.50 s (1 .. 2)", "900 B of 1000 B", "00ff", "arc_easy", "0.6250", "(repaired)", "Scored as a &amp; b",
@@ -95,7 +95,8 @@ static void text_holds_everything(void **state)
     qep_report *r = make(summary_text, csv_text);
     char *text = qep_report_text(r);
     static const char *const parts[] = {"qep_mpi a<b>.ini", "+25.00%", "0.06250", "50.00%", "mlp.experts.*.up_proj", "0.0300", "arc_easy", "0.6250",
-                                        "forward", "1.500", "00ff", "4 ranks x 2 threads",
+                                        "forward", "1.500", "digest 00ff", "token ids:        ffee", "abc & <def>\nMPI <1>\nBLAS 2\n", "[run]\nthreads = <4>\n",
+                                        "stats.panel                1000 B        900 B", "4 ranks x 2 threads",
                                         "Delta", "     346", "BOS, calibration: one in front of <each> document", "BOS, evaluation:  none",
                                         "KL 0.03750 -> 0.03125 on the calibration tokens, - -> - held out; kept"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(text, parts[i]);
