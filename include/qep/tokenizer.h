@@ -13,7 +13,8 @@ typedef struct qep_tokenizer qep_tokenizer;
  * added_tokens.json) in the way of tokenizer_config.json's tokenizer_class: GPT-2's, also where no class is named, or Qwen2's. tokenizer_config.json
  * beside either tells BOS and EOS; its add_bos_token counts only where there is no tokenizer.json, whose template has the say (as in transformers 5).
  * QEP_E_INPUT names file, reason and place: line and column where the JSON is broken, else the member, "model.merges[12]"; so does a directory that has only tokenizer.model (SentencePiece or tiktoken), with
- * what to do. Fields "truncation" and "padding" are left aside, as transformers does. Local. */
+ * what to do. Fields "truncation" and "padding" are left aside, as transformers does. The ids are those of the tokenizers library with this tokenizer.json:
+ * transformers 5 may make others behind added tokens, and with LlamaTokenizer's add_prefix_space, as it builds some of the parts anew. Local. */
 QEP_MUST_CHECK qep_status qep_tokenizer_open(const char *path, qep_tokenizer **out);
 /* The same from a tokenizer.json in memory; source: its name in messages. Local. */
 QEP_MUST_CHECK qep_status qep_tokenizer_parse(const char *text, int64_t bytes, const char *source, qep_tokenizer **out);

@@ -1,9 +1,9 @@
 #!/bin/sh
 # make check-clients: opens our outputs with the programs that people use, from PyPI, in an environment outside the tree, and compares what they
-# compute with our own evaluation of the same files, window by window. The models: the bundled one, wiki5m when it is in $QEP_SHARED/models, and a small
+# compute with our own evaluation of the same files, window by window (sums of log-likelihoods). The models: the bundled one, wiki5m when it is in $QEP_SHARED/models, and a small
 # random one of every family. llama.cpp comes as the wheel cyllama: llama-cpp-python is source alone, half an hour of compiling.
-# What a program does not support is listed with its message. vLLM's loader cannot run here: its rules are checked by vllm_rules.py (that it
-# finds what is broken: tests/run/test_vllm_rules.sh).
+# What a program is known not to support is listed with its message, anything else that it does not open fails. vLLM's loader cannot run here:
+# its rules are checked by vllm_rules.py (that it finds what is broken: tests/run/test_vllm_rules.sh).
 # Minutes of work and about 3 GB of packages. QEP_VENVS: where the environment lies. SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
 LIMIT=${QEP_RUN_TIMEOUT:-300}
@@ -123,12 +123,21 @@ family() {
 while read -r f; do family "$f"; done <names
 
 "$python" -u "$here/open.py" cases opened >opened.err 2>&1 || { tail -n 20 opened.err; not_ok 'the clients ran to their end'; }
+# known NAME MESSAGE: transformers has no place for packed experts (README, "Formats"), and GPTQModel none for Mixtral's
+known() {
+    case "$1|$2" in
+        'mixtral|'*' weights of random values, '*'; GPTQModel.load: '*'Missing required quantized weights'*) ;;
+        'mixtral-awq|'*' weights of random values, '* | 'qwen3_moe-awq|'*' weights of random values, '*) ;;
+        *) return 1 ;;
+    esac
+}
+
 # verdicts LIST: one a line
 verdicts() {
     while read -r verdict text; do
         case $verdict in
             ok) ok "$text" ;;
-            unsupported) skip "${text%%|*}" "${text#*|}" ;;
+            unsupported) if known "${text%%|*}" "${text#*|}"; then skip "${text%%|*}" "${text#*|}"; else not_ok "$text"; fi ;;
             *) not_ok "$text" ;;
         esac
     done <"$1"

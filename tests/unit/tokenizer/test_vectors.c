@@ -123,8 +123,28 @@ static void swift_set(const char *tokenizer, const char *key, int64_t bos)
     qep_free(path);
 }
 
-static void swift_distilgpt2(void **state) { (void)state; swift_set("gpt2", "distilgpt2", 0); }
-static void swift_llama2(void **state) { (void)state; swift_set("phi3", "coreml-projects/Llama-2-7b-chat-coreml", 1); }
+static const char gpt2_set[] = "distilgpt2", llama2_set[] = "coreml-projects/Llama-2-7b-chat-coreml", llama3_set[] = "pcuenq/Llama-3.2-1B-Instruct-tokenizer";
+static void swift_distilgpt2(void **state) { (void)state; swift_set("gpt2", gpt2_set, 0); }
+static void swift_llama2(void **state) { (void)state; swift_set("phi3", llama2_set, 1); }
+
+/* The sets of that file that no test runs, by name, so that nobody takes them for tested. */
+static void swift_others(void **state)
+{
+    (void)state;
+    char *path = shared("vectors/swift-transformers/tokenizer_tests.json");
+    qep_json *j, *set;
+    void *it = NULL;
+    const char *key;
+    int known = 0;
+    assert_ok(qep_json_load(path, QEP_E_INPUT, &j));
+    while ((it = qep_json_next(j, it, &key, &set)) != NULL) {
+        if (strcmp(key, gpt2_set) == 0 || strcmp(key, llama2_set) == 0 || strcmp(key, llama3_set) == 0) known++;
+        else print_message("# skipped: %s, %lld texts: its tokenizer is not there\n", key, (long long)qep_json_size(set));
+    }
+    assert_int_equal(known, 3); /* two here, Llama-3's in tests/tokenizer/compare.py */
+    qep_json_free(&j);
+    qep_free(path);
+}
 
 /* The same ids from vocab.json and merges.txt alone, and what a directory without a readable tokenizer says. */
 static void other_files(void **state)
@@ -174,6 +194,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ggml_gpt2),  cmocka_unit_test(ggml_qwen2),  cmocka_unit_test(ggml_phi3),
                                        cmocka_unit_test(ggml_llama), cmocka_unit_test(swift_gpt2),  cmocka_unit_test(swift_llama),
-                                       cmocka_unit_test(swift_distilgpt2), cmocka_unit_test(swift_llama2), cmocka_unit_test(other_files)};
+                                       cmocka_unit_test(swift_distilgpt2), cmocka_unit_test(swift_llama2), cmocka_unit_test(swift_others), cmocka_unit_test(other_files)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
