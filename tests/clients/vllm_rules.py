@@ -1,5 +1,5 @@
 """vllm_rules.py DIR: the rules of vLLM's loaders for the formats that we write, one by one, on a finished output; prints each broken rule by its name and exits 1 when there is
-one, 0 when there is none. What vLLM does not take although nothing is wrong with the file (bits, grid, group_size, shapes) is listed and no fault: only a file that pretends to be
+one, 0 when there is none. What vLLM does not take although nothing is wrong with the file (bits, grid, group_size, shapes, act_order's columns) is listed and no fault: only a file that pretends to be
 what it is not is wrong. vllm_rules.py --rules: their names and what they say; tests/clients/broken_rules.py has a broken example of each.
 Facts: vLLM main of mid-2026, auto_gptq.py, gptq_utils.py, marlin_utils.py, compressed_tensors wNa16, auto_awq.py, quant_utils.py, weight_utils.py, fused_moe. Nothing but Python's own
 library is needed. SPDX-License-Identifier: Apache-2.0"""
@@ -162,6 +162,16 @@ def width(g, cols):
     return cols if g in (-1, None) else min(g, cols)
 
 
+def note(o, m, bits, sym, group, rows, cols, taken):
+    """What vLLM does not take of a sound linear. taken: (bits, sym)."""
+    if (bits, sym) not in taken:
+        o.notes.append(f"{m}: {bits} bits, {'symmetric' if sym else 'asymmetric'}")
+    elif group not in (-1, None, 32, 64, 128) and group != cols:
+        o.notes.append(f"{m}: group_size {group}")
+    elif rows % 64 or cols % 32:
+        o.notes.append(f"{m}: the shape [{rows}, {cols}]")
+
+
 def check_sets(o, settings):
     """settings: by linear; None: not quantized."""
     layers = {}
@@ -222,10 +232,9 @@ def gptq_linear(o, m, s):
     trivial = order == [i // g for i in range(k)]
     o.rule("gptq-order", max(order) < k // g and (trivial or desc_act), f"{m}: g_idx is not column / group_size, or names a group that is not there")
     check_zeros(o, m, bits, sym, o.ints(m + ".qzeros"))
-    if (bits, sym) not in ((4, True), (8, True)):
-        o.notes.append(f"{m}: {bits} bits, {'symmetric' if sym else 'asymmetric'}")
-    elif group not in (-1, 32, 64, 128):
-        o.notes.append(f"{m}: group_size {group}")
+    note(o, m, bits, sym, group, n, k, ((4, True), (8, True)))
+    if desc_act and g < k and k % 128:
+        o.notes.append(f"{m}: act_order with {k} columns")
 
 
 def check_zeros(o, m, bits, sym, words):
@@ -253,7 +262,7 @@ def gptq(o):
     packed, settings = o.modules(".qweight"), {}
     listed = q.get("modules_in_block_to_quantize")
     listed = [x for y in listed for x in (y if isinstance(y, list) else [y])] if listed else None
-    for m in packed | o.plain():
+    for m in sorted(packed | o.plain()):
         s = gptq_settings(o, m)
         if m == "lm_head" and not q.get("lm_head", False) or listed is not None and not any(x in m for x in listed):
             s = None
@@ -291,8 +300,7 @@ def ct_linear(o, m, w):
         o.rule("ct-zeros", m + ".weight_zero_point" not in o.t, f"{m}: symmetric with zero points")
     else:
         o.has("ct-zeros", m + ".weight_zero_point", ["I32"], [(n * bits + 31) // 32, k // group])
-    if bits not in (4, 8) or bits == 8 and not w["symmetric"]:
-        o.notes.append(f"{m}: {bits} bits, {'symmetric' if w['symmetric'] else 'asymmetric'}: by humming kernels only")
+    note(o, m, bits, w["symmetric"], w["group_size"], n, k, ((4, True), (4, False), (8, True)))  # others: by humming kernels only
 
 
 def compressed_tensors(o):
@@ -307,7 +315,7 @@ def compressed_tensors(o):
         o.rule("ct-strategy", (w["strategy"], w["group_size"] is None) in (("channel", True), ("group", False)), f"{name}: {w['strategy']}, group_size {w['group_size']}")
     o.rule("ct-order", not o.modules(".weight_g_idx"), "weight_g_idx")
     packed, settings = o.modules(".weight_packed"), {}
-    for m in packed | o.plain():
+    for m in sorted(packed | o.plain()):
         match = [g for g in groups.values() if m in g["targets"]] or [g for g in groups.values() if "Linear" in g["targets"]]
         w = None if m in q.get("ignore", []) or not match else match[0]["weights"]
         o.rule("ct-ignore", (w is None) == (m not in packed), f"{m}: neither packed nor in ignore, or both")
@@ -327,7 +335,7 @@ def awq(o):
     o.rule("awq-version", q.get("bits") == 4 and q.get("version") == "gemm", f"bits {q.get('bits')}, version {q.get('version')}")
     packed, settings = o.modules(".qweight"), {}
     without = q.get("modules_to_not_convert") or []
-    for m in packed | o.plain():
+    for m in sorted(packed | o.plain()):
         plain = m == "lm_head" or any(x in m for x in without)
         o.rule("awq-quantized", plain == (m not in packed), f"{m}: the configuration and the tensors differ in whether it is quantized")
         settings[m] = None if plain else True
@@ -341,6 +349,7 @@ def awq(o):
             o.has("awq-shapes", m + ".qweight", ["I32"], [k, words])
             o.has("awq-shapes", m + ".qzeros", ["I32"], [k // g, words])
             o.has("awq-shapes", m + ".scales", ["F16"], [k // g, words * 8])
+            note(o, m, 4, not q.get("zero_point"), q.get("group_size", -1), words * 8, k, ((4, True), (4, False)))
         o.rule("awq-shapes", m + ".g_idx" not in o.t, f"{m}: awq has no g_idx")
         o.check_scales(m + ".scales")
     check_sets(o, settings)

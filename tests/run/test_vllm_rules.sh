@@ -86,6 +86,26 @@ while read -r verdict text; do
     if [ "$verdict" = ok ]; then ok "$text"; else not_ok "$text"; fi
 done <verdicts
 check 'and all of them' [ "$(grep -c broken: verdicts)" -gt 60 ]
-check 'a file that vLLM does not take is not a fault' sh -c "python3 '$here/vllm_rules.py' asym >log"
-check '... and it is listed' grep -q 'vLLM does not take it: .*asymmetric' log
+# listed FORMAT MODEL TEXT SETTING...: a sound file that vLLM does not take is no fault, and it is said why
+n=0
+listed() {
+    n=$((n + 1)) format=$1 model=$2 why=$3
+    shift 3
+    quantize "listed$n" "$model" "output.format=$format" "$@"
+    check "not taken is not a fault: $format, $why" sh -c "python3 '$here/vllm_rules.py' listed$n >log"
+    check '... and it is listed' grep -q "vLLM does not take it: .*: $why" log
+}
+listed gptq wide '4 bits, asymmetric' quantization.symmetric=no
+listed gptq wide '3 bits, symmetric' quantization.bits=3
+listed gptq wide 'group_size 16' quantization.group_size=16
+listed gptq dense 'the shape '
+listed gptq wide 'act_order with 192 columns' quantization.act_order=yes quantization.static_groups=no
+listed compressed-tensors wide '8 bits, asymmetric' quantization.bits=8 quantization.symmetric=no
+listed compressed-tensors wide 'group_size 16' quantization.group_size=16
+listed compressed-tensors dense 'the shape ' quantization.symmetric=no
+listed awq wide 'group_size 16' quantization.group_size=16
+listed awq dense 'the shape '
+quantize taken wide
+python3 "$here/vllm_rules.py" taken >log
+check 'of what it takes nothing is said' [ ! -s log ]
 finish
