@@ -58,11 +58,11 @@ static qep_status parse_dim(const rope_keys *k, int64_t *out)
                     (long long)*out, 2 * QEP_ROPE_MAX_PAIRS);
 }
 
-/* The context that scaling starts from: inside the object, or beside it; fallback 0: required. */
+/* The context that scaling starts from: beside the object (which counts when both are there, as in transformers), or inside; fallback 0: required. */
 static qep_status parse_original(const rope_keys *k, int64_t fallback, int64_t *out)
 {
     static const char key[] = "original_max_position_embeddings";
-    const bool beside = !qep_key(&k->own, key) && qep_key(k->top, key);
+    const bool beside = qep_key(k->top, key) != NULL;
     return qep_key_size(beside ? k->top : &k->own, key, max_context, fallback, out);
 }
 

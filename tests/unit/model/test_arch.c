@@ -167,7 +167,7 @@ static void test_rope_scalings(void **state)
                       "\"truncate\": false, \"original_max_position_embeddings\": 512}}").rope;
     assert_le_f(fabs(r.attention_factor - 1.0259286501478284), 1e-12);
     assert_false(r.truncate);
-    r = arch_of(NULL, "{\"original_max_position_embeddings\": 32, \"rope_parameters\": {\"rope_type\": \"longrope\", "
+    r = arch_of(NULL, "{\"original_max_position_embeddings\": 32, \"rope_parameters\": {\"rope_type\": \"longrope\", \"original_max_position_embeddings\": 64, "
                       "\"short_factor\": [1, 1, 1, 1, 1, 1, 1, 1.5], \"long_factor\": [2, 2, 2, 2, 2, 2, 2, 2.5]}}").rope;
     assert_int_equal(r.type, QEP_ROPE_LONGROPE);
     assert_int_equal(r.original_max_position, 32);
