@@ -64,6 +64,7 @@ typedef struct qep_config {
     int64_t evaluation_length;              /* 0: as calibration */
     int64_t evaluation_tokens;              /* limit per set, 0: all */
     qep_named_file *tasks; int64_t n_tasks; /* [evaluation] tasks = name:file, ... */
+    const char *tasks_bos;                  /* auto | yes | no */
     int64_t task_examples;                  /* of each task, 0: all */
     char *checkpoint_path;                  /* default <output>/checkpoint; the file is <path>.h5 */
     int64_t checkpoint_every, checkpoint_keep; /* every 0: never */

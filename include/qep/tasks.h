@@ -1,6 +1,6 @@
 /* tasks: questions whose answer is chosen by log-likelihood. Files of examples (jsonl) -> token sequences, and scores from the log-likelihoods of the
  * continuations. Prompts, the cut between context and continuation and the figures are those of lm-evaluation-harness (EleutherAI), versions 0.3 and 0.4, tasks
- * arc_easy, piqa, lambada_openai and storycloze, no examples in front (zero-shot), no BOS token. The kind of a file is told by the fields of its first object:
+ * arc_easy, piqa, lambada_openai and storycloze, no examples in front (zero-shot). The kind of a file is told by the fields of its first object:
  *
  *   arc         choices [texts], query, gold            "Question: QUERY\nAnswer:"    + " CHOICE"
  *   piqa        goal, sol1, sol2, and label; or labels  "Question: GOAL\nAnswer:"     + " SOL"
@@ -39,11 +39,21 @@ typedef struct qep_tasks {
     int64_t n_sequences;                 /* choices of all tasks */
 } qep_tasks;
 
-/* Root reads FILES[i] (and labels), all parse the same bytes. limit: the first examples of each file only; 0: all. max_tokens: longer
- * sequences lose tokens at the start of their context, as in the harness. QEP_E_INPUT with file, line and reason: no examples, not an object, missing field, gold
+/* How examples become tokens. The harness's versions differ in BOS: from 0.4.10 on it encodes as the tokenizer does by itself, with BOS where the template has
+ * it (0.4.13: but for prompts that begin with the text of BOS); 0.4.9 and before put none, but for models with "gemma" in their type (read in 0.4.9). */
+typedef struct qep_task_rules {
+    const qep_tokenizer *tokenizer;
+    bool special;       /* the tokenizer puts its BOS and EOS around a context, and around context and continuation */
+    int32_t front;      /* put in front of both besides; -1: nothing (qep_tokenizer_bos_rule) */
+    int64_t limit;      /* the first examples of each file only; 0: all */
+    int64_t max_tokens; /* longer sequences lose tokens at the start, BOS too, as in the harness */
+    int64_t vocab;      /* ids at or above are an error */
+} qep_task_rules;
+
+/* Root reads FILES[i] (and labels), all parse the same bytes. QEP_E_INPUT with file, line and reason: no examples, not an object, missing field, gold
  * out of range, number of labels, a context or continuation without a token, a token the model does not have. Collective. */
-QEP_MUST_CHECK qep_status qep_tasks_open_all(qep_comm *c, const qep_tokenizer *t, const char *const *names, const char *const *files, int64_t n,
-                                             int64_t limit, int64_t max_tokens, int64_t vocab, qep_tasks **out);
+QEP_MUST_CHECK qep_status qep_tasks_open_all(qep_comm *c, const qep_task_rules *rules, const char *const *names, const char *const *files, int64_t n,
+                                             qep_tasks **out);
 void qep_tasks_destroy(qep_tasks **t);
 /* The ids are no longer needed: their memory goes. */
 void qep_tasks_drop_ids(qep_tasks *t);

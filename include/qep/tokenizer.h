@@ -57,6 +57,9 @@ int32_t qep_tokenizer_eos(const qep_tokenizer *t);
 int32_t qep_tokenizer_unk(const qep_tokenizer *t);   /* the model's unk_token, -1: none */
 bool qep_tokenizer_adds_bos(const qep_tokenizer *t); /* add_special puts the BOS token in front */
 bool qep_tokenizer_adds_eos(const qep_tokenizer *t);
+/* How BOS comes in front of a text. rule auto: what the template puts. yes: BOS in front, by the caller where the template puts none. no: neither BOS nor
+ * EOS. *special: add_special of encode; *front: the id that the caller puts in front besides, -1 none. false: yes, and there is no BOS token. */
+QEP_MUST_CHECK bool qep_tokenizer_bos_rule(const qep_tokenizer *t, const char *rule, bool *special, int32_t *front);
 /* A hash of the bytes of all files that were read, for checkpoints. */
 uint64_t qep_tokenizer_identity(const qep_tokenizer *t);
 

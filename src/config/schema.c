@@ -198,6 +198,9 @@ const qep_key qep_keys[] = {
     {"evaluation", "tasks", QEP_KEY_FILES, LIST(tasks), .def = "",
      .help = "Comma list of name:file, examples whose answer is chosen by log-likelihood, a JSON object a line with the fields of ARC, PIQA "
              "(labels in NAME-labels.lst beside NAME.jsonl), StoryCloze or LAMBADA; scored as lm-evaluation-harness does, with the model's tokenizer."},
+    {"evaluation", "tasks_bos", QEP_KEY_CHOICE, AT(tasks_bos), .identity = true, .def = "auto", .choices = bos_rules,
+     .help = "BOS token in front of each prompt of a task. auto: as the tokenizer does it, which is what lm-evaluation-harness 0.4.10 to 0.4.13 do. "
+             "no: as 0.4.9 and before, which put one in front for Gemma only. yes: also where the tokenizer puts none."},
     {"evaluation", "task_examples", QEP_KEY_INT, AT(task_examples), .identity = true, .def = "all", RANGE(1, 9e18), SPECIAL("all", 0),
      .help = "At most so many examples of each task, from the start."},
 

@@ -19,15 +19,10 @@ static bool wants_text(const qep_config *cfg)
     return false;
 }
 
-/* bos = auto: what the tokenizer's post-processor does. yes: BOS in front, by us where the tokenizer does not. no: neither BOS nor EOS. */
 static qep_status bos_rules(const qep_config *cfg, const qep_tokenizer *t, qep_text_rules *rules)
 {
-    const bool adds = qep_tokenizer_adds_bos(t);
-    rules->special = strcmp(cfg->bos, "no") != 0;
-    rules->front = strcmp(cfg->bos, "yes") == 0 && !adds ? qep_tokenizer_bos(t) : -1;
-    if (strcmp(cfg->bos, "yes") == 0 && !adds && rules->front < 0)
-        return qep_fail(QEP_E_CONFIG, "calibration.bos = yes, but the tokenizer of %s has no BOS token; use auto or no", cfg->model_path);
-    return QEP_OK;
+    if (qep_tokenizer_bos_rule(t, cfg->bos, &rules->special, &rules->front)) return QEP_OK;
+    return qep_fail(QEP_E_CONFIG, "calibration.bos = yes, but the tokenizer of %s has no BOS token; use auto or no", cfg->model_path);
 }
 
 qep_status qep_text_rules_all(qep_comm *c, const qep_config *cfg, int64_t vocab, qep_tokenizer **tokenizer, qep_text_rules *rules)

@@ -209,8 +209,8 @@ static void log_task(const qep_run *r)
              (long long)c->count[QEP_SEQ_CALIBRATION], (long long)c->kind_tokens[QEP_SEQ_CALIBRATION], (long long)c->count[QEP_SEQ_VALIDATION],
              (long long)c->kind_tokens[QEP_SEQ_VALIDATION], (long long)c->count[QEP_SEQ_EVALUATION], (long long)c->n_sets);
     if (r->tasks)
-        qep_info("tasks: %lld files, %lld choices, %lld tokens; scored as lm-evaluation-harness 0.4 does, no BOS token", (long long)r->tasks->n,
-                 (long long)c->count[QEP_SEQ_TASKS], (long long)c->kind_tokens[QEP_SEQ_TASKS]);
+        qep_info("tasks: %lld files, %lld choices, %lld tokens; scored as %s", (long long)r->tasks->n,
+                 (long long)c->count[QEP_SEQ_TASKS], (long long)c->kind_tokens[QEP_SEQ_TASKS], r->tasks_rule);
     char *windows = qep_corpus_windows(c, r->cfg, 144);
     if (c->n > 0) qep_info("token ids %016llx%016llx; a hash of all of them", (unsigned long long)c->digest[0], (unsigned long long)c->digest[1]);
     if (c->bos_calibration) qep_info("BOS, calibration: %s", c->bos_calibration);

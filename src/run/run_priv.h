@@ -95,6 +95,7 @@ typedef struct qep_run {
     qep_config *cfg;
     qep_model *model;
     qep_tasks *tasks;               /* NULL: none */
+    const char *tasks_rule;         /* in words, for log and report: whose, and how BOS comes in */
     qep_corpus *corpus;
     qep_compute compute;
     int threads;

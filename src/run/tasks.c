@@ -6,16 +6,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-static qep_status open_all(qep_run *r, qep_tokenizer *t)
+/* Which versions of the harness score so (read in its wheels 0.4.9, 0.4.10, 0.4.11 and 0.4.13): the same for all where a tokenizer puts no BOS. */
+static const char *rule_of(const qep_task_rules *rules)
+{
+    const bool adds = qep_tokenizer_adds_bos(rules->tokenizer);
+    if (rules->front >= 0) return "lm-evaluation-harness 0.4, zero-shot, but with a BOS token, which the tokenizer would not put in front";
+    if (!adds) return "lm-evaluation-harness 0.3 to 0.4.13, zero-shot, no BOS token, as the tokenizer has it";
+    return rules->special ? "lm-evaluation-harness 0.4.10 to 0.4.13, zero-shot, BOS token in front, as the tokenizer has it"
+                          : "lm-evaluation-harness 0.3 to 0.4.9 (but for Gemma, which has BOS there), zero-shot, no BOS token";
+}
+
+static qep_status make_rules(qep_run *r, const qep_tokenizer *t, qep_task_rules *rules)
+{
+    const qep_arch *a = &r->model->arch;
+    *rules = (qep_task_rules){.tokenizer = t, .limit = r->cfg->task_examples, .max_tokens = a->max_position + 1, .vocab = a->vocab};
+    if (!qep_tokenizer_bos_rule(t, r->cfg->tasks_bos, &rules->special, &rules->front))
+        return qep_fail(QEP_E_CONFIG, "evaluation.tasks_bos = yes, but the tokenizer of %s has no BOS token; use auto or no", r->model->path);
+    r->tasks_rule = rule_of(rules);
+    return QEP_OK;
+}
+
+static qep_status open_all(qep_run *r, const qep_tokenizer *t)
 {
     const qep_config *cfg = r->cfg;
+    qep_task_rules rules;
+    QEP_TRY(qep_agree_all(r->comm, make_rules(r, t, &rules)));
     const char **names = qep_alloc("run.tasks", 2 * cfg->n_tasks, sizeof *names), **files = names + cfg->n_tasks;
     for (int64_t i = 0; i < cfg->n_tasks; i++) {
         names[i] = cfg->tasks[i].name;
         files[i] = cfg->tasks[i].path;
     }
-    qep_status st = qep_tasks_open_all(r->comm, t, names, files, cfg->n_tasks, cfg->task_examples, r->model->arch.max_position + 1,
-                                       r->model->arch.vocab, &r->tasks);
+    qep_status st = qep_tasks_open_all(r->comm, &rules, names, files, cfg->n_tasks, &r->tasks);
     qep_free(names);
     return st;
 }
@@ -113,7 +134,7 @@ qep_json *qep_run_tasks_json(const qep_run *r)
         qep_task_answer *const *a = r->task_figures[i].answers;
         qep_json *e = qep_json_new_object();
         qep_json_set(e, "kind", qep_json_new_string(t->kind));
-        qep_json_set(e, "rule", qep_json_new_string("lm-evaluation-harness 0.4, zero-shot, no BOS token"));
+        qep_json_set(e, "rule", qep_json_new_string(r->tasks_rule));
         qep_json_set(e, "examples", qep_json_new_int(t->n_examples));
         set_score(e, t, a[0], "original");
         if (a[1]) set_score(e, t, a[1], "quantized");

@@ -1,5 +1,6 @@
 /* From a context and a continuation to tokens, by lm-evaluation-harness's rule (models/huggingface.py and api/model.py, _encode_pair, 0.4): white space at
- * the end of the context moves to the continuation; continuation = tokens of both together behind as many as the context alone has.
+ * the end of the context moves to the continuation; continuation = tokens of both together behind as many as the context alone has,
+ * both with what the rules put around a text.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tasks_priv.h"
 
@@ -59,14 +60,14 @@ static qep_status check_ids(const int32_t *ids, int64_t n, int64_t vocab, const 
 
 /* Tokens of the context alone, then those that the whole has more. */
 static qep_status take(qep_task *t, const qep_place *at, const int32_t *context, int64_t n_context, const int32_t *whole, int64_t n_whole,
-                       int64_t max_tokens, int64_t vocab, qep_task_choice *c)
+                       const qep_task_rules *rules, qep_task_choice *c)
 {
-    const int64_t more = n_whole - n_context, cut = qep_max_i64(n_context + more - max_tokens, 0);
+    const int64_t more = n_whole - n_context, cut = qep_max_i64(n_context + more - rules->max_tokens, 0);
     if (n_context == 0) return qep_task_fail(at, "nothing stands in front of the answer", "");
     if (more <= 0) return qep_task_fail(at, "a choice adds no token to the question", "");
     if (cut >= n_context) return qep_task_fail(at, "a choice is longer than the model's context", "");
-    QEP_TRY(check_ids(context, n_context, vocab, at));
-    QEP_TRY(check_ids(whole + n_context, more, vocab, at));
+    QEP_TRY(check_ids(context, n_context, rules->vocab, at));
+    QEP_TRY(check_ids(whole + n_context, more, rules->vocab, at));
     *c = (qep_task_choice){.first = t->n_ids, .length = n_context + more - cut, .context = n_context - cut};
     int32_t *to = make_room(t, c->length);
     memcpy(to, context + cut, (size_t)c->context * sizeof *to);
@@ -75,8 +76,19 @@ static qep_status take(qep_task *t, const qep_place *at, const int32_t *context,
     return QEP_OK;
 }
 
-qep_status qep_task_add_choice(qep_task *t, const qep_tokenizer *tokenizer, const qep_place *at, const char *context, const char *choice,
-                               int64_t max_tokens, int64_t vocab)
+/* *ids: [*n], qep_free; never NULL on success. */
+static qep_status encode(const qep_task_rules *rules, const char *text, int64_t bytes, int32_t **ids, int64_t *n)
+{
+    QEP_TRY(qep_tokenizer_encode(rules->tokenizer, text, bytes, rules->special, ids, n));
+    if (rules->front < 0) return QEP_OK;
+    *ids = qep_realloc(*ids, "tasks.ids", *n + 1, sizeof **ids);
+    memmove(*ids + 1, *ids, (size_t)*n * sizeof **ids);
+    (*ids)[0] = rules->front;
+    ++*n;
+    return QEP_OK;
+}
+
+qep_status qep_task_add_choice(qep_task *t, const qep_task_rules *rules, const qep_place *at, const char *context, const char *choice)
 {
     char *text = qep_strf("tasks.example", "%s %s", context, choice);
     const int64_t n = (int64_t)strlen(context), kept = n - qep_trailing_space(context, n);
@@ -90,9 +102,9 @@ qep_status qep_task_add_choice(qep_task *t, const qep_tokenizer *tokenizer, cons
     if ((t->n_choices & (t->n_choices - 1)) == 0)
         t->choices = qep_realloc(t->choices, "tasks.choices", qep_max_i64(1, 2 * t->n_choices), sizeof *t->choices);
     qep_task_choice *c = &t->choices[t->n_choices];
-    QEP_GO(st, qep_tokenizer_encode(tokenizer, context, kept, false, &part, &n_part));
-    QEP_GO(st, qep_tokenizer_encode(tokenizer, text, (int64_t)strlen(text), false, &whole, &n_whole));
-    QEP_GO(st, take(t, at, part, n_part, whole, n_whole, max_tokens, vocab, c));
+    QEP_GO(st, encode(rules, context, kept, &part, &n_part));
+    QEP_GO(st, encode(rules, text, (int64_t)strlen(text), &whole, &n_whole));
+    QEP_GO(st, take(t, at, part, n_part, whole, n_whole, rules, c));
     c->chars = qep_characters(choice);
     t->n_choices++;
 done:

@@ -7,8 +7,7 @@ static const int64_t max_bytes = INT64_C(1) << 30;
 
 /* What is needed to read one task. */
 typedef struct reader {
-    const qep_tokenizer *tokenizer;
-    int64_t limit, max_tokens, vocab;
+    const qep_task_rules *rules;
     qep_task *task;
     const qep_task_format *format; /* NULL before the first example */
     const char *file, *labels_file;
@@ -57,7 +56,7 @@ static qep_status add_example(reader *r, const qep_example *e, const qep_place *
         t->choice_at = qep_realloc(t->choice_at, "tasks.choices", room + 1, sizeof *t->choice_at);
         t->gold = qep_realloc(t->gold, "tasks.choices", room, sizeof *t->gold);
     }
-    for (int64_t i = 0; i < e->n; i++) QEP_TRY(qep_task_add_choice(t, r->tokenizer, at, e->context, e->choices[i], r->max_tokens, r->vocab));
+    for (int64_t i = 0; i < e->n; i++) QEP_TRY(qep_task_add_choice(t, r->rules, at, e->context, e->choices[i]));
     t->gold[t->n_examples++] = e->gold;
     t->choice_at[t->n_examples] = t->n_choices;
     return QEP_OK;
@@ -77,7 +76,7 @@ static qep_status read_object(reader *r, const qep_json *o, const qep_place *at)
     }
     QEP_GO(st, r->format->read(o, at, &e));
     if (e.gold < 0) QEP_GO(st, take_label(r, &e, at));
-    if (r->limit == 0 || r->task->n_examples < r->limit) QEP_GO(st, add_example(r, &e, at));
+    if (r->rules->limit == 0 || r->task->n_examples < r->rules->limit) QEP_GO(st, add_example(r, &e, at));
 done:
     qep_example_free(&e);
     return st;
@@ -159,15 +158,14 @@ done:
     return st;
 }
 
-qep_status qep_tasks_open_all(qep_comm *c, const qep_tokenizer *tokenizer, const char *const *names, const char *const *files, int64_t n, int64_t limit,
-                              int64_t max_tokens, int64_t vocab, qep_tasks **out)
+qep_status qep_tasks_open_all(qep_comm *c, const qep_task_rules *rules, const char *const *names, const char *const *files, int64_t n, qep_tasks **out)
 {
     qep_tasks *t = qep_alloc("tasks.list", 1, sizeof *t);
     qep_status st = QEP_OK;
     *t = (qep_tasks){.at = qep_alloc("tasks.list", n, sizeof *t->at), .n = n};
     for (int64_t i = 0; i < n && st == QEP_OK; i++) {
         t->at[i].name = qep_strdup("tasks.list", names[i]);
-        reader r = {.tokenizer = tokenizer, .limit = limit, .max_tokens = max_tokens, .vocab = vocab, .task = &t->at[i], .file = files[i]};
+        reader r = {.rules = rules, .task = &t->at[i], .file = files[i]};
         st = open_one_all(c, &r);
         t->n_sequences += t->at[i].n_choices;
     }

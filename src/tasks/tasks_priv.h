@@ -37,8 +37,7 @@ int64_t qep_trailing_space(const char *s, int64_t n);
 int64_t qep_characters(const char *s);
 
 /* Appends the tokens of a context and one continuation to t. */
-qep_status qep_task_add_choice(qep_task *t, const qep_tokenizer *tokenizer, const qep_place *at,
-                               const char *context, const char *choice, int64_t max_tokens,
-                               int64_t vocab);
+qep_status qep_task_add_choice(qep_task *t, const qep_task_rules *rules, const qep_place *at,
+                               const char *context, const char *choice);
 
 #endif

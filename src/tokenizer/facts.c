@@ -76,6 +76,14 @@ bool qep_tokenizer_adds_bos(const qep_tokenizer *t)
     return t->bos >= 0 && t->front.n > 0 && t->front.id[0] == t->bos;
 }
 
+bool qep_tokenizer_bos_rule(const qep_tokenizer *t, const char *rule, bool *special, int32_t *front)
+{
+    const bool missing = strcmp(rule, "yes") == 0 && !qep_tokenizer_adds_bos(t);
+    *special = strcmp(rule, "no") != 0;
+    *front = missing ? t->bos : -1;
+    return !missing || t->bos >= 0;
+}
+
 bool qep_tokenizer_adds_eos(const qep_tokenizer *t)
 {
     return t->eos >= 0 && t->back.n > 0 && t->back.id[t->back.n - 1] == t->eos;

@@ -1,6 +1,7 @@
 """Choice tasks by lm-evaluation-harness's rule on transformers, beside tasks.csv of a run.
 
-tasks.py MODEL OUT TOLERANCE STREAM NAME=FILE...: STREAM original or quantized, the columns of OUT that MODEL is compared with
+tasks.py MODEL OUT TOLERANCE STREAM BOS NAME=FILE...: STREAM original or quantized, the columns of OUT that MODEL is compared with; BOS: as
+    evaluation.tasks_bos of the run: auto, yes, no
 tasks.py stories TEXT OUT.jsonl: examples in StoryCloze's format from paragraphs of five sentences and more, the false ending from the next one
 Prompts, the cut between context and continuation, and the figures are written down here once more, from the harness's description of the tasks.
 SPDX-License-Identifier: Apache-2.0"""
@@ -35,11 +36,19 @@ def examples(file):
             yield " ".join(words[:-1]), [" " + words[-1]], 0
 
 
-def encode(tokenizer, context, continuation):
-    kept = context.rstrip()
-    whole = tokenizer.encode(context + continuation, add_special_tokens=False)
-    first = tokenizer.encode(kept, add_special_tokens=False)
-    return first, whole[len(first):]
+def encoder(tokenizer, path, bos):
+    """The function from a text to its ids."""
+    special, front = bos != "no", []
+    if bos == "yes":
+        config = json.load(open(os.path.join(path, "tokenizer_config.json")))
+        one = tokenizer.convert_tokens_to_ids(config["bos_token"])
+        front = [] if tokenizer.encode("a", add_special_tokens=True)[0] == one else [one]
+    return lambda text: front + tokenizer.encode(text, add_special_tokens=special)
+
+
+def parts(encode, context, continuation):
+    first = encode(context.rstrip())
+    return first, encode(context + continuation)[len(first):]
 
 
 def log_likelihood(model, first, rest):
@@ -56,7 +65,7 @@ def check(name, wrong):
     return bool(wrong)
 
 
-def compare(model, tokenizer, name, file, stream, rows, summary, tolerance):
+def compare(model, encode, name, file, stream, rows, summary, tolerance):
     worst, right, norm, n, total = 0.0, 0, 0, 0, 0.0
     by_example = {}
     for row in rows:
@@ -67,7 +76,7 @@ def compare(model, tokenizer, name, file, stream, rows, summary, tolerance):
             break
         mine, p = by_example[i], []
         for row, c in zip(mine, choices, strict=True):
-            first, rest = encode(tokenizer, context, c)
+            first, rest = parts(encode, context, c)
             assert len(rest) == int(row["tokens"]), (name, i, c)
             ll, greedy = log_likelihood(model, first, rest)
             p.append(ll)
@@ -105,16 +114,17 @@ def stories(text, out):
             f.write(json.dumps(example | {"AnswerRightEnding": right + 1 if i % 2 else str(right + 1)}) + "\n")
 
 
-def main(path, out, tolerance, stream, *tasks):
+def main(path, out, tolerance, stream, bos, *tasks):
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(path, "tokenizer.json"))
+    encode = encoder(tokenizer, path, bos)
     rows = list(csv.DictReader(open(os.path.join(out, "tasks.csv"))))
     summary = json.load(open(os.path.join(out, "summary.json")))
     bad = False
     for task in tasks:
         name, file = task.split("=", 1)
-        bad |= compare(model, tokenizer, name, file, stream, rows, summary, float(tolerance))
+        bad |= compare(model, encode, name, file, stream, rows, summary, float(tolerance))
     return bad
 
 

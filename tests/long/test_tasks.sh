@@ -30,17 +30,20 @@ method = none
 [run]
 compute = f32
 INI
-# beside NAME FILE EXAMPLES
+# beside NAME FILE EXAMPLES [OPTION...]
+bos=auto
 beside() {
-    run 2 "$work/case.ini" --restart no --set evaluation.tasks="$1:$2" --set evaluation.task_examples="$3"
-    check "$1: evaluated" [ "$code" = 0 ]
-    as_transformers "$model" original "$1=$2"
+    name=$1 file=$2 examples=$3
+    shift 3
+    run 2 "$work/case.ini" --restart no --set evaluation.tasks="$name:$file" --set evaluation.task_examples="$examples" --set evaluation.tasks_bos=$bos "$@"
+    check "$name: evaluated" [ "$code" = 0 ]
+    as_transformers "$model" original "$name=$file"
 }
 # as_transformers MODEL STREAM NAME=FILE...
 as_transformers() {
     m=$1 stream=$2
     shift 2
-    "$python" tests/long/tasks.py "$m" "$work/out" 1e-4 "$stream" "$@" >"$work/log" 2>&1
+    "$python" tests/long/tasks.py "$m" "$work/out" 1e-4 "$stream" $bos "$@" >"$work/log" 2>&1
     code=$?
     grep '^[a-z]*:' "$work/log" | sed 's/^/# /'
     check "$stream,$(for t in "$@"; do printf ' %s' "${t%%=*}"; done): as transformers has it" [ "$code" = 0 ]
@@ -49,6 +52,25 @@ beside arc "$arc" all
 beside piqa "$piqa" all
 beside lambada "$lambada" 500
 beside stories "$work/stories.jsonl" all
+
+# BOS in front: by a template, in each way, and by the program
+bos=yes
+beside lambada "$lambada" 100
+cp -r "$model" "$work/b" && chmod -R u+w "$work/b"
+"$python" - "$work/b/tokenizer.json" <<'PY'
+import json, sys
+t = json.load(open(sys.argv[1]))
+bos = "<|endoftext|>"
+t["post_processor"]["single"].insert(0, {"SpecialToken": {"id": bos, "type_id": 0}})
+t["post_processor"]["special_tokens"] = {bos: {"id": bos, "ids": [0], "tokens": [bos]}}
+json.dump(t, open(sys.argv[1], "w"))
+PY
+model=$work/b
+for bos in auto yes no; do
+    beside piqa "$piqa" 100 --set model.path="$model"
+    beside lambada "$lambada" 100 --set model.path="$model"
+done
+model=$shared/models/wiki5m bos=auto
 
 # the quantized stream, on the dense output
 run 2 "$work/case.ini" --restart no --set quantization.method=gptq --set quantization.bits=3 --set output.format=dense --set calibration.samples=16 \

@@ -32,8 +32,12 @@ for np in 2 3; do
     check "... the same figures" cmp -s one.tasks more.tasks
     check "... and log-likelihoods" cmp -s one.csv out/tasks.csv
 done
-check 'the rule is in summary.json' [ "$(json out/summary.json tasks.arc.rule)" = 'lm-evaluation-harness 0.4, zero-shot, no BOS token' ]
-check 'the log says it too' said 'scored as lm-evaluation-harness 0.4 does, no BOS token'
+# rule TEXT RULE: summary.json and log of the last run
+rule() {
+    check "$1: the rule in summary.json: $2" [ "$(json out/summary.json tasks.arc.rule)" = "lm-evaluation-harness $2" ]
+    check '... and in the log' said "scored as lm-evaluation-harness $2"
+}
+rule 'a tokenizer without a template' '0.3 to 0.4.13, zero-shot, no BOS token, as the tokenizer has it'
 for t in arc:3 piqa:2 storycloze:2 lambada:2; do
     check "kind ${t%:*}, ${t#*:} examples" sh -c "awk '\$2 ~ /\"${t%:*}\"/ { k = 1 } k && \$1 ~ /examples/ { exit \$2 != ${t#*:} } END { if (!k) exit 1 }' one.tasks"
 done
@@ -63,7 +67,7 @@ nll() {
 }
 # likely TASK EXAMPLE CHOICE CONTEXT ID...: ids of context and continuation as the `tokenizers` library 0.23 gives them; CONTEXT: so many are the context's
 likely() {
-    line=$(grep "^$1,$2,$3," one.csv) what="$1 $2.$3" given=$4
+    line=$(grep "^$1,$2,$3," "$csv") what="$1 $2.$3" given=$4
     shift 4
     n=$# ids=''
     for id in "$@"; do ids="$ids $((n - $#))=$id"; shift; done
@@ -74,11 +78,37 @@ likely() {
     check "$what: log-likelihood $(echo "$line" | cut -d, -f8) = $a - $b" awk -v a="$a" -v b="$b" -v l="$(echo "$line" | cut -d, -f8)" \
         'BEGIN { d = l - (a - b); exit !(a > 0 && b > a && d < 2e-4 && d > -2e-4) }'
 }
+csv=one.csv
 likely arc 1 1 22 49 85 586 760 26 544 606 401 561 83 401 318 263 829 31 199 33 78 83 87 277 26 325 926 14
 likely piqa 1 0 17 49 85 586 760 26 268 631 947 77 221 199 33 78 83 87 277 26 592 352 259 269 294
 likely story 0 0 26 847 357 259 654 14 299 654 621 268 732 14 550 356 263 654 553 730 263 261 488 83 14 530 280 593 14 901 263 654 652 489 265 530 280 416 14
 likely lambada 0 0 24 439 467 259 411 408 280 259 403 453 14 315 621 268 366 342 314 391 14 550 356 333 331 268 314 391
 likely lambada 1 0 21 925 265 740 482 268 263 618 14 325 426 259 410 780 434 14 325 448 268 366 352 263 221 780 434
+
+# --- BOS: a tokenizer whose template puts it in front (id 0), and one whose template does not ---------
+cp -r "$model" front && chmod -R u+w front
+awk '/"single": \[/ { print; print "{\"SpecialToken\": {\"id\": \"<|endoftext|>\", \"type_id\": 0}},"; next }
+    /"special_tokens": \{\}/ { sub(/\{\}/, "{\"<|endoftext|>\": {\"id\": \"<|endoftext|>\", \"ids\": [0], \"tokens\": [\"<|endoftext|>\"]}}") } { print }' \
+    "$model/tokenizer.json" >front/tokenizer.json
+run 2 case.ini --restart no --set model.path=front
+check 'a template with BOS' [ "$code" = 0 ]
+rule '... auto' '0.4.10 to 0.4.13, zero-shot, BOS token in front, as the tokenizer has it'
+cp out/tasks.csv bos.csv
+csv=bos.csv
+likely arc 1 1 23 0 49 85 586 760 26 544 606 401 561 83 401 318 263 829 31 199 33 78 83 87 277 26 325 926 14
+likely lambada 1 0 22 0 925 265 740 482 268 263 618 14 325 426 259 410 780 434 14 325 448 268 366 352 263 221 780 434
+run 1 case.ini --restart no --set model.path=front --set evaluation.tasks_bos=yes
+check '... yes is the same there' cmp -s out/tasks.csv bos.csv
+run 1 case.ini --restart no --set model.path=front --set evaluation.tasks_bos=no
+rule '... no' '0.3 to 0.4.9 (but for Gemma, which has BOS there), zero-shot, no BOS token'
+check '... is the same as without a template' cmp -s out/tasks.csv one.csv
+run 1 case.ini --restart no --set evaluation.tasks_bos=yes
+rule 'a template without BOS, yes' '0.4, zero-shot, but with a BOS token, which the tokenizer would not put in front'
+check '... is the same as with the template' cmp -s out/tasks.csv bos.csv
+rm front/tokenizer_config.json && cp "$model/tokenizer.json" front
+run 3 case.ini --restart no --set output.path=none --set model.path=front --set evaluation.tasks_bos=yes
+check 'yes without a BOS token' [ "$code" = 1 ]
+check '... is said' said 'evaluation.tasks_bos = yes, but the tokenizer of '
 
 # --- beside quantization, and alone on what it wrote ------------------------------------------------
 quantize="--set calibration.data=$tokens/calibration.npy --set calibration.samples=16 --set quantization.method=rtn --set quantization.bits=3
