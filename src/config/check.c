@@ -60,7 +60,8 @@ static conflict find_conflict(const qep_linear_config *l)
     if (qep_same(l->grid, "signed") && !l->symmetric)
         say(&f, "grid", "grid = signed is a symmetric grid; set symmetric = yes");
     if (!m->groups && l->group_size != -1)
-        say(&f, "group_size", "method = %s has no groups; set group_size = -1", m->name);
+        say(&f, "group_size", "method = %s has no groups; set group_size = -1%s", m->name,
+            m->dense_only ? " and [output] format = dense, the only one that holds its result" : "");
     for (unsigned i = 0; i < sizeof clips / sizeof clips[0]; i++) {
         if (!qep_same(l->clip, clips[i]) || m->clips >> i & 1u) continue;
         if (i == QEP_CLIP_HESSIAN && !(m->needs & QEP_NEEDS_H))

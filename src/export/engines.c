@@ -186,6 +186,13 @@ static const char *other_format(const qep_export *e, const engine_row *row)
     return NULL;
 }
 
+/* vLLM casts scales, which all packed formats store as F16, to the type that it serves in, the model's own (formats.md 11, T2). */
+#define SCALES_CHANGE ", with the F16 scales cast to BF16: not exactly what is evaluated here, unless it serves with --dtype float16"
+static bool scales_change(const qep_export *e, const engine_row *row)
+{
+    return strncmp(row->engine, "vLLM", 4) == 0 && e->dense_dtype == QEP_BF16;
+}
+
 static void describe_engine(const qep_export *e, const engine_row *row)
 {
     const char *why, *other;
@@ -193,7 +200,7 @@ static void describe_engine(const qep_export *e, const engine_row *row)
     const qep_export_linear *first = first_refused(e, row, &why, &n);
 
     if (!first) {
-        qep_info("  %s loads it", row->engine);
+        qep_info("  %s loads it%s", row->engine, scales_change(e, row) ? SCALES_CHANGE : "");
         return;
     }
     other = other_format(e, row);

@@ -65,6 +65,10 @@ plan quantization.symmetric=yes quantization.act_order=yes quantization.static_g
 check 'static groups: any columns' said '  vLLM loads it'
 plan quantization.symmetric=yes quantization.act_order=yes quantization.static_groups=no
 check 'act_order with groups in processing order: columns that are no multiples of 128' said 'vLLM does not load it because of the act_order without static_groups and the number of columns of model.layers.0.self_attn.q_proj and others'
+check 'scales stay what they are in a model that is not bf16' sh -c "! grep -q 'scales cast' log"
+quantize planned "$here/../data/quickstart" --dry-run
+check '... and are cast in one that is' said '  vLLM loads it, with the F16 scales cast to BF16'
+check '... by vLLM' [ "$(grep -c 'scales cast' log)" = 1 ]
 for sizes in '128 128 -' '64 128 sizes of the experts' '128 64 -' '128 96 shape'; do
     # shellcheck disable=SC2086 # a list
     set -- $sizes

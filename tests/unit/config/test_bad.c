@@ -150,7 +150,7 @@ static const bad table[] = {
     {"[model]\npath = m\n[output]\npath = o\n[calibration]\ndata = c\nvalidation = 0\n[correction]\nalpha = auto\n",
      "bad.ini:7: calibration.validation: ", "held-out"},
     {HEAD "[quantization]\nmethod = quip\nclip = none\n",
-     "bad.ini:8: quantization.method: ", "has no groups; set group_size = -1"},
+     "bad.ini:8: quantization.method: ", "has no groups; set group_size = -1 and [output] format = dense"},
     {HEAD "[quantization]\nmethod = quip\ngroup_size = -1\nclip = mse\n",
      "bad.ini:10: quantization.clip: ", "no clip = mse"},
     {HEAD "[quantization]\nmethod = quip\ngroup_size = -1\nclip = none\nsymmetric = yes\n",
