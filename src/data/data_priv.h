@@ -43,7 +43,7 @@ struct qep_source {
     qep_h5_array *h5; /* HDF5, else NULL */
     qep_line line;    /* of LINE and WINDOWS */
     qep_text *text;   /* of DOCUMENTS, NULL else */
-    int64_t n_documents, wrong_utf8; /* of a text; wrong_utf8: of this rank */
+    int64_t n_documents, wrong_utf8; /* of a text, 0 else */
     bool whole;       /* LINE and WINDOWS: all of the text is tokenized */
 };
 /* A text for one of the views; want: tokens (LINE) or windows of `length` tokens (WINDOWS) that are needed. A random selection

@@ -87,29 +87,36 @@ qep_status qep_jsonl_text(const char *line, int64_t n, const char *field, const 
     return st;
 }
 
-/* Bytes of the well-formed character at s, or minus the bytes of the longest start of one (at least 1). */
-static int64_t character(const unsigned char *s, int64_t n)
+/* The byte begins a character: how many more there must be, and between which bounds the next one. The second byte is narrower for some first ones:
+ * no overlong forms, no surrogates, nothing above U+10FFFF. */
+static void begin_character(qep_utf8_tally *u, unsigned char b)
 {
-    const unsigned char b = s[0];
-    if (b < 0x80) return 1;
-    const int64_t size = b >= 0xC2 && b <= 0xDF ? 2 : b >= 0xE0 && b <= 0xEF ? 3 : b >= 0xF0 && b <= 0xF4 ? 4 : 0;
-    if (size == 0) return -1;
-    /* the second byte is narrower for some first ones: no overlong forms, no surrogates, nothing above U+10FFFF */
-    const unsigned char low = b == 0xE0 ? 0xA0 : b == 0xF0 ? 0x90 : 0x80, high = b == 0xED ? 0x9F : b == 0xF4 ? 0x8F : 0xBF;
-    for (int64_t i = 1; i < size; i++) {
-        const bool good = i < n && s[i] >= (i == 1 ? low : 0x80) && s[i] <= (i == 1 ? high : 0xBF);
-        if (!good) return -i;
-    }
-    return size;
+    const int more = b < 0x80 ? 0 : b >= 0xC2 && b <= 0xDF ? 1 : b >= 0xE0 && b <= 0xEF ? 2 : b >= 0xF0 && b <= 0xF4 ? 3 : -1;
+    u->more = more > 0 ? more : 0;
+    u->low = b == 0xE0 ? 0xA0 : b == 0xF0 ? 0x90 : 0x80;
+    u->high = b == 0xED ? 0x9F : b == 0xF4 ? 0x8F : 0xBF;
+    u->characters += more <= 0;
+    u->wrong += more < 0;
 }
 
-int64_t qep_utf8_wrong(const char *s, int64_t n)
+void qep_utf8_feed(qep_utf8_tally *u, const char *s, int64_t n)
 {
-    int64_t wrong = 0;
-    for (int64_t i = 0; i < n;) {
-        const int64_t step = character((const unsigned char *)s + i, n - i);
-        wrong += step < 0;
-        i += step < 0 ? -step : step;
+    for (int64_t i = 0; i < n; i++) {
+        const unsigned char b = (unsigned char)s[i];
+        if (u->more > 0 && b >= u->low && b <= u->high) {
+            u->characters += --u->more == 0;
+            u->low = 0x80;
+            u->high = 0xBF;
+        } else {
+            qep_utf8_end(u);
+            begin_character(u, b);
+        }
     }
-    return wrong;
+}
+
+void qep_utf8_end(qep_utf8_tally *u)
+{
+    u->wrong += u->more > 0;
+    u->characters += u->more > 0;
+    u->more = 0;
 }

@@ -11,11 +11,9 @@ void qep_files_close_all(qep_files *f)
     *f = (qep_files){0};
 }
 
-/* What the log says of a text. Collective: bytes that are no UTF-8 are counted by who read them. */
-static void log_text_all(qep_comm *c, const qep_source *s, bool evaluation)
+/* What the log says of a text. */
+static void log_text(const qep_source *s, bool evaluation)
 {
-    int64_t wrong = s->text ? s->text->wrong_utf8 : s->wrong_utf8;
-    qep_sum_i64_all(c, &wrong, 1);
     if (s->view == QEP_VIEW_DOCUMENTS)
         qep_info("%s: %" PRId64 " documents; those that are drawn are tokenized", s->path, s->n_documents);
     else if (evaluation)
@@ -24,8 +22,8 @@ static void log_text_all(qep_comm *c, const qep_source *s, bool evaluation)
     else
         qep_info("%s: %" PRId64 " document%s, the first %" PRId64 " tokenized: %" PRId64 " tokens", s->path, s->n_documents,
                  s->n_documents == 1 ? "" : "s", s->line.n_docs, s->length);
-    if (wrong > 0)
-        qep_warn("%s: %" PRId64 " places are no UTF-8; each is read as U+FFFD, the replacement character", s->path, wrong);
+    if (s->wrong_utf8 > 0)
+        qep_warn("%s: %" PRId64 " places are no UTF-8; each is read as U+FFFD, the replacement character", s->path, s->wrong_utf8);
 }
 
 static const char *joint_of(const qep_config *cfg)
@@ -68,7 +66,7 @@ static qep_status open_one_all(qep_comm *c, const qep_config *cfg, bool evaluati
     const int64_t want = cfg->evaluation_tokens > 0 ? cfg->evaluation_tokens : INT64_MAX;
     qep_status st = evaluation ? qep_source_open_text_all(c, path, &rules, false, QEP_VIEW_LINE, want, 0, s)
                                : open_calibration_text_all(c, cfg, path, sequences, rules, s);
-    if (st == QEP_OK) log_text_all(c, *s, evaluation);
+    if (st == QEP_OK) log_text(*s, evaluation);
     return st;
 }
 

@@ -33,15 +33,22 @@ int64_t qep_calibration_length(const qep_config *cfg, const qep_source *s)
     return s && qep_source_is_rows(s) ? qep_source_length(s) : default_length;
 }
 
+/* What a file holds, in words. */
+static const char *amount(const qep_source *s, char *buf, size_t cap)
+{
+    const int64_t n = qep_source_length(s);
+    if (s->view == QEP_VIEW_ARRAY)
+        snprintf(buf, cap, "holds %" PRId64 " row(s) of %" PRId64 " tokens", qep_source_rows(s), n);
+    else
+        snprintf(buf, cap, "has %" PRId64 " token%s", n, n == 1 ? "" : "s");
+    return buf;
+}
+
 static qep_status too_short(const share *h, const char *what)
 {
-    const qep_source *s = h->source;
-    return qep_fail(QEP_E_INPUT,
-                    "%s holds %" PRId64 " row(s) of %" PRId64
-                    " tokens; %s: lower calibration.samples (%" PRId64 " from this file) or "
-                    "calibration.length (%" PRId64 "), or give more data",
-                    qep_source_path(s), qep_source_rows(s), qep_source_length(s), what, h->samples,
-                    h->length);
+    char has[96];
+    return qep_fail(QEP_E_INPUT, "%s %s; %s: lower calibration.samples (%" PRId64 " from this file) or calibration.length (%" PRId64 "), or give more data",
+                    qep_source_path(h->source), amount(h->source, has, sizeof has), what, h->samples, h->length);
 }
 
 /* Rows drawn without replacement, in file order: row i is taken with probability (still wanted) /
@@ -172,12 +179,9 @@ static qep_status plan_set(const qep_config *cfg, const qep_source *s, int64_t s
         }
     }
     if (k->n > before) return QEP_OK;
-    return qep_fail(QEP_E_INPUT,
-                    "evaluation set %s: %s holds %" PRId64 " row(s) of %" PRId64
-                    " tokens, not one window of %" PRId64 "%s; change "
-                    "evaluation.length or evaluation.tokens, or give more data",
-                    cfg->evaluation[set].name, qep_source_path(s), qep_source_rows(s),
-                    qep_source_length(s), length, limit == 0 ? " within evaluation.tokens" : "");
+    char has[96];
+    return qep_fail(QEP_E_INPUT, "evaluation set %s: %s %s, not one window of %" PRId64 "%s; change evaluation.length or evaluation.tokens, or give more data",
+                    cfg->evaluation[set].name, qep_source_path(s), amount(s, has, sizeof has), length, limit == 0 ? " within evaluation.tokens" : "");
 }
 
 static void add_tasks(const qep_tasks *tasks, qep_corpus *k)

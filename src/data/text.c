@@ -26,17 +26,41 @@ bool qep_text_is(const char *path)
     return is_jsonl(path) || ends(path, ".txt") || ends(path, ".txt.gz");
 }
 
+/* The bytes [at, at + n) of the file. */
+static qep_status check_nul(const qep_text *t, const char *buf, int64_t n, int64_t at)
+{
+    const char *nul = memchr(buf, '\0', (size_t)n);
+    if (!nul) return QEP_OK;
+    return qep_fail(QEP_E_INPUT, "%s: byte %" PRId64 " of its text (the first is 0) is a NUL; this is not a text file, or one in UTF-16 or UTF-32",
+                    t->bytes.path, at + (int64_t)(nul - buf));
+}
+
+/* Of a .txt; of jsonl, what is no UTF-8 in a line is an error when the line is parsed. */
+static qep_status check_utf8(qep_text *t, qep_utf8_tally *u)
+{
+    qep_utf8_end(u);
+    t->wrong_utf8 = u->wrong;
+    if (t->wrong_utf8 <= u->characters / 100) return QEP_OK;
+    return qep_fail(QEP_E_INPUT,
+                    "%s: %" PRId64 " of its %" PRId64 " characters are no UTF-8, more than one in a hundred; this is not a text file, or one in another "
+                    "encoding: convert it to UTF-8", t->bytes.path, u->wrong, u->characters);
+}
+
 /* Root's part of the index. */
 static qep_status find_documents(qep_text *t)
 {
     char *buf = qep_alloc("data.read", qep_min_i64(chunk_bytes, t->bytes.n), 1);
+    qep_utf8_tally utf8 = {0};
     qep_status st = QEP_OK;
     for (int64_t at = 0; at < t->bytes.n; at += chunk_bytes) {
         const int64_t n = qep_min_i64(chunk_bytes, t->bytes.n - at);
         QEP_GO(st, qep_bytes_read(&t->bytes, at, n, buf));
+        QEP_GO(st, check_nul(t, buf, n, at));
+        if (t->index.kind != QEP_DOCUMENT_LINES) qep_utf8_feed(&utf8, buf, n);
         qep_document_index_feed(&t->index, buf, n);
     }
     qep_document_index_end(&t->index);
+    st = check_utf8(t, &utf8);
     if (t->index.n == 0)
         st = qep_fail(QEP_E_INPUT, "%s: there is no text in it%s", t->bytes.path, t->bytes.n ? ", only blank lines" : "; it is empty");
 done:
@@ -49,6 +73,7 @@ static qep_status share_index_all(qep_comm *c, qep_text *t)
     qep_document_index *x = &t->index;
     QEP_TRY(qep_agree_all(c, qep_rank(c) == 0 ? find_documents(t) : QEP_OK));
     qep_bcast_all(c, 0, &x->n, sizeof x->n);
+    qep_bcast_all(c, 0, &t->wrong_utf8, sizeof t->wrong_utf8);
     if (qep_rank(c) != 0) {
         x->begin = qep_alloc("data.documents", x->n, sizeof *x->begin);
         x->end = qep_alloc("data.documents", x->n, sizeof *x->end);
@@ -169,10 +194,7 @@ qep_status qep_text_encode(qep_text *t, int64_t i, int32_t **ids, int64_t *n)
     *ids = NULL;
     const bool first = !t->parts || i == 0, last = !t->parts || i == t->n - 1;
     qep_status st = t->parts ? qep_text_read_part(t, i, &text, &bytes) : qep_text_read_stretch(t, i, 0, INT64_MAX, &text, &bytes);
-    if (st == QEP_OK) {
-        t->wrong_utf8 += qep_utf8_wrong(text, bytes);
-        st = qep_tokenizer_encode_part(t->rules.tokenizer, text, bytes, t->rules.special, first, last, ids, n);
-    }
+    if (st == QEP_OK) st = qep_tokenizer_encode_part(t->rules.tokenizer, text, bytes, t->rules.special, first, last, ids, n);
     qep_free(text);
     QEP_TRY(st);
     const int64_t front = first && t->rules.front >= 0, behind = last && t->rules.behind >= 0;

@@ -46,8 +46,15 @@ void qep_document_index_free(qep_document_index *x);
 /* The text in `field` of the object in a line of jsonl. source: "file:line" for messages. *text: qep_free, NUL-terminated.
  * QEP_E_INPUT: no JSON, no object, field missing or no string. */
 QEP_MUST_CHECK qep_status qep_jsonl_text(const char *line, int64_t n, const char *field, const char *source, char **text);
-/* Replacement characters that decoding as UTF-8 makes: one per longest start of a character that goes wrong (Unicode 15, 3.9, table 3-7). */
-int64_t qep_utf8_wrong(const char *s, int64_t n);
+/* Characters that decoding as UTF-8 makes, and those of them that replace what is none: one per longest start of a character that goes wrong (Unicode 15,
+ * 3.9, table 3-7). Starts as zeros; fed with a text piece by piece. */
+typedef struct qep_utf8_tally {
+    int64_t characters, wrong;
+    int more;                /* bytes that the character at hand still lacks */
+    unsigned char low, high; /* bounds of the next one */
+} qep_utf8_tally;
+void qep_utf8_feed(qep_utf8_tally *u, const char *s, int64_t n);
+void qep_utf8_end(qep_utf8_tally *u);
 
 /* --- a text file with its tokenizer ----------------------------------------------------------------- */
 
@@ -72,12 +79,12 @@ typedef struct qep_text {
     qep_document_index index;
     int64_t n;           /* documents; parts when as_one */
     qep_text_place *parts; /* as_one: [n + 1] part i is [parts[i], parts[i + 1]), places where the tokenizer can part the text; NULL else */
-    int64_t wrong_utf8;  /* seen by this rank so far */
+    int64_t wrong_utf8;  /* places in the file that are no UTF-8 */
     int64_t *length;     /* tokens of each document, -1: not known; made by random draws */
     bool *used;          /* by a calibration window */
 } qep_text;
 bool qep_text_is(const char *path); /* .txt, .jsonl or .json, with or without .gz */
-/* Opens and finds the documents: root reads the file once. QEP_E_INPUT: nothing in it. */
+/* Opens and finds the documents: root reads the file once. QEP_E_INPUT: nothing in it, a NUL, or more than one character in a hundred that is no UTF-8. */
 QEP_MUST_CHECK qep_status qep_text_open_all(qep_comm *c, const char *path, const qep_text_rules *rules, qep_text **out);
 void qep_text_close_all(qep_text **t);
 /* Bytes of document or part i in the file, for dealing out work. */

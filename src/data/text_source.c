@@ -40,7 +40,6 @@ qep_status qep_text_rules_all(qep_comm *c, const qep_config *cfg, int64_t vocab,
 static qep_status make_line_all(qep_comm *c, qep_source *s, int64_t want, int64_t length)
 {
     qep_status st = qep_line_make_all(c, s->text, want, s->view == QEP_VIEW_WINDOWS ? length : 0, &s->line);
-    s->wrong_utf8 = s->text->wrong_utf8;
     s->whole = s->line.n_docs == s->text->n;
     qep_text_close_all(&s->text);
     s->length = s->line.begin[s->line.n_docs];
@@ -55,6 +54,7 @@ qep_status qep_source_open_text_all(qep_comm *c, const char *path, const qep_tex
     qep_status st = qep_text_open_all(c, path, rules, &s->text);
     if (st == QEP_OK) {
         s->n_documents = s->text->index.n;
+        s->wrong_utf8 = s->text->wrong_utf8;
         if (random && s->text->n > 1)
             s->view = QEP_VIEW_DOCUMENTS;
         else

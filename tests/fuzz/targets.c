@@ -212,7 +212,10 @@ static void run_jsonl(const uint8_t *data, size_t bytes)
         qep_document_index_end(&x);
         for (int64_t i = 0; i < x.n; i++) {
             if (x.begin[i] < 0 || x.end[i] < x.begin[i] || x.end[i] > (int64_t)bytes) abort();
-            if (qep_utf8_wrong(text + x.begin[i], x.end[i] - x.begin[i]) < 0) abort();
+            qep_utf8_tally u = {0};
+            qep_utf8_feed(&u, text + x.begin[i], x.end[i] - x.begin[i]);
+            qep_utf8_end(&u);
+            if (u.wrong < 0 || u.wrong > u.characters || u.characters > x.end[i] - x.begin[i]) abort();
             if (kind != QEP_DOCUMENT_LINES) continue;
             if (qep_jsonl_text(text + x.begin[i], x.end[i] - x.begin[i], "text", "a.jsonl:1", &field) == QEP_OK) qep_free(field);
         }

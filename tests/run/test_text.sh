@@ -196,7 +196,7 @@ mkdir folder.txt
 bad 2 'text file missing' 'cannot open' --set calibration.data=absent.txt
 bad 2 'packed text file missing' 'cannot open' --set calibration.data=absent.txt.gz
 bad 2 'empty text' 'empty.txt: there is no text in it; it is empty' --set calibration.data=empty.txt
-bad 2 'empty evaluation set' 'evaluation.data: ' --set evaluation.data=v:empty.txt
+bad 2 'empty evaluation set' 'empty.txt: there is no text in it; it is empty' --set evaluation.data=v:empty.txt
 bad 2 'blank lines only' 'only blank lines' --set calibration.data=blank.jsonl
 bad 2 'a line that is no JSON' 'syntax.jsonl:3:' --set calibration.data=syntax.jsonl $all
 bad 2 'a line that is no object' 'array.jsonl:2: not an object' --set calibration.data=array.jsonl $all
@@ -207,15 +207,37 @@ bad 2 'no gzip file' 'plain.txt.gz: not a gzip file' --set calibration.data=plai
 bad 2 'a folder' 'folder.txt is not a file' --set calibration.data=folder.txt
 bad 2 'no document is long enough' 'none of its 120 documents has 4000 tokens' --set calibration.length=4000
 bad 2 'too few windows in documents' 'join documents with calibration.selection = packed' --set calibration.selection=sequential --set calibration.samples=500
-bad 2 'text too short' 'short.txt holds 1 row(s) of' --set calibration.data=short.txt
+bad 2 'text too short' 'short.txt has ' --set calibration.data=short.txt
 bad 2 'evaluation text too short' 'not one window of 32' --set evaluation.data=v:short.txt
 bad 1 'weight that is no number' 'what follows the * is' --set 'calibration.data=docs.jsonl*x'
 bad 1 'weight 0' 'what follows the * is' --set 'calibration.data=docs.jsonl*0'
 bad 1 'weight without a share' 'gives it none of the 12 samples' --set 'calibration.data=docs.jsonl*1000, docs.txt'
 bad 2 'unknown ending' 'text is read from .txt and .jsonl files' --set calibration.data=docs.pdf
-printf 'caf\303\251 caf\303 \377\376 and some more words to make it long enough for a window of tokens' >latin.txt
-plan 1 --set evaluation.data=v:latin.txt --set evaluation.length=16
-check 'bytes that are no UTF-8 are counted and said' said 'latin.txt: 3 places are no UTF-8'
+printf 'a' >one.txt
+bad 2 'a text of one token' 'one.txt has 1 token; ' --set calibration.data=one.txt
+bad 2 'evaluation text of one token' 'one.txt has 1 token, not one window of' --set evaluation.data=v:one.txt
+# 300 characters, 3 of them no UTF-8; one letter less is too many
+awk 'BEGIN { for (i = 0; i < 291; i++) printf "%s", i % 7 ? "a" : " " }' >letters
+{ printf 'caf\303\251 \303 \377\376'; cat letters; } >latin.txt
+for np in 1 3; do
+    for data in calibration.data=latin.txt evaluation.data=v:latin.txt; do
+        plan $np --set $data --set calibration.length=16 --set calibration.validation=0 --set evaluation.length=16
+        check "$data, $np ranks: 3 characters of 300 that are no UTF-8 are counted and said" said 'latin.txt: 3 places are no UTF-8'
+    done
+done
+head -c 300 latin.txt >wrong.txt
+gzip -k wrong.txt
+np=2
+bad 2 'a text in another encoding' 'wrong.txt: 3 of its 299 characters are no UTF-8' --set calibration.data=wrong.txt
+bad 2 '... packed, for evaluation' 'wrong.txt.gz: 3 of its 299 characters are no UTF-8' --set evaluation.data=v:wrong.txt.gz
+{ cat docs.txt; printf 'a\000b\n'; } >nul.txt
+{ cat docs.jsonl; printf '{"text": "a\000b"}\n'; } >nul.jsonl
+at=$(wc -c <docs.txt) line=$(wc -c <docs.jsonl)
+bad 2 'a NUL behind a text' "nul.txt: byte $((at + 1)) of its text" --set calibration.data=nul.txt
+bad 2 'a NUL in a text for evaluation' "nul.txt: byte $((at + 1)) of its text" --set evaluation.data=v:nul.txt
+bad 2 'a NUL in a line that would not be taken' "nul.jsonl: byte $((line + 11)) of its text" --set calibration.data=nul.jsonl --set calibration.selection=sequential
+cp m/model.safetensors weights.txt
+bad 2 'a binary file' 'of its text (the first is 0) is a NUL' --set calibration.data=weights.txt
 rm m/tokenizer.json
 bad 2 'model without a tokenizer' 'm' --set calibration.data=docs.jsonl
 finish

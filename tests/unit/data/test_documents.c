@@ -61,17 +61,25 @@ static void any_pieces(void **state)
             }
 }
 
-/* len(s.decode("utf-8", "replace")) minus its good characters, by Python */
+/* s.decode("utf-8", "replace") by Python: characters in all, and replacement characters; the same in whatever pieces. */
 static void wrong_utf8(void **state)
 {
     (void)state;
     static const struct {
         const char *s;
-        int64_t wrong;
-    } row[] = {{"", 0}, {"abc", 0}, {"caf\303\251", 0}, {"\360\237\230\200", 0}, {"\303", 1}, {"\303a", 1}, {"\200\200", 2}, {"\340\240", 1},
-               {"\340\200\200", 3}, {"\355\240\200", 3}, {"\360\237\230", 1}, {"\360\237\230a", 1}, {"\364\220\200\200", 4}, {"\300\257", 2},
-               {"\377\376", 2}, {"a\342\200b\342", 2}, {"\342\200\342\200\235", 1}};
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) assert_int_equal(qep_utf8_wrong(row[i].s, (int64_t)strlen(row[i].s)), row[i].wrong);
+        int64_t characters, wrong;
+    } row[] = {{"", 0, 0}, {"abc", 3, 0}, {"caf\303\251", 4, 0}, {"\360\237\230\200", 1, 0}, {"\303", 1, 1}, {"\303a", 2, 1}, {"\200\200", 2, 2},
+               {"\340\240", 1, 1}, {"\340\200\200", 3, 3}, {"\355\240\200", 3, 3}, {"\360\237\230", 1, 1}, {"\360\237\230a", 2, 1},
+               {"\364\220\200\200", 4, 4}, {"\300\257", 2, 2}, {"\377\376", 2, 2}, {"a\342\200b\342", 4, 2}, {"\342\200\342\200\235", 2, 1}};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        for (int64_t n = (int64_t)strlen(row[i].s), cut = 0; cut <= n; cut++) {
+            qep_utf8_tally u = {0};
+            qep_utf8_feed(&u, row[i].s, cut);
+            qep_utf8_feed(&u, row[i].s + cut, n - cut);
+            qep_utf8_end(&u);
+            assert_int_equal(u.characters, row[i].characters);
+            assert_int_equal(u.wrong, row[i].wrong);
+        }
 }
 
 static void jsonl(void **state)
