@@ -58,13 +58,22 @@ gguf() {
     echo "$1-gguf $tokens" >>llamas
 }
 
-# one NAME MODEL TOKENS EVALUATION BITS SYM GROUP ORDER
+# dense NAME: the weights in the model's own type, which are evaluated anew
+dense() {
+    convert "$1" dense
+    figures "$1-dense" "$tokens"
+}
+
+# one NAME MODEL TOKENS EVALUATION BITS SYM GROUP ORDER [METHOD]
 one() {
-    name=$1 tokens=$4 order=
-    [ "$8" = none ] || order="quantization.act_order=yes quantization.static_groups=no"
-    [ "$8" != static ] || order="quantization.act_order=yes quantization.static_groups=yes"
+    name=$1 tokens=$4
+    case $8 in
+        none) order=quantization.act_order=no ;;
+        static) order="quantization.act_order=yes quantization.static_groups=yes" ;;
+        dynamic) order="quantization.act_order=yes quantization.static_groups=no" ;;
+    esac
     # shellcheck disable=SC2086 # a list
-    quantize "$2" "$3" "$name" "quantization.bits=$5" "quantization.symmetric=$6" "quantization.group_size=$7" $order
+    quantize "$2" "$3" "$name" "quantization.method=${9:-gptq}" "quantization.bits=$5" "quantization.symmetric=$6" "quantization.group_size=$7" $order
     figures "$name" "$tokens"
     echo "$name $tokens" >>cases
     convert "$name" gptq_v2
@@ -79,9 +88,12 @@ sweep() { # sweep PREFIX MODEL TOKENS EVALUATION GROUP
         for sym in yes no; do
             for group in "$5" -1; do one "$1-b$bits-$sym-g$group" "$2" "$3" "$4" $bits $sym "$group" none; done
         done
-        one "$1-b$bits-no-g$5-act" "$2" "$3" "$4" $bits no "$5" dynamic
+        for sym in yes no; do one "$1-b$bits-$sym-g$5-act" "$2" "$3" "$4" $bits $sym "$5" dynamic; done
     done
-    one "$1-b4-no-g$5-static" "$2" "$3" "$4" 4 no "$5" static
+    for sym in yes no; do one "$1-b4-$sym-g$5-static" "$2" "$3" "$4" 4 $sym "$5" static; done
+    dense "$1-b4-no-g$5-static"
+    one "$1-b3-no-g-1-static" "$2" "$3" "$4" 3 no -1 static
+    one "$1-b4-no-g$5-method" "$2" "$3" "$4" 4 no "$5" none awq # channels scaled, the scales' inverses in the norms
 }
 
 # settings of single modules: every way in which a configuration says them
@@ -152,6 +164,7 @@ check 'every GGUF file was opened by llama.cpp' [ "$(wc -l <spoken)" = "$(wc -l 
 verdicts gguf.out
 check 'every GGUF file was read' [ "$(wc -l <gguf.out)" = "$(wc -l <ggufs)" ]
 while read -r name _; do
+    case $name in *-dense) continue ;; esac # nothing packed
     check "vLLM's rules: $name" "$python" "$here/vllm_rules.py" "$name"
 done <cases
 
