@@ -79,10 +79,10 @@ awk '
         for (k = 1; k <= n_grids; k++) {
             g = grid[order[k]]
             printf "%s%s\n", (k > 1 ? "\n" : ""), heading(g)
-            printf "  %-20s%-20s%-20s  %-20s%s\n", "", "     perplexity", "     KL", "     QEP: perplexity", "     QEP: KL"
+            printf "  %-33s%-20s%-20s  %-20s%s\n", "", "     perplexity", "     KL", "     QEP: perplexity", "     QEP: KL"
             for (i = 1; i <= count[g]; i++) {
                 m = method[g, i]; plain = m "-int" g; q = "qep-" plain
-                line = sprintf("  %-20s%s %s  %s %s", m, cell(ours[plain, 1], published[plain, 1], 3), cell(ours[plain, 2], published[plain, 2], 4),
+                line = sprintf("  %-33s%s %s  %s %s", m, cell(ours[plain, 1], published[plain, 1], 3), cell(ours[plain, 2], published[plain, 2], 4),
                        cell(ours[q, 1], published[q, 1], 3), cell(ours[q, 2], published[q, 2], 4))
                 sub(/ +$/, "", line)
                 print line
