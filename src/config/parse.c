@@ -49,7 +49,8 @@ static qep_status unknown_key(const qep_place *p, const char *base)
     } else if (near) {
         qep_text_add(&t, "; did you mean %s?", near);
     }
-    qep_text_add(&t, " Keys of [%s]: ", base);
+    if (strchr(p->key, '.')) qep_text_add(&t, "; keys with their section's name stand in front of the first [section], or on the command line behind --set");
+    qep_text_add(&t, ". Keys of [%s]: ", base);
     add_list(&t, names);
     qep_status st = qep_place_fail(p, "%s", t.s);
     qep_free(names);

@@ -155,7 +155,7 @@ const qep_key qep_keys[] = {
     {"quantization", "final_norm", QEP_KEY_CHOICE, AT(final_norm), .identity = true, .def = "auto",
      .choices = final_norms,
      .help = "Fit the final norm's weight behind the last block, by the divergence from the original model on the calibration tokens; kept when it lowers the "
-             "divergence on the held-out sequences too. auto: yes where calibration tokens are read, but not with compat = paper."},
+             "divergence on the held-out sequences too, where there are any. auto: yes where calibration tokens are read, but not with compat = paper."},
     {"quantization", "blocks", QEP_KEY_RANGES, AT(blocks), .identity = true, .def = "all",
      SPECIAL("all", 0),
      .help = "Blocks whose linears are quantized, counted from 0 as in the names of the modules. The others stay as they are; the quantized stream runs "

@@ -20,6 +20,8 @@ void qep_corpus_add(qep_corpus *k, qep_seq s)
 /* --- calibration ------------------------------------------------------------------------------ */
 
 /* What one file gives. */
+enum { MANY_TIMES = 2 }; /* a text may be drawn from so often without a word */
+
 typedef struct share {
     const qep_source *source;
     int file;
@@ -47,6 +49,9 @@ static const char *amount(const qep_source *s, char *buf, size_t cap)
 static qep_status too_short(const share *h, const char *what)
 {
     char has[96];
+    if (h->random && h->source->view != QEP_VIEW_ARRAY)
+        return qep_fail(QEP_E_INPUT, "%s %s; %s: lower calibration.length (%" PRId64 "), or give more data", qep_source_path(h->source),
+                        amount(h->source, has, sizeof has), what, h->length);
     return qep_fail(QEP_E_INPUT, "%s %s; %s: lower calibration.samples (%" PRId64 " from this file) or calibration.length (%" PRId64 "), or give more data",
                     qep_source_path(h->source), amount(h->source, has, sizeof has), what, h->samples, h->length);
 }
@@ -77,6 +82,9 @@ static qep_status take_windows(const share *h, qep_mt19937 *r, qep_corpus *k)
     }
     if (h->random && n <= h->length)
         return too_short(h, "a random window needs one token more than its length");
+    if (h->random && (double)h->samples * (double)h->length > MANY_TIMES * (double)n)
+        qep_warn("%s has %" PRId64 " tokens; %" PRId64 " random windows of %" PRId64 " are %.1f times that and overlap: give more text, fewer samples or a shorter "
+                 "length", qep_source_path(h->source), n, h->samples, h->length, (double)h->samples * (double)h->length / (double)n);
     for (int64_t i = 0; i < h->samples; i++) {
         int64_t first = h->random ? qep_mt_randint(r, 0, n - h->length - 1) : i * h->length;
         qep_corpus_add(k, (qep_seq){QEP_SEQ_CALIBRATION, h->file, 0, first, h->length});

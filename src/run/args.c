@@ -56,14 +56,30 @@ static qep_status parse_option(int argc, char **argv, int *i, qep_args *out)
         if (qep_is_option(arg, "--restart")) return parse_restart(v, &out->restart);
         if (qep_is_option(arg, "--set")) return add_set(out, v);
         if (!qep_is_option(arg, "--walltime")) {
-            *(qep_is_option(arg, "--check") ? &out->check : qep_is_option(arg, "--report") ? &out->report : qep_is_option(arg, "--convert") ? &out->convert
-              : qep_is_option(arg, "--format") ? &out->format : &out->output) = v;
+            const char **where = qep_is_option(arg, "--check") ? &out->check : qep_is_option(arg, "--report") ? &out->report
+                                 : qep_is_option(arg, "--convert") ? &out->convert : qep_is_option(arg, "--format") ? &out->format : &out->output;
+            if (*where) return qep_fail(QEP_E_CONFIG, "%s is given twice", arg);
+            *where = v;
             return QEP_OK;
         }
         return add_set(out, qep_strf("args", "run.walltime=%s", v)); /* lives as long as the program */
     } else {
         return qep_fail(QEP_E_CONFIG, "unknown option %s; see qep_mpi --help", arg);
     }
+    return QEP_OK;
+}
+
+/* A finished output is looked at alone: no run, no second one beside it. */
+static qep_status check_one_task(const qep_args *a)
+{
+    const char *names[] = {a->check ? "--check" : NULL, a->report ? "--report" : NULL, a->convert ? "--convert" : NULL}, *task = NULL;
+    for (int i = 0; i < 3; i++) {
+        if (!names[i]) continue;
+        if (task) return qep_fail(QEP_E_CONFIG, "%s and %s: one at a time", task, names[i]);
+        task = names[i];
+    }
+    if (task && a->config) return qep_fail(QEP_E_CONFIG, "%s looks at a finished output and takes no configuration file: %s", task, a->config);
+    if (task && a->dry_run) return qep_fail(QEP_E_CONFIG, "--dry-run belongs to a run of a configuration file, not to %s", task);
     return QEP_OK;
 }
 
@@ -81,6 +97,7 @@ qep_status qep_args_parse(int argc, char **argv, qep_args *out)
     }
     if ((out->format || out->output) && !out->convert)
         return qep_fail(QEP_E_CONFIG, "--format and --output belong to --convert DIR; of a run they are --set output.format=... and output.path=...");
+    QEP_TRY(check_one_task(out));
     QEP_TRY(qep_elsewhere_check(&out->elsewhere, out->dry_run));
     if (!out->config && !out->check && !out->report && !out->convert && !out->help && !out->version)
         return qep_fail(QEP_E_CONFIG, "no configuration file; usage: mpirun -np P qep_mpi config.ini (qep_mpi --help tells more)");

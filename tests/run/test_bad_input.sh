@@ -142,6 +142,10 @@ done <<'TABLE'
 1|1 3|no configuration file given|no configuration file; usage:|command=
 1|1|unknown option|unknown option --dryrun|opt --dryrun
 1|1|two configuration files|two configuration files: case.ini and other.ini|opt other.ini
+1|1|a configuration file beside --check|--check looks at a finished output and takes no configuration file: case.ini|opt --check out
+1|1|two outputs to look at|--check is given twice|command='--check a --check b'
+1|1|two things to do with an output|--check and --convert: one at a time|command='--convert a --check b --format awq'
+1|1|--dry-run beside --convert|--dry-run belongs to a run of a configuration file, not to --convert|command='--convert out --format dense --dry-run'
 1|1|option without its value|--set needs a value|opt --set
 1|1|wrong word after --restart|--restart maybe: use auto, yes or no|opt --restart maybe
 1|1|wall time that is no time|--set run.walltime=soon: soon is not allowed|opt --walltime soon

@@ -207,7 +207,10 @@ bad 2 'no gzip file' 'plain.txt.gz: not a gzip file' --set calibration.data=plai
 bad 2 'a folder' 'folder.txt is not a file' --set calibration.data=folder.txt
 bad 2 'no document is long enough' 'none of its 120 documents has 4000 tokens' --set calibration.length=4000
 bad 2 'too few windows in documents' 'join documents with calibration.selection = packed' --set calibration.selection=sequential --set calibration.samples=500
-bad 2 'text too short' 'short.txt has ' --set calibration.data=short.txt
+head -c 20000 docs.txt >part.txt
+run 1 case.ini --dry-run --set calibration.data=part.txt --set calibration.selection=random --set calibration.length=64 --set calibration.samples=2000
+check 'windows that overlap many times over are named' said 'times that and overlap'
+bad 2 'text too short' 'than its length: lower calibration.length (' --set calibration.data=short.txt
 bad 2 'evaluation text too short' 'not one window of 32' --set evaluation.data=v:short.txt
 bad 1 'weight that is no number' 'what follows the * is' --set 'calibration.data=docs.jsonl*x'
 bad 1 'weight 0' 'what follows the * is' --set 'calibration.data=docs.jsonl*0'

@@ -36,6 +36,7 @@ static const bad table[] = {
     {"[quantization]\ngruop_size = 4\n",
      "bad.ini:2: quantization.gruop_size: ", "did you mean group_size?"},
     {"[quantization]\nBits = 4\n", "bad.ini:2: quantization.Bits: ", "did you mean bits?"},
+    {"[output]\ncalibration.data = c.txt\n", "bad.ini:2: output.calibration.data: ", "in front of the first [section]"},
     {"[run]\nseed = 4\n", "bad.ini:2: run.seed: ", "seed belongs into [calibration]"},
     {"[calibration]\nholdout = 16\n",
      "bad.ini:2: calibration.holdout: ", "Keys of [calibration]: data, field"},
