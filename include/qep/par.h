@@ -81,7 +81,7 @@ void qep_window_sync_all(qep_window *w);
  * src is read on root only. The caller makes sure nobody still reads that part (a preceding sync or bcast). */
 void qep_window_bcast_all(qep_window *w, int root, const void *src, int64_t offset, int64_t bytes);
 /* Rank r has written bytes [begin[r], begin[r] + count[r]) of its node's window (arrays of size P, equal on all
- * ranks, count may be 0, ranges disjoint); afterwards every node's window holds all ranges. Syncs before and after.
+ * ranks, count may be 0, ranges disjoint); afterwards every node's window holds all ranges. Syncs before it, and, on several nodes, after it.
  * Between nodes go the first ranges of all nodes at once, then the second ones, and so on: it is fast when they are of the same size. */
 void qep_window_merge_all(qep_window *w, const int64_t *begin, const int64_t *count);
 

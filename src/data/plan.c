@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { default_length = 2048 };
+enum { default_length = 2048, many_times = 2 }; /* many_times: a text may be drawn from so often without a word */
 
 /* The list has room for a power of two of sequences. */
 void qep_corpus_add(qep_corpus *k, qep_seq s)
@@ -20,8 +20,6 @@ void qep_corpus_add(qep_corpus *k, qep_seq s)
 /* --- calibration ------------------------------------------------------------------------------ */
 
 /* What one file gives. */
-enum { MANY_TIMES = 2 }; /* a text may be drawn from so often without a word */
-
 typedef struct share {
     const qep_source *source;
     int file;
@@ -82,7 +80,7 @@ static qep_status take_windows(const share *h, qep_mt19937 *r, qep_corpus *k)
     }
     if (h->random && n <= h->length)
         return too_short(h, "a random window needs one token more than its length");
-    if (h->random && (double)h->samples * (double)h->length > MANY_TIMES * (double)n)
+    if (h->random && (double)h->samples * (double)h->length > many_times * (double)n)
         qep_warn("%s has %" PRId64 " tokens; %" PRId64 " random windows of %" PRId64 " are %.1f times that and overlap: give more text, fewer samples or a shorter "
                  "length", qep_source_path(h->source), n, h->samples, h->length, (double)h->samples * (double)h->length / (double)n);
     for (int64_t i = 0; i < h->samples; i++) {

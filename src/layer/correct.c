@@ -30,7 +30,7 @@ qep_status qep_set_correct_all(qep_set *s)
     s->residual = cfg->residual;
     s->correction_damping = cfg->correction_damping;
     if (qep_layer_fits(cfg)) QEP_TRY(qep_set_fit_all(s));
-    for (int64_t i = 0; s->lead->spec.paper && i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->target, i));
+    if (s->lead->spec.paper) qep_set_clear_dead(s, s->target);
     qep_ladder ladder = {.damping = s->correction_damping, .repair = j->repair};
     qep_dmat *L = NULL;
     QEP_TRY(qep_factor_all(j->H, &ladder, &L));

@@ -137,11 +137,6 @@ qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, cons
     return QEP_OK;
 }
 
-static void clear_dead(qep_set *s)
-{
-    for (int64_t i = 0; i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->target, i));
-}
-
 qep_status qep_drive_factor_all(qep_set *s)
 {
     qep_qspec q = s->lead->spec;
@@ -152,9 +147,9 @@ qep_status qep_drive_factor_all(qep_set *s)
     qep_dmat_diag_all(s->job->H, diag);
     qep_processing_order(diag, s->cols, q.act_order, perm);
     /* a channel without signal: no code matters, 0 keeps the grid narrow */
-    if (!late) clear_dead(s);
+    if (!late) qep_set_clear_dead(s, s->target);
     qep_status st = qep_factor_loop_all(s, &q, s->target, s->job->H, perm, late ? s->dead : NULL);
-    if (late) clear_dead(s);
+    if (late) qep_set_clear_dead(s, s->target);
     qep_free(perm);
     qep_free(diag);
     return st;

@@ -181,7 +181,7 @@ static transform open_transform_all(qep_set *s, double *diag)
     transform t = {.rows = s->total_rows};
     double *squares = qep_alloc(ROTATE, s->cols, sizeof *squares);
     t.D = qep_alloc(ROTATE, s->cols, sizeof *t.D);
-    for (int64_t i = 0; i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->values, i));
+    qep_set_clear_dead(s, s->values);
     qep_column_squares_all(s->job->comm, s->count * QEP_STRIP, s->total_strips * QEP_STRIP, s->cols, s->values, squares);
     qep_dmat_diag_all(s->job->H, diag);
     for (int64_t c = 0; c < s->cols; c++)
@@ -279,7 +279,7 @@ qep_status qep_drive_rotated_all(qep_set *s)
         rotate_columns_all(s, &t, true);
         rotate_strips(s, &t, true);
         rescale(s, t.D, true);
-        for (int64_t i = 0; i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->values, i));
+        qep_set_clear_dead(s, s->values);
     }
     close_transform(&t);
     qep_free(perm);

@@ -13,8 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 512 }; /* of H in the window, f32: qep_stream_bytes holds more */
-
 #define SEARCH "layer.search"
 
 typedef struct rows_of_h {
@@ -26,9 +24,9 @@ typedef struct rows_of_h {
 static void stream_h_all(qep_set *s, void (*use)(qep_set *s, const rows_of_h *h, void *ctx), void *ctx)
 {
     qep_window *win = s->job->stream;
-    const int64_t d = s->cols, ld = qep_round_up(d, 8);
-    for (int64_t row0 = 0; row0 < d; row0 += ROWS) {
-        const int64_t n = qep_min_i64(ROWS, d - row0);
+    const int64_t d = s->cols, ld = qep_round_up(d, QEP_DMAT_LINE);
+    for (int64_t row0 = 0; row0 < d; row0 += QEP_STREAM_BUNDLE) {
+        const int64_t n = qep_min_i64(QEP_STREAM_BUNDLE, d - row0);
         qep_window_sync_all(win); /* nobody reads the previous block any more */
         qep_dmat_fetch_rows_all(s->job->search ? s->job->search : s->job->H, row0, n, false, QEP_F32, win, 0, ld);
         use(s, &(rows_of_h){row0, n, ld, qep_window_data(win)}, ctx);
@@ -233,7 +231,7 @@ qep_status qep_drive_scaled_all(qep_set *s)
         s->g_idx[c] = (int32_t)(c / width);
         scale[c] = 1.0f;
     }
-    for (int64_t i = 0; i < s->count; i++) qep_set_clear_dead(s, qep_set_row(s, s->target, i));
+    qep_set_clear_dead(s, s->target);
     qep_status st = QEP_OK;
     if (s->job->fold) {
         find_scales_all(s, scale);

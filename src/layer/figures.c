@@ -69,10 +69,8 @@ static void row_gaps_all(const qep_set *s, const qep_dmat *H, const float *wc, s
     float *sums = qep_alloc("layer.figures", n, sizeof *sums);
     float *dh = qep_alloc("layer.figures", n, sizeof *dh);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->count; i++) {
-        strip_difference(s, i, of, qep_set_row(s, d, i), qep_set_row(s, sums, i));
-        if (H == s->job->H) qep_set_clear_dead(s, qep_set_row(s, d, i)); /* Xq is 0 there; H has been given a diagonal for the factor only */
-    }
+    for (int64_t i = 0; i < s->count; i++) strip_difference(s, i, of, qep_set_row(s, d, i), qep_set_row(s, sums, i));
+    if (H == s->job->H) qep_set_clear_dead(s, d); /* Xq is 0 there; H has been given a diagonal for the factor only */
     qep_rows_times_f32_all(H, s->count, d, dh, s->job->stream);
     memset(gap, 0, (size_t)(s->total_strips * QEP_STRIP) * sizeof *gap);
     for (int64_t i = 0; i < s->count; i++)

@@ -77,7 +77,7 @@ void qep_set_share_all(const qep_set *s);
 /* A copy of my rows of a member's result. */
 qep_layer_kept *qep_set_keep(const qep_set *s, int member);
 
-/* Columns of dead channels of a strip's rows [QEP_STRIP, cols] become 0. */
+/* Columns of dead channels of rows like the target's [count * QEP_STRIP, cols] become 0. */
 void qep_set_clear_dead(const qep_set *s, float *rows);
 
 static inline float *qep_set_row(const qep_set *s, float *rows, int64_t strip)

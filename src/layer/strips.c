@@ -66,7 +66,7 @@ qep_status qep_set_read(qep_set *s)
 void qep_set_clear_dead(const qep_set *s, float *rows)
 {
     if (s->n_dead == 0) return;
-    for (int64_t r = 0; r < QEP_STRIP; r++)
+    for (int64_t r = 0; r < s->count * QEP_STRIP; r++)
         for (int64_t c = 0; c < s->cols; c++)
             if (s->dead[c]) rows[r * s->cols + c] = 0;
 }

@@ -19,14 +19,11 @@ void qep_par_bcast(const qep_comm *c, MPI_Comm comm, int root, void *buf, int64_
     }
 }
 
-void qep_par_gather_nodes(const qep_comm *c, char *data, const int64_t *begin, const int64_t *count)
+void qep_par_gather_nodes(const qep_comm *c, char *data, int64_t first, const int64_t *begin, const int64_t *count)
 {
     const int n = c->n_nodes;
-    int64_t first = INT64_MAX, longest = 0;
-    for (int k = 0; k < n; k++) {
-        if (count[k] > 0) first = qep_min_i64(first, begin[k]);
-        longest = qep_max_i64(longest, count[k]);
-    }
+    int64_t longest = 0;
+    for (int k = 0; k < n; k++) longest = qep_max_i64(longest, count[k]);
     int *size = qep_alloc("par.gather", 2 * (int64_t)n, sizeof *size), *at = size + n;
     for (int64_t i = 0; i < longest; i += c->chunk) {
         for (int k = 0; k < n; k++) {

@@ -148,11 +148,11 @@ static void sum_nodes(const sum *s)
     for (int r = 1; r < k; r++) {
         const int to = (c->node_id + r) % k, from = (c->node_id - r + k) % k;
         const int n_to = c->node_begin[to + 1] - c->node_begin[to], n_from = c->node_begin[from + 1] - c->node_begin[from];
-        const int my_turn = c->node_rank / n_from;
+        const int my_turn = c->node_rank / n_from, sender = c->member[c->node_begin[from] + qep_par_collector(c, from, c->rank)];
         for (int turn = 0, index = c->node_rank; index < n_to || turn <= my_turn; turn++, index += n_me) {
             const int q = index < n_to ? c->member[c->node_begin[to] + index] : -1;
             const int64_t *out = q < 0 ? NULL : n_me > 1 ? s->parts + s->at[q] : s->send + s->displ[q];
-            add_pair(c, q, out, q < 0 ? 0 : s->count[q], c->member[c->node_begin[from] + qep_par_collector(c, from, c->rank)], s->recv, turn == my_turn ? s->count[c->rank] : 0, s->buf, s->step);
+            add_pair(c, q, out, q < 0 ? 0 : s->count[q], sender, s->recv, turn == my_turn ? s->count[c->rank] : 0, s->buf, s->step);
         }
     }
 }

@@ -49,8 +49,8 @@ void qep_par_sent(int64_t bytes);
 /* Chunked broadcast over one of the communicators of c. */
 void qep_par_bcast(const qep_comm *c, MPI_Comm comm, int root, void *buf, int64_t bytes);
 /* Chunked: every node's first rank has bytes [begin[node], begin[node] + count[node]) of data and gets those of the others, which are disjoint. All of
- * them together span less than 2 GiB. Called by the nodes' first ranks. */
-void qep_par_gather_nodes(const qep_comm *c, char *data, const int64_t *begin, const int64_t *count);
+ * them begin at `first` or behind it and end before first + 2 GiB. Called by the nodes' first ranks. */
+void qep_par_gather_nodes(const qep_comm *c, char *data, int64_t first, const int64_t *begin, const int64_t *count);
 
 /* Is there room for a window of this size on my node? QEP_E_RESOURCE with the name, the bytes and
  * a way out. Called by one rank per node. */

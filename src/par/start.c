@@ -67,12 +67,13 @@ static void list_collected(qep_comm *c)
 {
     c->collected = qep_alloc("par.comm", c->size, sizeof *c->collected);
     c->collected_begin = qep_alloc("par.comm", c->node_size + 1, sizeof *c->collected_begin);
-    for (int q = 0; q < c->size; q++) c->collected_begin[qep_par_collector(c, c->node_id, q) + 1]++;
-    for (int i = 0; i < c->node_size; i++) c->collected_begin[i + 1] += c->collected_begin[i];
-    for (int q = c->size - 1; q >= 0; q--) /* begin: moved to the next one's while ranks are put in, last first */
-        c->collected[--c->collected_begin[qep_par_collector(c, c->node_id, q) + 1]] = q;
-    for (int i = 0; i < c->node_size; i++) c->collected_begin[i] = c->collected_begin[i + 1];
-    c->collected_begin[c->node_size] = c->size;
+    int n = 0;
+    for (int i = 0; i < c->node_size; i++) {
+        c->collected_begin[i] = n;
+        for (int q = 0; q < c->size; q++)
+            if (qep_par_collector(c, c->node_id, q) == i) c->collected[n++] = q;
+    }
+    c->collected_begin[c->node_size] = n;
 }
 
 /* Node communicator, the nodes in order of their lowest rank, and the job's ranks numbered anew, over the nodes in turn: what is dealt to the

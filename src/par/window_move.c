@@ -41,7 +41,7 @@ static void gather(qep_window *w, const int64_t *begin, const int64_t *count)
         end = qep_max_i64(end, begin[k] + count[k]);
     }
     if (qep_window_gathers(givers, n) && end - first <= INT32_MAX) {
-        if (w->comm->node_rank == 0) qep_par_gather_nodes(w->comm, w->data, begin, count);
+        if (w->comm->node_rank == 0) qep_par_gather_nodes(w->comm, w->data, first, begin, count);
         return;
     }
     for (int k = 0; k < n; k++) spread(w, k, begin[k], count[k]);

@@ -133,11 +133,19 @@ static qep_status check_disk(const qep_run *r)
     return st;
 }
 
+const char *qep_plan_h_words(const qep_run *r)
+{
+    for (int64_t i = 0; i < r->n_linears; i++)
+        if (r->linears[i].quantized && qep_layer_polishes(&r->linear_cfg[i], &r->linears[i].spec))
+            return r->keep_h ? "; H once per node while codes are polished" : "; H streamed while codes are polished";
+    return "";
+}
+
 static void log_memory(const qep_run *r, const qep_memory_plan *p, int64_t node)
 {
     char a[32], b[32];
-    qep_info("memory: %s on rank 0, %s on its node; FFN activations %s; H %s while codes are polished", qep_format_bytes(p->peak, a, sizeof a),
-             qep_format_bytes(node, b, sizeof b), r->keep_act ? "kept" : "recomputed", r->keep_h ? "once per node" : "streamed");
+    qep_info("memory: %s on rank 0, %s on its node; FFN activations %s%s", qep_format_bytes(p->peak, a, sizeof a),
+             qep_format_bytes(node, b, sizeof b), r->keep_act ? "kept" : "recomputed", qep_plan_h_words(r));
     for (int i = 0; i < p->n; i++)
         qep_info("  %-18s %12s%s", p->items[i].name, qep_format_bytes(p->items[i].rank_bytes, a, sizeof a),
                  p->items[i].per_node ? "  (once per node)" : "");

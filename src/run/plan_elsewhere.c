@@ -53,8 +53,8 @@ static void log_node(const qep_run *r)
     int64_t node = qep_plan_node_peak(r, r->keep_act), shared = 0;
     qep_plan_memory(r, 0, r->keep_act, &first);
     for (int i = 0; i < first.n; i++) shared += first.items[i].per_node ? first.items[i].rank_bytes : 0;
-    qep_info("memory per node: %s; once per node %s of it, a rank without that %s; FFN activations %s; H once per node while codes are polished", qep_format_bytes(node, a, sizeof a),
-             qep_format_bytes(shared, b, sizeof b), qep_format_bytes(first.peak - shared, c, sizeof c), r->keep_act ? "kept" : "recomputed");
+    qep_info("memory per node: %s; once per node %s of it, a rank without that %s; FFN activations %s%s", qep_format_bytes(node, a, sizeof a),
+             qep_format_bytes(shared, b, sizeof b), qep_format_bytes(first.peak - shared, c, sizeof c), r->keep_act ? "kept" : "recomputed", qep_plan_h_words(r));
     for (int i = 0; i < first.n; i++)
         qep_info("  %-18s %12s%s", first.items[i].name, qep_format_bytes(first.items[i].rank_bytes, a, sizeof a),
                  first.items[i].per_node ? "  (once per node)" : "");

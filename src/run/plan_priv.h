@@ -42,6 +42,8 @@ void qep_plan_measure_rates(const qep_run *r, double *rates);
 int64_t qep_plan_checkpoint_bytes(const qep_run *r); /* of one */
 bool qep_plan_may_part(const qep_run *r); /* experts can be worked on by one rank each, where there is room */
 void qep_plan_log_experts(const qep_run *r); /* how those of a layer are dealt with, in the groups of gate and up, and of down */
+/* For the memory's line: what becomes of H while codes are polished; nothing when none are. */
+const char *qep_plan_h_words(const qep_run *r);
 /* Sum of the planned peaks of the ranks of rank 0's node; this rank's node in a plan for this job. */
 int64_t qep_plan_node_peak(const qep_run *r, bool keep_act);
 

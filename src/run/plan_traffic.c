@@ -40,10 +40,15 @@ static void send(const qep_run *r, qep_call_traffic *t, int rank, int to, int64_
     t->far_messages += messages;
 }
 
-/* What `rank`'s node gives to the others is counted on its first rank, once. */
-static void spread(const qep_run *r, qep_call_traffic *t, int rank, int64_t bytes)
+/* What a node gives to the others is counted on its first rank, once. */
+static bool gives(const qep_run *r, int rank)
 {
-    if (bytes <= 0 || !qep_run_leads_node(r, rank) || qep_run_n_nodes(r) == 1) return;
+    return qep_run_leads_node(r, rank) && qep_run_n_nodes(r) > 1;
+}
+
+static void spread(const qep_run *r, qep_call_traffic *t, int64_t bytes)
+{
+    if (bytes <= 0) return;
     const int64_t messages = qep_ceil_div(bytes, qep_par_chunk(r->comm));
     t->bytes += bytes;
     t->messages += messages;
@@ -84,10 +89,10 @@ static void count_sum(const qep_run *r, const qep_call *c, int rank, qep_call_tr
 static void count_rows(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
 {
     const int node = qep_run_node_of(r, rank);
-    for (int64_t at = 0; at < c->rows;) {
+    for (int64_t at = 0; at < c->rows && gives(r, rank);) {
         const int64_t row = c->flip ? c->n - 1 - (c->row0 + at) : c->row0 + at, inside = row % c->block;
         const int64_t rows = qep_min_i64(c->rows - at, c->flip ? inside + 1 : c->block - inside);
-        if (qep_run_node_of(r, (int)(row / c->block % c->owners)) == node) spread(r, t, rank, rows * c->row_bytes);
+        if (qep_run_node_of(r, (int)(row / c->block % c->owners)) == node) spread(r, t, rows * c->row_bytes);
         at += rows;
     }
 }
@@ -104,8 +109,8 @@ static int64_t linear_rows(const qep_run *r, const qep_call *c, int q)
 static void count_strips(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
 {
     const int node = qep_run_node_of(r, rank);
-    for (int q = node; q < r->ranks; q++)
-        if (qep_run_node_of(r, q) == node) spread(r, t, rank, linear_rows(r, c, q) * c->row_bytes);
+    for (int q = node; q < r->ranks && gives(r, rank); q++)
+        if (qep_run_node_of(r, q) == node) spread(r, t, linear_rows(r, c, q) * c->row_bytes);
 }
 
 static void count_turn(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)

@@ -17,6 +17,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/qep_versus.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
 
+sed '/^\[evaluation\]/,$d' "$(dirname "$0")/../../config/paper/qep-gptq-int4-g128.ini" >"$work/run.ini"
 printf '%s, %d x %d tokens, QEP+GPTQ, %d bits, groups of %d, %d threads; seconds\n' "$model" "$samples" "$length" "$bits" "$group" "$threads"
 printf '%-5s %12s %12s %8s\n' type theirs ours ratio
 for type in ${TYPES:-f32 bf16}; do
@@ -24,41 +25,13 @@ for type in ${TYPES:-f32 bf16}; do
     # shellcheck disable=SC2086 # several options
     "$make_model" "$work/model" $model --dtype "$type" --max-positions "$length" --tokens "$work/tokens.npy" --samples "$samples" \
         --length "$length" || exit 1
-    cat >"$work/run.ini" <<INI
-[model]
-path = $work/model
-[output]
-path = $work/out
-format = dense
-[calibration]
-data = $work/tokens.npy
-samples = $samples
-selection = sequential
-validation = 0
-[quantization]
-bits = $bits
-group_size = $group
-act_order = no
-static_groups = no
-clip = none
-refit = 0
-sweeps = 0
-final_norm = no
-compat = paper
-[correction]
-alpha = 0.5
-damping = 1.0
-residual = 0
-exclude = down_proj
-[checkpoint]
-every = never
-[run]
-compute = $type
-INI
     "$python" "$(dirname "$0")/versus.py" "$source" "$work/model" "$work/tokens.npy" "$threads" "$bits" "$group" >"$work/theirs.log" 2>&1 ||
         { tail -n 5 "$work/theirs.log" >&2; exit 1; }
     begin=$(date +%s.%N)
-    "$program" "$work/run.ini" >"$work/ours.log" 2>&1 || { tail -n 5 "$work/ours.log" >&2; exit 1; }
+    "$program" "$work/run.ini" --set model.path="$work/model" --set output.path="$work/out" --set calibration.data="$work/tokens.npy" \
+        --set calibration.samples="$samples" --set calibration.length=auto --set calibration.selection=sequential --set calibration.validation=0 \
+        --set quantization.bits="$bits" --set quantization.group_size="$group" --set checkpoint.every=never --set run.compute="$type" \
+        >"$work/ours.log" 2>&1 || { tail -n 5 "$work/ours.log" >&2; exit 1; }
     end=$(date +%s.%N)
     awk -v type="$type" -v theirs="$(sed -n 's/^seconds //p' "$work/theirs.log")" -v begin="$begin" -v end="$end" \
         'BEGIN { printf "%-5s %12.1f %12.1f %8.1f\n", type, theirs, end - begin, theirs / (end - begin) }'
