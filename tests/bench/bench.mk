@@ -26,6 +26,10 @@ bench-programs: $(BENCH_DIR)/bench_parts $(BENCH_DIR)/make_model
 bench: bench-programs   ## time each part against the machine's ceilings [NP=n BENCH_ARGS="--preset 7b"]
 	@tests/bench/run_bench.sh $(NP) $(BENCH_DIR)/bench_parts $(BENCH_ARGS)
 
+.PHONY: block
+block: all bench-programs   ## a run on one block, by phases, against the floor of its flops [RUNS="1x2 2x1" TYPES="f32 bf16"]
+	@tests/bench/block.sh $(O)/qep_mpi $(BENCH_DIR)/bench_parts $(BENCH_DIR)/make_model
+
 .PHONY: versus
 versus: all bench-programs   ## QEP+GPTQ against the code of the paper's authors, PUBLISHED=folder of its llama.py (makes a Python environment with torch)
 	@tests/bench/versus.sh $(O)/qep_mpi $(BENCH_DIR)/make_model '$(PUBLISHED)'

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "../../src/run/run_priv.h" /* how many columns of the statistics a run takes at once */
 #include "bench.h"
 
 enum { SOLVER_BLOCK = 64 }; /* default of solver.block */
@@ -42,7 +43,7 @@ static qep_status statistics_all(bench *b, const bench_group *g, qep_compute com
         .compute = compute,
         .total_tokens = b->total_tokens,
         .want_c = want_c,
-        .panel = QEP_STATS_TILE,
+        .panel = qep_run_panel(&(qep_run){.ranks = qep_size(b->comm)}, g->d, want_c, true),
         .block = SOLVER_BLOCK,
         .n_owners = qep_dmat_owners_rule(g->d, SOLVER_BLOCK, qep_size(b->comm), 0)};
     qep_status st = qep_stats_all(b->comm, &plan, &source, &out);

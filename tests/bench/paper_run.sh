@@ -1,0 +1,32 @@
+#!/bin/sh
+# Sourced by versus.sh and block.sh: QEP+GPTQ with the settings of config/paper on a random model of one block of Llama-2-7B's shape.
+# MODEL (options of make_model), SAMPLES, LENGTH, BITS, GROUP: other sizes. $work: a folder, removed at the end.
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh
+model=${MODEL:---shape 7b --blocks 1} samples=${SAMPLES:-8} length=${LENGTH:-2048} bits=${BITS:-4} group=${GROUP:-128}
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+work=$(mktemp -d "${TMPDIR:-/tmp}/qep_bench.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' HUP INT TERM
+sed '/^\[evaluation\]/,$d' "$(dirname "$0")/../../config/paper/qep-gptq-int4-g128.ini" >"$work/run.ini"
+
+# random_model MAKE_MODEL TYPE: $work/model with weights of this type, $work/tokens.npy
+random_model() {
+    rm -rf "$work/model"
+    # shellcheck disable=SC2086 # several options
+    "$1" "$work/model" $model --dtype "$2" --max-positions "$length" --tokens "$work/tokens.npy" --samples "$samples" --length "$length" || exit 1
+}
+
+# quantize TYPE COMMAND...: $work/model to $work/out, computed in this type; COMMAND: the program with what starts it. Its seconds are in $seconds.
+quantize() {
+    type=$1
+    shift
+    rm -rf "$work/out"
+    begin=$(date +%s.%N)
+    "$@" "$work/run.ini" --set model.path="$work/model" --set output.path="$work/out" --set calibration.data="$work/tokens.npy" \
+        --set calibration.samples="$samples" --set calibration.length=auto --set calibration.selection=sequential --set calibration.validation=0 \
+        --set quantization.bits="$bits" --set quantization.group_size="$group" --set checkpoint.every=never --set run.compute="$type" \
+        >"$work/ours.log" 2>&1 || { tail -n 5 "$work/ours.log" >&2; exit 1; }
+    seconds=$(awk -v begin="$begin" -v end="$(date +%s.%N)" 'BEGIN { print end - begin }')
+}
