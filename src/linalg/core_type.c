@@ -1,5 +1,6 @@
 /* Which vectors the CPU has, which kernels OpenBLAS uses, and the way out when the environment forces slow ones or OpenBLAS does not know
  * the CPU. OpenBLAS reads OPENBLAS_CORETYPE in a constructor before main, so only a new start of the program helps. SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -74,6 +75,17 @@ static const char *core_for(qep_simd simd)
     return simd == QEP_SIMD_AVX512 ? "SkylakeX" : simd == QEP_SIMD_AVX2 ? "Haswell" : NULL;
 }
 
+/* By the path of the program: started as /proc/self/exe the process would be called "exe" in ps, top and pkill. Comes back only when the start failed:
+ * the program then runs on with the slow kernels, and qep_linalg_warning says so. */
+static void start_again(char **argv)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return;
+    self[n] = '\0';
+    execv(self, argv);
+}
+
 /* What the next start gets in OPENBLAS_CORETYPE: first nothing, so that OpenBLAS looks for itself; when it does not know the CPU (one newer
  * than the library falls back to Prescott) a core with the CPU's vectors. */
 void qep_linalg_fix_core_type(char **argv)
@@ -90,7 +102,5 @@ void qep_linalg_fix_core_type(char **argv)
         return;
     /* cache size given for the forced core; OpenBLAS finds the right one itself */
     unsetenv("OPENBLAS_L2_SIZE");
-    execv("/proc/self/exe", argv);
-    /* Only reached when exec failed: the program runs on with the slow kernels and
-     * qep_linalg_warning says so. */
+    start_again(argv);
 }
