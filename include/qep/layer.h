@@ -36,8 +36,9 @@ typedef struct qep_layer_record {
     int attempts;                /* of the factor that needed most */
     bool fallback;               /* a ladder had to raise its damping */
     int64_t n_dead;              /* input channels without signal */
-    /* per token, on the calibration and on the held-out sequences: J(round(W)) - J(Q) and J(W*) - J(Q), J(V) = |W X - V Xq|^2; NAN without C */
-    struct qep_layer_gap { double before, corrected; } gap, held_gap;
+    /* per token, on the calibration and on the held-out sequences: J(W) - J(Q), J(round(W)) - J(Q) and J(W*) - J(Q), J(V) = |W X - V Xq|^2; NAN
+     * without C */
+    struct qep_layer_gap { double uncorrected, before, corrected; } gap, held_gap;
     double max_scale;
     int64_t n_cut;               /* scales that f16 cannot hold: cut to 65504 or raised to 2^-14 */
     double scale_ratio;          /* awq: exponent of the channel scales that was chosen, 0 .. 0.95; NAN: not scaled */

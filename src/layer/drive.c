@@ -54,9 +54,9 @@ qep_layer_bytes qep_layer_plan(const qep_linear_config *cfg, const qep_qspec *sp
     qep_layer_bytes b = {.rows = mine * (cols * 9 + groups * 5), .writing = written * cols * 8};
     if (shape->with_c) {
         b.wc = mine * cols * 4;
-        b.figures = mine * cols * 12;
+        b.figures = mine * cols * 4;
     }
-    if (qep_layer_fits(cfg)) b.fit = mine * cols * 20;
+    if (qep_layer_fits(cfg)) b.fit = mine * cols * 16;
     if (d->plan) d->plan(spec, shape, &b);
     b.polish = qep_set_polish_bytes(cfg, spec, shape->strips, cols, shape->threads);
     return b;

@@ -1,8 +1,9 @@
-/* Errors of plain rounding and of the target relative to the result, from the statistics.
+/* Errors of the steps before the result, relative to the result's, from the statistics.
  *
- * With J(V) = |W X - V Xq|^2 per token, E_V = W - V, and D = Q - V (V: W rounded to nearest on the same kind of grid, or W*):
- *   J(V) - J(Q) = 2 tr(W C D^T) + tr(D H (E_V + E_Q)^T),   E_V + E_Q = 2 W - V - Q
- * (expand J(V) = |W delta + E_V Xq|^2 with C = delta Xq^T, H = Xq Xq^T). J(Q) itself is measured in the forward pass.
+ * With J(V) = |W X - V Xq|^2 per token, C = (X - Xq) Xq^T, H = Xq Xq^T and E_V = W - V:
+ *   J(V) = J(W) + 2 tr(W C E_V^T) + tr(E_V H E_V^T)
+ * (expand J(V) = |W (X - Xq) + E_V Xq|^2). V: W itself, W rounded to nearest on the same kind of grid, the target W*, the result Q. J(Q) itself is
+ * measured in the forward pass.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
@@ -41,77 +42,75 @@ static void round_strip(const qep_set *s, int64_t i, float *values)
     qep_free(codes);
 }
 
-/* The two steps whose error is compared with the result's. */
-typedef enum stage { ROUNDED, CORRECTED, STAGES } stage;
+/* The steps whose error differs from that of W. */
+typedef enum stage { RESULT, ROUNDED, CORRECTED, STAGES } stage;
 
-/* d = Q - V of strip i; sum = Q + V. */
-static void strip_difference(const qep_set *s, int64_t i, stage of, float *d, float *sum)
+/* e = W - V of strip i. */
+static void strip_error(const qep_set *s, int64_t i, stage of, float *e)
 {
-    int64_t n = QEP_STRIP * s->cols, at = i * QEP_STRIP;
-    if (of == ROUNDED) round_strip(s, i, sum);
-    else memcpy(sum, qep_set_row(s, s->target, i), (size_t)n * sizeof *sum);
-    if (s->values)
-        memcpy(d, qep_set_row(s, s->values, i), (size_t)n * sizeof *d);
-    else
-        dequantize(s, s->codes + at * s->cols, s->scales + at * s->groups, s->zeros + at * s->groups, s->g_idx, d);
-    for (int64_t k = 0; k < n; k++) {
-        float v = sum[k], q = d[k];
-        sum[k] = q + v;
-        d[k] = q - v;
-    }
+    const int64_t n = QEP_STRIP * s->cols, at = i * QEP_STRIP;
+    const float *w = qep_set_row(s, s->w, i);
+    if (of == ROUNDED) round_strip(s, i, e);
+    else if (of == CORRECTED) memcpy(e, qep_set_row(s, s->target, i), (size_t)n * sizeof *e);
+    else if (s->values) memcpy(e, qep_set_row(s, s->values, i), (size_t)n * sizeof *e);
+    else dequantize(s, s->codes + at * s->cols, s->scales + at * s->groups, s->zeros + at * s->groups, s->g_idx, e);
+    for (int64_t k = 0; k < n; k++) e[k] = w[k] - e[k];
 }
 
-/* gap[row of the set] = the row's part of J(V) - J(Q), from H and W C. */
-static void row_gaps_all(const qep_set *s, const qep_dmat *H, const float *wc, stage of, double *gap)
+/* excess[row of the set] = the row's part of J(V) - J(W), from H and W C. */
+static void row_excess_all(const qep_set *s, const qep_dmat *H, const float *wc, stage of, double *excess)
 {
-    int64_t n = s->count * QEP_STRIP * s->cols;
-    float *d = qep_alloc("layer.figures", n, sizeof *d);
-    float *sums = qep_alloc("layer.figures", n, sizeof *sums);
-    float *dh = qep_alloc("layer.figures", n, sizeof *dh);
+    const int64_t rows = s->count * QEP_STRIP;
+    float *e = qep_alloc("layer.figures", rows * s->cols, sizeof *e);
+    double *form = qep_alloc("layer.figures", rows, sizeof *form);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->count; i++) strip_difference(s, i, of, qep_set_row(s, d, i), qep_set_row(s, sums, i));
-    if (H == s->job->H) qep_set_clear_dead(s, d); /* Xq is 0 there; H has been given a diagonal for the factor only */
-    qep_rows_times_f32_all(H, s->count, d, dh, s->job->stream);
-    memset(gap, 0, (size_t)(s->total_strips * QEP_STRIP) * sizeof *gap);
-    for (int64_t i = 0; i < s->count; i++)
-        for (int64_t r = 0; r < s->strips[i].n; r++) {
-            double sum = 0;
-            int64_t at = (i * QEP_STRIP + r) * s->cols;
-            for (int64_t k = at; k < at + s->cols; k++)
-                sum += 2.0 * (double)wc[k] * (double)d[k] + (double)dh[k] * (2.0 * (double)s->w[k] - (double)sums[k]);
-            gap[(s->first + i) * QEP_STRIP + r] = sum;
-        }
-    qep_free(dh);
-    qep_free(sums);
-    qep_free(d);
-    qep_sum_f64_all(s->job->comm, gap, s->total_strips * QEP_STRIP); /* one rank's value plus zeros: exact */
+    for (int64_t i = 0; i < s->count; i++) strip_error(s, i, of, qep_set_row(s, e, i));
+    if (H == s->job->H) qep_set_clear_dead(s, e); /* Xq is 0 there; H has been given a diagonal for the factor only */
+    qep_rows_forms_all(H, s->count, e, form, s->job->stream);
+    memset(excess, 0, (size_t)(s->total_strips * QEP_STRIP) * sizeof *excess);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i++) {
+        double sum = form[i];
+        for (int64_t k = i * s->cols; k < (i + 1) * s->cols; k++) sum += 2.0 * (double)wc[k] * (double)e[k];
+        if (i % QEP_STRIP < s->strips[i / QEP_STRIP].n) excess[s->first * QEP_STRIP + i] = sum;
+    }
+    qep_free(form);
+    qep_free(e);
+    qep_sum_f64_all(s->job->comm, excess, s->total_strips * QEP_STRIP); /* one rank's value plus zeros: exact */
 }
 
-/* Sum over the rows of each member, into records[m] at `offset`. */
-static void sum_members(const qep_set *s, const double *gap, size_t offset, qep_layer_record *records)
+/* J(V) - J(W) of each member, [members]: sums over its rows. */
+static void sum_members(const qep_set *s, const double *excess, double *sum)
 {
     int64_t at = 0;
     for (int m = 0; m < s->n_members; m++) {
         if (!s->in[m]) continue;
-        int64_t n = qep_round_up(s->members[m].rows, QEP_STRIP);
-        double sum = 0;
-        for (int64_t k = at; k < at + n; k++) sum += gap[k];
+        const int64_t n = qep_round_up(s->members[m].rows, QEP_STRIP);
+        sum[m] = 0;
+        for (int64_t k = at; k < at + n; k++) sum[m] += excess[k];
         at += n;
-        memcpy((char *)&records[m] + offset, &sum, sizeof sum);
     }
 }
 
-/* Both gaps by one set of sums; the gap lies at `offset` in a record. */
+/* The gaps of all members, at `offset` in their records. */
 static void gaps_all(const qep_set *s, const qep_dmat *H, const float *wc, size_t offset, qep_layer_record *records)
 {
-    static const size_t places[STAGES] = {offsetof(struct qep_layer_gap, before), offsetof(struct qep_layer_gap, corrected)};
-    double *gap = qep_alloc("layer.figures", s->total_strips * QEP_STRIP, sizeof *gap);
-    for (int of = 0; of < STAGES; of++) {
-        if (of == CORRECTED && !qep_layer_corrects(&s->lead->cfg)) break;
-        row_gaps_all(s, H, wc, (stage)of, gap);
-        sum_members(s, gap, offset + places[of], records);
+    double *excess = qep_alloc("layer.figures", s->total_strips * QEP_STRIP, sizeof *excess);
+    double *sums = qep_alloc("layer.figures", (int64_t)STAGES * s->n_members, sizeof *sums);
+    const bool corrects = qep_layer_corrects(&s->lead->cfg);
+    for (int of = 0; of < (corrects ? STAGES : CORRECTED); of++) {
+        row_excess_all(s, H, wc, (stage)of, excess);
+        sum_members(s, excess, sums + of * s->n_members);
     }
-    qep_free(gap);
+    for (int m = 0; m < s->n_members; m++) {
+        if (!s->in[m]) continue;
+        const double result = sums[m];
+        const struct qep_layer_gap gap = {.uncorrected = -result, .before = sums[ROUNDED * s->n_members + m] - result,
+                                          .corrected = corrects ? sums[CORRECTED * s->n_members + m] - result : (double)NAN};
+        memcpy((char *)&records[m] + offset, &gap, sizeof gap);
+    }
+    qep_free(sums);
+    qep_free(excess);
 }
 
 static double largest_scale(const qep_set *s, int member)
@@ -144,7 +143,7 @@ void qep_set_figures_all(qep_set *s, qep_layer_record *records)
     const qep_stats *held = s->job->held;
     for (int m = 0; m < s->n_members; m++) {
         if (!s->in[m]) continue;
-        records[m].gap = records[m].held_gap = (struct qep_layer_gap){(double)NAN, (double)NAN};
+        records[m].gap = records[m].held_gap = (struct qep_layer_gap){(double)NAN, (double)NAN, (double)NAN};
         records[m].max_scale = largest_scale(s, m);
         qep_max_f64_all(s->job->comm, &records[m].max_scale, 1);
         records[m].n_cut = scales_cut(s, m);

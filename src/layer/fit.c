@@ -13,7 +13,7 @@
 static const double lambdas[] = {0.001, 0.01, 0.1, 1.0};
 
 typedef struct fit {
-    float *b, *g, *gh; /* [s->count * QEP_STRIP, cols] */
+    float *b, *g;      /* [s->count * QEP_STRIP, cols] */
     double *y;         /* the same shape */
     double *sums;      /* [2][rows of the set]: tr(B G^T), tr(G Hv G^T) by row */
 } fit;
@@ -40,14 +40,11 @@ static qep_status traces_all(qep_set *s, fit *f, double *lambda, double *num, do
                             j->stream);
     qep_dmat_destroy_all(&L);
     for (int64_t k = 0; k < n; k++) f->g[k] = (float)f->y[k];
-    memset(f->gh, 0, (size_t)n * sizeof *f->gh);
-    qep_rows_times_f32_all(j->held->H, s->count, f->g, f->gh, j->stream);
     memset(f->sums, 0, (size_t)(2 * rows) * sizeof *f->sums);
+    qep_rows_forms_all(j->held->H, s->count, f->g, f->sums + rows + s->first * QEP_STRIP, j->stream);
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < s->count * QEP_STRIP; i++)
-        for (int64_t k = i * s->cols; k < (i + 1) * s->cols; k++) {
-            f->sums[s->first * QEP_STRIP + i] += (double)f->b[k] * (double)f->g[k];
-            f->sums[rows + s->first * QEP_STRIP + i] += (double)f->gh[k] * (double)f->g[k];
-        }
+        for (int64_t k = i * s->cols; k < (i + 1) * s->cols; k++) f->sums[s->first * QEP_STRIP + i] += (double)f->b[k] * (double)f->g[k];
     qep_sum_f64_all(j->comm, f->sums, 2 * rows); /* one rank's value plus zeros: exact */
     *num = *den = 0;
     for (int64_t i = 0; i < rows; i++) *num += f->sums[i], *den += f->sums[rows + i];
@@ -58,7 +55,7 @@ qep_status qep_set_fit_all(qep_set *s)
 {
     int64_t n = s->count * QEP_STRIP * s->cols;
     QEP_REQUIRE(s->job->held->H && s->job->held->C);
-    fit f = {.b = qep_alloc(FIT, n, sizeof *f.b), .g = qep_alloc(FIT, n, sizeof *f.g), .gh = qep_alloc(FIT, n, sizeof *f.gh),
+    fit f = {.b = qep_alloc(FIT, n, sizeof *f.b), .g = qep_alloc(FIT, n, sizeof *f.g),
              .y = qep_alloc(FIT, n, sizeof *f.y), .sums = qep_alloc(FIT, 2 * s->total_strips * QEP_STRIP, sizeof *f.sums)};
     double best = 0;
     qep_status st = QEP_OK;
@@ -77,7 +74,6 @@ qep_status qep_set_fit_all(qep_set *s)
     }
     qep_free(f.sums);
     qep_free(f.y);
-    qep_free(f.gh);
     qep_free(f.g);
     qep_free(f.b);
     return st;

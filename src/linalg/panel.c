@@ -11,15 +11,32 @@
 
 enum { N = QEP_PANEL_COLS, CHUNK = 32 /* panels of B that stay in the second-level cache */ };
 
-void qep_panel_pack(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols)
+void qep_panel_pack(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts)
 {
+    const int64_t panels = qep_ceil_div(cols, N), from = panels * part / parts * N, to = panels * (part + 1) / parts * N;
 #pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < cols; j += N) {
-        float *to = packed + j * rows;
+    for (int64_t j = from; j < to; j += N) {
+        float *panel = packed + j * rows;
         const int64_t n = qep_min_i64(N, cols - j);
         for (int64_t i = 0; i < rows; i++)
-            for (int64_t l = 0; l < N; l++) to[i * N + l] = l < n ? b[i * ldb + j + l] : 0.0f;
+            for (int64_t l = 0; l < N; l++) panel[i * N + l] = l < n ? b[i * ldb + j + l] : 0.0f;
     }
+}
+
+enum { TURNED = 16 /* columns turned together: a cache line of a row */ };
+
+void qep_panel_from_rows(float *panel, const float *rows, int64_t ld, int64_t cols)
+{
+    for (int64_t c0 = 0; c0 < cols; c0 += TURNED)
+        for (int64_t r = 0; r < QEP_PANEL_ROWS; r++)
+            for (int64_t c = c0; c < qep_min_i64(c0 + TURNED, cols); c++) panel[c * QEP_PANEL_ROWS + r] = rows[r * ld + c];
+}
+
+void qep_panel_to_rows(float *rows, int64_t ld, const float *panel, int64_t cols)
+{
+    for (int64_t c0 = 0; c0 < cols; c0 += TURNED)
+        for (int64_t r = 0; r < QEP_PANEL_ROWS; r++)
+            for (int64_t c = c0; c < qep_min_i64(c0 + TURNED, cols); c++) rows[r * ld + c] = panel[c * QEP_PANEL_ROWS + r];
 }
 
 /* `height` rows of the strip, n <= N columns. b: [k, ..], rows sb apart. */

@@ -107,14 +107,6 @@ int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols)
     return p.next * (int64_t)sizeof(float);
 }
 
-/* The part'th of `parts` shares of the panels of rows b [n, ldb], `cols` columns. */
-static void pack_share(float *packed, const float *b, int64_t ldb, int64_t n, int64_t cols, int part, int parts)
-{
-    const int64_t panels = qep_ceil_div(cols, QEP_PANEL_COLS), from = panels * part / parts * QEP_PANEL_COLS,
-                  to = qep_min_i64(panels * (part + 1) / parts * QEP_PANEL_COLS, cols);
-    if (from < to) qep_panel_pack(packed + from * n, b + from, ldb, n, to - from);
-}
-
 void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed, int part, int parts)
 {
     place p = first_place(s, cols, step);
@@ -123,8 +115,8 @@ void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gpt
         for (int m = 0; m <= qep_gptq_moves(s); m++) {
             const int64_t ld = m == 0 ? b->ldr : b->ldp, inside = p.end - p.c0 - p.n;
             const float *right = (m == 0 ? b->r : b->p[m - 1]) + (p.c0 - row0) * (ld + 1) + p.n;
-            pack_share(packed + p.inside[m], right, ld, p.n, inside, part, parts);
-            pack_share(packed + p.beyond[m], right + inside, ld, p.n, cols - p.end, part, parts);
+            qep_panel_pack(packed + p.inside[m], right, ld, p.n, inside, part, parts);
+            qep_panel_pack(packed + p.beyond[m], right + inside, ld, p.n, cols - p.end, part, parts);
         }
 }
 

@@ -77,6 +77,12 @@ static void stream_f32(const walk *w)
     stream(w, (int64_t)sizeof(float), QEP_RATE_F32, 2);
 }
 
+/* Quadratic forms of their rows: half of it, by symmetry. */
+static void forms(const walk *w)
+{
+    stream(w, (int64_t)sizeof(float), QEP_RATE_F32, 1);
+}
+
 static void diagonal(const walk *w)
 {
     reduce(w, w->d * (int64_t)sizeof(double));
@@ -123,7 +129,7 @@ static void correct(const walk *w, const qep_linear_config *c)
         factor(w);
         stream(w, size, QEP_RATE_F64, 2);
         solve(w);
-        stream_f32(w);
+        forms(w);
         reduce(w, 2 * w->strips * QEP_STRIP * size);
     }
     factor(w);
@@ -224,8 +230,8 @@ static void figures(walk *w, int members, bool with_c, bool corrects, bool held)
     if (!with_c) return;
     for (int k = 0; k < 1 + held; k++) {
         if (k == 1) w->kept = false, stream_f32(w); /* the held-out sequences' matrices */
-        for (int stage = 0; stage < 1 + corrects; stage++) {
-            stream_f32(w);
+        for (int stage = 0; stage < 2 + corrects; stage++) { /* the result, W rounded, W corrected */
+            forms(w);
             reduce(w, w->strips * QEP_STRIP * (int64_t)sizeof(double));
         }
     }

@@ -21,9 +21,10 @@ void qep_run_error_sums_all(const qep_run *r, int n, const double *diff, const d
  * only when the method itself is plain rounding. */
 static qep_errors errors_of(const qep_error_sums *s, const struct qep_layer_gap *gap, double tokens, bool plain)
 {
-    if (!(s->ref > 0)) return (qep_errors){unknown, unknown, unknown};
+    if (!(s->ref > 0)) return (qep_errors){unknown, unknown, unknown, unknown};
     double after = s->diff / s->ref;
-    return (qep_errors){.before = plain ? after : (s->diff + gap->before * tokens) / s->ref,
+    return (qep_errors){.uncorrected = (s->diff + gap->uncorrected * tokens) / s->ref,
+                        .before = plain ? after : (s->diff + gap->before * tokens) / s->ref,
                         .corrected = (s->diff + gap->corrected * tokens) / s->ref,
                         .after = after};
 }
@@ -33,7 +34,7 @@ static void set_errors(qep_run *r, int64_t i, const qep_error_sums *sums)
     qep_record *rec = &r->records[i];
     const qep_export_linear *l = &r->linears[i];
     bool plain = l->spec.method == &qep_method_rtn && l->spec.clip == QEP_CLIP_NONE && !qep_layer_corrects(&r->linear_cfg[i]);
-    static const struct qep_layer_gap none = {(double)NAN, (double)NAN};
+    static const struct qep_layer_gap none = {(double)NAN, (double)NAN, (double)NAN};
     const bool own = !(rec->borrowed > 0); /* a borrowed H says nothing of these tokens */
     rec->error = errors_of(&sums[0], own ? &rec->layer.gap : &none, (double)rec->tokens, plain);
     rec->held = errors_of(&sums[1], own ? &rec->layer.held_gap : &none, (double)r->corpus->kind_tokens[QEP_SEQ_VALIDATION], plain);
@@ -112,6 +113,8 @@ static void put_line(FILE *f, const qep_run *r, int64_t i)
     put_number(f, 9, rec->held.corrected);
     put_number(f, 9, rec->held.after);
     put_number(f, 3, rec->layer.scale_ratio);
+    put_number(f, 9, rec->error.uncorrected);
+    put_number(f, 9, rec->held.uncorrected);
     fputc('\n', f);
 }
 
@@ -125,7 +128,8 @@ static qep_status write_csv(const qep_run *r, bool published)
     FILE *f = open_memstream(&text, &size);
     if (!f) QEP_GO(st, qep_fail(QEP_E_RESOURCE, "no memory for modules.csv"));
     fprintf(f, "module,method,bits,group_size,rows,cols,tokens,alpha,correction_damping,damping,attempts,error_before,"
-               "error_after,max_scale,seconds,fallback,residual,error_corrected,error_before_heldout,error_corrected_heldout,error_after_heldout,scale_ratio\n");
+               "error_after,max_scale,seconds,fallback,residual,error_corrected,error_before_heldout,error_corrected_heldout,error_after_heldout,scale_ratio,"
+               "error_uncorrected,error_uncorrected_heldout\n");
     for (int64_t i = 0; i < r->n_linears; i++)
         if (r->records[i].done) put_line(f, r, i);
     fclose(f);

@@ -63,9 +63,9 @@ const char *qep_stop_reason(void); /* text for the log, of the last poll */
 
 /* --- records --------------------------------------------------------------------------- */
 
-/* |W X - V Xq|^2 / |W X|^2 for V = W rounded to nearest, the corrected weights before rounding, the result; NAN when not known. */
+/* |W X - V Xq|^2 / |W X|^2 for V = W, W rounded to nearest, the corrected weights before rounding, the result; NAN when not known. */
 typedef struct qep_errors {
-    double before, corrected, after;
+    double uncorrected, before, corrected, after;
 } qep_errors;
 
 typedef struct qep_record { /* one linear */

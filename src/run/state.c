@@ -25,6 +25,7 @@ static qep_json *hex(uint64_t v)
 static qep_json *errors_json(const qep_errors *e)
 {
     qep_json *o = qep_json_new_object();
+    qep_json_set(o, "uncorrected", qep_json_new_real(e->uncorrected));
     qep_json_set(o, "before", qep_json_new_real(e->before));
     qep_json_set(o, "corrected", qep_json_new_real(e->corrected));
     qep_json_set(o, "after", qep_json_new_real(e->after));
@@ -80,7 +81,7 @@ static double number(const qep_json *o, const char *key)
 
 static qep_errors read_errors(const qep_json *o)
 {
-    return (qep_errors){number(o, "before"), number(o, "corrected"), number(o, "after")};
+    return (qep_errors){number(o, "uncorrected"), number(o, "before"), number(o, "corrected"), number(o, "after")};
 }
 
 static void read_record(const qep_json *o, qep_record *rec)

@@ -20,6 +20,9 @@ qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type);
 /* Block b, rows [128 b, min(128 (b+1), d)), in my node's window. Valid until the next but one
  * call at least. Collective. */
 const void *qep_stream_block_all(qep_stream *s, int64_t b);
+/* Rows [512 b, min(512 (b+1), d)) in f32 as packed panels (linalg.h) of columns [0, d), one copy per node, which all ranks of the node pack together. Valid
+ * until the next but one call at least. Collective. */
+const float *qep_stream_panels_all(qep_stream *s, int64_t b);
 /* After this the window may be used for something else. Collective. */
 void qep_stream_close_all(qep_stream *s);
 
@@ -31,6 +34,17 @@ static inline int64_t qep_stream_block_rows(int64_t d, int64_t b)
 {
     return qep_min_i64(QEP_STREAM_ROWS, d - b * QEP_STREAM_ROWS);
 }
+static inline int64_t qep_stream_bundles(int64_t d)
+{
+    return qep_ceil_div(d, QEP_STREAM_BUNDLE);
+}
+static inline int64_t qep_stream_bundle_rows(int64_t d, int64_t b)
+{
+    return qep_min_i64(QEP_STREAM_BUNDLE, d - b * QEP_STREAM_BUNDLE);
+}
+
+/* Columns of a product that are worked on together, whole panels: with the rows of a bundle half of a second-level cache of 1 MiB. */
+enum { QEP_SOLVE_CHUNK = 32 * 6 };
 
 /* y += a * M over strips of 64 rows; a is f64, or f32 (then a64 is NULL) and converted piece by
  * piece. Strips with alpha[i] == 0 are left alone; alpha NULL: none. alpha is not multiplied. */

@@ -2,15 +2,23 @@
  * rank still computes on one half of the window, the next bundle goes into the other half: its merge begins with a barrier of the node, so
  * whoever has left it knows that nobody reads the bundle before the last any more. SPDX-License-Identifier: Apache-2.0 */
 #include "rows_priv.h"
+#include "qep/linalg.h"
 
 static int64_t half_rows(int64_t d)
 {
     return qep_min_i64(QEP_STREAM_BUNDLE, d);
 }
 
+static int64_t half_bytes(int64_t d, qep_dtype type)
+{
+    return half_rows(d) * qep_round_up(d, QEP_DMAT_LINE) * qep_dtype_size(type);
+}
+
+/* Two halves in f64, or two in f32 and two of packed panels behind them. */
 int64_t qep_stream_bytes(int64_t d)
 {
-    return 2 * half_rows(d) * qep_round_up(d, QEP_DMAT_LINE) * (int64_t)sizeof(double);
+    const int64_t packed = qep_panel_packed(half_rows(d), d) * (int64_t)sizeof(float);
+    return 2 * qep_max_i64(half_bytes(d, QEP_F64), half_bytes(d, QEP_F32) + packed);
 }
 
 qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type)
@@ -28,10 +36,22 @@ const void *qep_stream_block_all(qep_stream *s, int64_t b)
     if (s->kept) return s->kept + b * QEP_STREAM_ROWS * s->ld;
     if (bundle != s->bundle) {
         s->turn = 1 - s->turn;
-        qep_dmat_fetch_rows_all(s->m, row0, qep_min_i64(most, d - row0), s->flip, s->type, s->w, s->turn * half_rows(d) * size, s->ld);
+        qep_dmat_fetch_rows_all(s->m, row0, qep_min_i64(most, d - row0), s->flip, s->type, s->w, s->turn * half_bytes(d, s->type), s->ld);
         s->bundle = bundle;
     }
     return (const char *)qep_window_data(s->w) + (s->turn * half_rows(d) + b * QEP_STREAM_ROWS - row0) * size;
+}
+
+/* A rank packs into the half of the bundle before the last when all have packed the last one, so when all are done with the one before it. */
+const float *qep_stream_panels_all(qep_stream *s, int64_t b)
+{
+    const int64_t d = qep_dmat_n(s->m), rows = qep_stream_bundle_rows(d, b);
+    const qep_comm *c = qep_dmat_comm(s->m);
+    const float *block = qep_stream_block_all(s, b * QEP_STREAM_BUNDLE / QEP_STREAM_ROWS);
+    float *packed = (float *)(void *)((char *)qep_window_data(s->w) + 2 * half_bytes(d, QEP_F32)) + b % 2 * qep_panel_packed(half_rows(d), d);
+    qep_panel_pack(packed, block, s->ld, rows, d, qep_node_rank(c), qep_node_size(c));
+    qep_window_sync_all(s->w);
+    return packed;
 }
 
 void qep_stream_close_all(qep_stream *s)

@@ -96,10 +96,10 @@ check 'the log tells the same digest' [ "$log_digest" = "$(value digest)" ]
 
 # --- modules.csv ---------------------------------------------------------------------------------------
 
-columns=module,method,bits,group_size,rows,cols,tokens,alpha,correction_damping,damping,attempts,error_before,error_after,max_scale,seconds,fallback,residual,error_corrected,error_before_heldout,error_corrected_heldout,error_after_heldout,scale_ratio
+columns=module,method,bits,group_size,rows,cols,tokens,alpha,correction_damping,damping,attempts,error_before,error_after,max_scale,seconds,fallback,residual,error_corrected,error_before_heldout,error_corrected_heldout,error_after_heldout,scale_ratio,error_uncorrected,error_uncorrected_heldout
 check 'modules.csv: the columns' [ "$(head -n 1 out/modules.csv)" = "$columns" ]
 check 'modules.csv: a row for each linear' [ "$(wc -l <out/modules.csv)" = 15 ]
-check 'modules.csv: every row has all fields' awk -F, 'NF != 22 { exit 1 }' out/modules.csv
+check 'modules.csv: every row has all fields' awk -F, 'NF != 24 { exit 1 }' out/modules.csv
 check 'modules.csv: errors are figures, the correction helps' awk -F, 'NR > 1 && !($12 > 0 && $13 > 0) { exit 1 }
     NR > 1 { before += $12; after += $13 } END { exit !(after < before) }' out/modules.csv
 check 'modules.csv: the override holds for its block' awk -F, 'NR > 1 && $3 != ($1 ~ /layers.0/ ? 4 : 3) { exit 1 }' out/modules.csv

@@ -51,7 +51,7 @@ mean() { column "$1" | awk '{ if ($1 == "") bad = 1; s += $1; n++ } END { print 
 
 measure 1
 best=$kl
-for pair in 'error_corrected error_after' 'error_after error_before' 'error_corrected_heldout error_after_heldout' \
+for pair in 'error_corrected error_uncorrected' 'error_corrected error_after' 'error_after error_before' 'error_corrected_heldout error_uncorrected_heldout' 'error_corrected_heldout error_after_heldout' \
     'error_after_heldout error_before_heldout'; do
     low=$(mean "${pair% *}") high=$(mean "${pair#* }")
     check "modules.csv: mean ${pair% *} $low is below ${pair#* } $high" below "$low" "$high" 1

@@ -11,7 +11,22 @@ static double *rows_of(int64_t d, int64_t strip) /* [64, d] */
     return a;
 }
 
-typedef enum operation { TIMES_F64, TIMES_F32, SOLVE } operation;
+typedef enum operation { TIMES_F64, TIMES_F32, SOLVE, FORMS } operation;
+
+/* a H a^T of each row in y's first column, zeros behind; a comes back untouched. */
+static void forms(const qep_dmat *m, int64_t n, float *a, double *y, qep_window *w)
+{
+    const int64_t d = qep_dmat_n(m);
+    double *form = qep_alloc("test", n * STRIP, sizeof *form);
+    float *before = qep_alloc("test", n * STRIP * d, sizeof *before);
+    if (n > 0) memcpy(before, a, (size_t)(n * STRIP * d) * sizeof *a);
+    for (int64_t i = 0; i < n * STRIP; i++) form[i] = NAN;
+    qep_rows_forms_all(m, n, a, form, w);
+    assert_memory_equal(before, a, (size_t)(n * STRIP * d) * sizeof *a);
+    for (int64_t i = 0; i < n * STRIP; i++)
+        for (int64_t j = 0; j < d; j++) y[i * d + j] = j == 0 ? form[i] : 0.0;
+    qep_free(before), qep_free(form);
+}
 
 /* One operation on my strips (numbers in `strip`); results [n, 64, d] as f64. */
 static double *apply(operation op, const qep_dmat *m, int64_t n, const int64_t *strip, qep_window *w)
@@ -32,6 +47,7 @@ static double *apply(operation op, const qep_dmat *m, int64_t n, const int64_t *
     if (op == TIMES_F64) qep_rows_times_f64_all(m, n, x, y, w);
     if (op == TIMES_F32) qep_rows_times_f32_all(m, n, x32, y32, w);
     if (op == SOLVE) qep_rows_solve_all(m, n, y, w);
+    if (op == FORMS) forms(m, n, x32, y, w);
     for (int64_t i = 0; op == TIMES_F32 && i < n * size; i++) y[i] = (double)y32[i];
     qep_free(x), qep_free(x32), qep_free(y32);
     return y;
@@ -77,7 +93,7 @@ enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
 
 static qep_dmat *operand(operation op, int64_t d, int64_t block, int64_t owners)
 {
-    qep_dmat *m = make(d, block, owners, op == SOLVE ? definite : unsymmetric);
+    qep_dmat *m = make(d, block, owners, op == SOLVE || op == FORMS ? definite : unsymmetric);
     int64_t minor = 0;
     if (op == SOLVE) qep_dmat_cholesky_all(m, &minor);
     assert_int_equal(minor, 0);
@@ -134,8 +150,30 @@ static void check_value(operation op, double tol)
     }
 }
 
+static void check_forms(double tol)
+{
+    for (int k = 0; k < N_SIZES; k++) {
+        const int64_t d = sizes[k], strip = qep_rank(world);
+        qep_window *w = qep_window_create_all(world, "test.window", qep_stream_bytes(d));
+        qep_dmat *m = operand(FORMS, d, 16, qep_size(world));
+        double *y = apply(FORMS, m, 1, &strip, w), *rows = rows_of(d, strip), got[STRIP], want[STRIP];
+        for (int64_t i = 0; i < STRIP; i++) {
+            want[i] = 0.0;
+            got[i] = y[i * d];
+            for (int64_t j = 0; j < d; j++)
+                for (int64_t l = 0; l < d; l++) want[i] += (double)(float)rows[i * d + j] * definite(d, j, l) * (double)(float)rows[i * d + l];
+        }
+        const double err = relative(got, want, STRIP);
+        qep_free(y), qep_free(rows);
+        qep_dmat_destroy_all(&m);
+        qep_window_destroy_all(&w);
+        assert_all(world, err <= tol);
+    }
+}
+
 static void test_times_f64(void **state) { (void)state; check_value(TIMES_F64, 1e-14); check_same_bits(TIMES_F64); }
 static void test_times_f32(void **state) { (void)state; check_value(TIMES_F32, 1e-6); check_same_bits(TIMES_F32); }
+static void test_forms(void **state) { (void)state; check_forms(1e-6); check_same_bits(FORMS); }
 static void test_solve(void **state) { (void)state; check_value(SOLVE, 1e-13); check_same_bits(SOLVE); }
 
 /* M (L L^T)^-1 A = M, same bits for every number of owners. */
@@ -173,7 +211,7 @@ static void test_dmat_solve(void **state)
 
 static int group(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_times_f64), cmocka_unit_test(test_times_f32),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_times_f64), cmocka_unit_test(test_times_f32), cmocka_unit_test(test_forms),
                                        cmocka_unit_test(test_solve), cmocka_unit_test(test_dmat_solve)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

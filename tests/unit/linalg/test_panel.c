@@ -41,7 +41,7 @@ static void equal_bits(void **state)
             const float keep = k % 2 ? 1.0f : 0.9f;
             memcpy(want, start, (size_t)((n + 8) * R) * sizeof *want);
             plain(want, keep, a, m, b, ldb, n);
-            qep_panel_pack(packed, b, ldb, m, n);
+            for (int part = 0; part < 3; part++) qep_panel_pack(packed, b, ldb, m, n, part, 3);
             for (int unit = QEP_PANEL_PLAIN; unit <= (int)qep_panel_best_unit(); unit++)
                 for (int p = 0; p < 2; p++) {
                     memcpy(got, start, (size_t)((n + 8) * R) * sizeof *got);
@@ -57,9 +57,34 @@ static void equal_bits(void **state)
     assert_int_equal(qep_mem_blocks(), 0);
 }
 
+/* Turned and turned back, with rows that lie farther apart; what lies between them stays. */
+static void turned(void **state)
+{
+    (void)state;
+    qep_rng rng;
+    qep_rng_seed(&rng, 4);
+    for (int64_t n = 0; n < 40; n += n == 0 ? 1 : 13) {
+        const int64_t ld = n + 3;
+        float *rows = random_f32(&rng, R * ld), *panel = random_f32(&rng, (n + 1) * R), *back = qep_alloc("test", R * ld, sizeof *back);
+        const float behind = panel[n * R];
+        memcpy(back, rows, (size_t)(R * ld) * sizeof *back);
+        qep_panel_from_rows(panel, rows, ld, n);
+        for (int64_t r = 0; r < R; r++)
+            for (int64_t c = 0; c < n; c++) {
+                assert_true(panel[c * R + r] == rows[r * ld + c]);
+                back[r * ld + c] = 0;
+            }
+        qep_panel_to_rows(back, ld, panel, n);
+        assert_memory_equal(back, rows, (size_t)(R * ld) * sizeof *back);
+        assert_true(panel[n * R] == behind);
+        qep_free(rows), qep_free(panel), qep_free(back);
+    }
+    assert_int_equal(qep_mem_blocks(), 0);
+}
+
 int main(void)
 {
     printf("# best unit of this machine: %s\n", (const char *[]){"plain", "AVX2", "AVX-512"}[qep_panel_best_unit()]);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(equal_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(equal_bits), cmocka_unit_test(turned)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
