@@ -1,5 +1,5 @@
-# block.awk -v type=f32|bf16 -v samples=N -v T=LENGTH -v wall=SECONDS BEFORE AFTER CONFIG SUMMARY LOG: the table of block.sh. BEFORE, AFTER: ceilings of
-# bench_parts; CONFIG: the model's config.json; SUMMARY, LOG: of the run.
+# block.awk -v type=f32|bf16 -v samples=N -v T=LENGTH -v wall=SECONDS -v processor=SECONDS -v cores=N BEFORE AFTER CONFIG SUMMARY LOG: the table
+# of block.sh. BEFORE, AFTER: ceilings of bench_parts; CONFIG: the model's config.json; SUMMARY, LOG: of the run; processor: its time on all processors.
 #
 # The minimum scheme, in flops (a multiply-add is 2). A linear group has N stacked rows and d columns; S sequences of T tokens; all groups but down are corrected:
 #   forward      each of the two streams once: 2 S T N d, and attention with the causal half alone: 2 S T T (heads x size of a head)
@@ -115,6 +115,7 @@ function outside(    n, i, others, s, rest) {
         rest -= s
     }
     printf " start, end and what is not timed %.3f\n", rest
+    printf "cores: at work or waiting for other threads and ranks %.1f %% of the time of %d\n", 100 * processor / (wall * cores), cores
 }
 
 END {

@@ -18,15 +18,19 @@ random_model() {
     "$1" "$work/model" $model --dtype "$2" --max-positions "$length" --tokens "$work/tokens.npy" --samples "$samples" --length "$length" || exit 1
 }
 
-# quantize TYPE COMMAND...: $work/model to $work/out, computed in this type; COMMAND: the program with what starts it. Its seconds are in $seconds.
+# quantize TYPE COMMAND...: $work/model to $work/out, computed in this type; COMMAND: the program with what starts it. $seconds, $processor: what it
+# took, and the time of all its threads on processors.
 quantize() {
     type=$1
     shift
     rm -rf "$work/out"
+    times >"$work/times.begin"
     begin=$(date +%s.%N)
     "$@" "$work/run.ini" --set model.path="$work/model" --set output.path="$work/out" --set calibration.data="$work/tokens.npy" \
         --set calibration.samples="$samples" --set calibration.length=auto --set calibration.selection=sequential --set calibration.validation=0 \
         --set quantization.bits="$bits" --set quantization.group_size="$group" --set checkpoint.every=never --set run.compute="$type" \
         >"$work/ours.log" 2>&1 || { tail -n 5 "$work/ours.log" >&2; exit 1; }
+    times >"$work/times.end"
     seconds=$(awk -v begin="$begin" -v end="$(date +%s.%N)" 'BEGIN { print end - begin }')
+    processor=$(awk 'FNR == 2 { gsub(/[ms]/, " "); spent = 60 * ($1 + $3) + $2 + $4 - spent } END { print spent }' "$work/times.begin" "$work/times.end")
 }

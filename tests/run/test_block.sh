@@ -21,6 +21,7 @@ for part in forward statistics factors; do
     check "$part: ${minimum:-no} TFLOP, as the program's plan has it" [ "${minimum:-none}" = "$(counted program $part)" ]
 done
 check 'the rest of the run by name' grep -qE "^outside of these: [0-9.]+ % of the run's .* load [0-9.]+, write [0-9.]+," "$work/log"
+check 'the share of the cores' grep -qE "^cores: .* [0-9.]*[1-9][0-9.]* % of the time of 2\$" "$work/log"
 
 block false true # the second: no ceilings, which are not come to
 check 'a program that fails ends it' [ $? = 1 ]
