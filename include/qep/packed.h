@@ -35,8 +35,9 @@ const char *qep_packed_format(const qep_packed *p);                    /* "gptq"
 int64_t qep_packed_count(const qep_packed *p);
 const qep_packed_linear *qep_packed_at(const qep_packed *p, int64_t i); /* in order of their names */
 const qep_packed_linear *qep_packed_find(const qep_packed *p, const char *module); /* NULL: not packed */
-/* Does the configuration say that this linear is quantized? (Of linears that are there, qep_packed_open has checked it.) */
-bool qep_packed_expects(const qep_packed *p, const char *module);
+/* Does the configuration say that this linear is quantized? (Of linears that are there, qep_packed_open has checked it.) QEP_E_INPUT: a pattern of the
+ * configuration is too much work. */
+QEP_MUST_CHECK qep_status qep_packed_expects(const qep_packed *p, const char *module, bool *yes);
 
 /* Rows [row0, row0 + n), any range inside the linear: codes [n, cols], scales [n, groups], zeros [n, groups], columns in original order. Scales that are not
  * finite and positive and zeros outside of the codes' range are QEP_E_INPUT. Local, scratch "packed.rows". */

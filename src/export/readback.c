@@ -63,8 +63,10 @@ static qep_status check_linear(readback *b, int64_t linear)
     const char *module = b->modules.names[linear];
     bool head = linear == b->modules.n - 1;
     const qep_packed_linear *packed = qep_packed_find(b->packed, module);
+    bool expected;
 
-    if (!packed && qep_packed_expects(b->packed, module))
+    QEP_TRY(qep_packed_expects(b->packed, module, &expected));
+    if (!packed && expected)
         return qep_fail(QEP_E_INPUT, "%s says that %s is quantized, but there is no packed weight "
                         "of it", b->config_path, module);
     if (!packed && !has_weight(b, module) && !head)

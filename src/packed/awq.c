@@ -95,14 +95,15 @@ static void close(qep_packed *p)
 }
 
 /* As the loaders do: a name of the list that occurs in the module's; lm_head never. */
-static bool expects(const qep_packed *p, const char *module)
+static qep_status expects(const qep_packed *p, const char *module, bool *yes)
 {
     const state *s = p->state;
 
+    *yes = strcmp(module, "lm_head") != 0;
     for (int64_t i = 0; i < s->n_without; i++)
         if (strstr(module, s->without[i]))
-            return false;
-    return strcmp(module, "lm_head") != 0;
+            *yes = false;
+    return QEP_OK;
 }
 
 /* Rows [row0, row0 + n) of [width, rows / 8] words -> values [n, width] */

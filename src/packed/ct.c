@@ -34,14 +34,15 @@ static qep_status find(const qep_packed *p, qep_packed_linear *l)
 {
     qep_ct_settings s = {0};
     int64_t width;
+    bool quantized;
 
-    qep_ct_settings_of(p->state, l->module, &s);
+    QEP_TRY(qep_ct_settings_of(p->state, l->module, &s, &quantized));
     l->bits = (int)s.bits;
     l->symmetric = s.symmetric;
     l->scales_at = qep_packed_part(p, l->module, ".weight_scale");
     l->zeros_at = qep_packed_part(p, l->module, ".weight_zero_point");
     l->shape_at = qep_packed_part(p, l->module, ".weight_shape");
-    if (l->bits == 0)
+    if (!quantized)
         return qep_packed_wrong(p, l, "no group of config_groups has it among its targets");
     QEP_TRY(find_cols(p, l));
     width = s.group_size == -1 ? l->cols : qep_min_i64(s.group_size, l->cols);
@@ -74,11 +75,11 @@ static void close(qep_packed *p)
     qep_ct_config_free(p->state);
 }
 
-static bool expects(const qep_packed *p, const char *module)
+static qep_status expects(const qep_packed *p, const char *module, bool *yes)
 {
     qep_ct_settings s;
 
-    return qep_ct_settings_of(p->state, module, &s);
+    return qep_ct_settings_of(p->state, module, &s, yes);
 }
 
 static qep_status read_codes(const qep_packed *p, const qep_packed_linear *l, int64_t row0,

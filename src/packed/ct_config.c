@@ -1,14 +1,12 @@
 /* config_groups and ignore of compressed-tensors. SPDX-License-Identifier: Apache-2.0 */
 #include "ct_priv.h"
 
-#include <regex.h>
 #include <string.h>
 
 /* A module's name, "re:<regular expression>", or the class "Linear". */
 typedef struct target {
     char *name;
-    regex_t re;
-    bool is_re;
+    qep_packed_pattern *pattern; /* owned; NULL: a name or a class */
     int64_t group; /* -1: ignore */
 } target;
 
@@ -19,20 +17,16 @@ struct qep_ct_config {
     int64_t n_groups;
 };
 
-static qep_status add_target(const qep_packed *p, qep_ct_config *c, const char *name,
-                             int64_t group)
+static qep_status add_target(const qep_packed *p, qep_ct_config *c, const char *key,
+                             const char *name, int64_t group)
 {
     target *t;
 
     c->targets = qep_realloc(c->targets, "packed.linears", c->n_targets + 1, sizeof *c->targets);
     t = &c->targets[c->n_targets];
-    *t = (target){.group = group, .is_re = strncmp(name, "re:", 3) == 0};
-    if (t->is_re && regcomp(&t->re, name + 3, REG_EXTENDED) != 0)
-        return qep_fail(QEP_E_INPUT, "%s: quantization_config: \"%s\" is not a regular expression",
-                        p->source, name);
-    t->name = qep_strdup("packed.linears", name);
+    *t = (target){.group = group, .name = qep_strdup("packed.linears", name)};
     c->n_targets++;
-    return QEP_OK;
+    return strncmp(name, "re:", 3) == 0 ? qep_packed_pattern_open(p, key, name + 3, &t->pattern) : QEP_OK;
 }
 
 static qep_status add_targets(const qep_packed *p, qep_ct_config *c, const qep_json *list,
@@ -45,7 +39,7 @@ static qep_status add_targets(const qep_packed *p, qep_ct_config *c, const qep_j
 
         if (!name)
             return qep_packed_bad_key(p, key, "a list of names");
-        QEP_TRY(add_target(p, c, name, group));
+        QEP_TRY(add_target(p, c, key, name, group));
     }
     return QEP_OK;
 }
@@ -117,8 +111,7 @@ void qep_ct_config_free(qep_ct_config *c)
     if (!c)
         return;
     for (int64_t i = 0; i < c->n_targets; i++) {
-        if (c->targets[i].is_re)
-            regfree(&c->targets[i].re);
+        qep_packed_pattern_close(c->targets[i].pattern);
         qep_free(c->targets[i].name);
     }
     qep_free(c->targets);
@@ -126,30 +119,37 @@ void qep_ct_config_free(qep_ct_config *c)
     qep_free(c);
 }
 
-/* Python's re.match: the pattern holds from the first character on. */
-static bool names_it(const target *t, const char *module)
+static qep_status names_it(const target *t, const char *module, bool *yes)
 {
-    regmatch_t at[1];
-
-    if (!t->is_re)
-        return strcmp(t->name, module) == 0;
-    return regexec(&t->re, module, 1, at, 0) == 0 && at[0].rm_so == 0;
+    if (t->pattern)
+        return qep_packed_pattern_match(t->pattern, module, yes);
+    *yes = strcmp(t->name, module) == 0;
+    return QEP_OK;
 }
 
-bool qep_ct_settings_of(const qep_ct_config *c, const char *module, qep_ct_settings *s)
+qep_status qep_ct_settings_of(const qep_ct_config *c, const char *module, qep_ct_settings *s,
+                              bool *yes)
 {
     int64_t group = -1;
+    bool named;
 
-    for (int64_t i = 0; i < c->n_targets; i++)
-        if (c->targets[i].group < 0 && names_it(&c->targets[i], module))
-            return false;
-    for (int64_t i = 0; i < c->n_targets && group < 0; i++)
-        if (c->targets[i].group >= 0 && names_it(&c->targets[i], module))
-            group = c->targets[i].group;
+    *yes = false;
+    for (int64_t i = 0; i < c->n_targets; i++) {
+        const target *t = &c->targets[i];
+
+        if (t->group >= 0 && group >= 0) /* the first group has it, unless it is in "ignore" */
+            continue;
+        QEP_TRY(names_it(t, module, &named));
+        if (named && t->group < 0)
+            return QEP_OK;
+        if (named)
+            group = t->group;
+    }
     for (int64_t i = 0; i < c->n_targets && group < 0; i++)
         if (c->targets[i].group >= 0 && strcmp(c->targets[i].name, "Linear") == 0)
             group = c->targets[i].group;
-    if (group >= 0)
+    *yes = group >= 0;
+    if (*yes)
         *s = c->groups[group];
-    return group >= 0;
+    return QEP_OK;
 }

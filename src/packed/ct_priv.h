@@ -14,8 +14,9 @@ typedef struct qep_ct_config qep_ct_config;
 /* *out is set even on failure; free it. */
 qep_status qep_ct_config_read(const qep_packed *p, qep_ct_config **out);
 void qep_ct_config_free(qep_ct_config *c);
-/* Settings of one module; false: it is not quantized ("ignore", or no target), *s is then unchanged. A target that names the module wins over one that names
- * the class Linear. */
-bool qep_ct_settings_of(const qep_ct_config *c, const char *module, qep_ct_settings *s);
+/* Settings of one module; *yes false: it is not quantized ("ignore", or no target), *s is then unchanged. A target that names the module wins over one that
+ * names the class Linear. */
+qep_status qep_ct_settings_of(const qep_ct_config *c, const char *module, qep_ct_settings *s,
+                              bool *yes);
 
 #endif

@@ -22,12 +22,13 @@ static qep_status find(const qep_packed *p, qep_packed_linear *l)
     const state *s = p->state;
     const qep_gguf_block *have = block_of(p, l);
     qep_gptq_settings own;
-    bool exact;
+    bool exact, quantized;
     int64_t width;
 
     if (!have || l->codes_at->rank != 2)
         return qep_packed_wrong(p, l, "its tensor is no matrix of blocks");
-    if (!qep_gptq_settings_of(s->config, l->module, &own))
+    QEP_TRY(qep_gptq_settings_of(s->config, l->module, &own, &quantized));
+    if (!quantized)
         return qep_packed_wrong(p, l, "it is packed, but its file says that it is not quantized");
     l->rows = l->codes_at->shape[0];
     l->cols = l->codes_at->shape[1] / have->bytes * have->weights;
@@ -67,12 +68,12 @@ static void close(qep_packed *p)
     qep_free(s);
 }
 
-static bool expects(const qep_packed *p, const char *module)
+static qep_status expects(const qep_packed *p, const char *module, bool *yes)
 {
     const state *s = p->state;
     qep_gptq_settings own;
 
-    return qep_gptq_settings_of(s->config, module, &own);
+    return qep_gptq_settings_of(s->config, module, &own, yes);
 }
 
 /* A group's blocks: one scale and one zero point, codes of the linear's bits. */

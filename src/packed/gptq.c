@@ -7,8 +7,9 @@ static qep_status find(const qep_packed *p, qep_packed_linear *l)
     qep_gptq_settings s;
     int64_t width;
     char text[160];
+    bool quantized; /* asked again once all are found */
 
-    qep_gptq_settings_of(p->state, l->module, &s);
+    QEP_TRY(qep_gptq_settings_of(p->state, l->module, &s, &quantized));
     l->bits = (int)s.bits;
     l->symmetric = s.sym;
     l->any_order = s.desc_act;
@@ -53,11 +54,11 @@ static void close(qep_packed *p)
     qep_gptq_config_free(p->state);
 }
 
-static bool expects(const qep_packed *p, const char *module)
+static qep_status expects(const qep_packed *p, const char *module, bool *yes)
 {
     qep_gptq_settings s;
 
-    return qep_gptq_settings_of(p->state, module, &s);
+    return qep_gptq_settings_of(p->state, module, &s, yes);
 }
 
 static qep_status read_codes(const qep_packed *p, const qep_packed_linear *l, int64_t row0,

@@ -1,11 +1,10 @@
 /* quantization_config of the gptq format: settings of all modules, and rules ("dynamic") for some. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
-#include <regex.h>
 #include <string.h>
 
 struct qep_gptq_rule {
-    regex_t pattern;
+    qep_packed_pattern *pattern; /* owned */
     bool without; /* "-:": not quantized */
     qep_gptq_settings own;
 };
@@ -77,10 +76,8 @@ static qep_status read_rules(const qep_packed *p, qep_gptq_config *c)
         r->without = strncmp(key, "-:", 2) == 0;
         r->own = c->base;
         key += r->without || strncmp(key, "+:", 2) == 0 ? 2 : 0;
-        if (regcomp(&r->pattern, key, REG_EXTENDED) != 0)
-            return qep_fail(QEP_E_INPUT, "%s: quantization_config: dynamic: \"%s\" is not a "
-                            "regular expression", p->source, key);
         c->n_rules++;
+        QEP_TRY(qep_packed_pattern_open(p, "dynamic", key, &r->pattern));
         if (!r->without)
             QEP_TRY(read_rule(p, key, value, r));
     }
@@ -98,28 +95,27 @@ qep_status qep_gptq_config_read(const qep_packed *p, qep_gptq_config **out)
 void qep_gptq_config_free(qep_gptq_config *c)
 {
     for (int64_t i = 0; c && i < c->n_rules; i++)
-        regfree(&c->rules[i].pattern);
+        qep_packed_pattern_close(c->rules[i].pattern);
     if (c)
         qep_free(c->rules);
     qep_free(c);
 }
 
-/* Python's re.match: the pattern holds from the first character on. */
-static bool matches(const qep_gptq_rule *r, const char *module)
-{
-    regmatch_t at[1];
-
-    return regexec(&r->pattern, module, 1, at, 0) == 0 && at[0].rm_so == 0;
-}
-
-bool qep_gptq_settings_of(const qep_gptq_config *c, const char *module, qep_gptq_settings *s)
+qep_status qep_gptq_settings_of(const qep_gptq_config *c, const char *module, qep_gptq_settings *s,
+                                bool *yes)
 {
     *s = c->base;
+    *yes = strcmp(module, "lm_head") != 0 || c->lm_head;
     for (int64_t i = 0; i < c->n_rules; i++) {
-        if (!matches(&c->rules[i], module))
+        const qep_gptq_rule *r = &c->rules[i];
+        bool matches;
+
+        QEP_TRY(qep_packed_pattern_match(r->pattern, module, &matches));
+        if (!matches)
             continue;
-        *s = c->rules[i].own;
-        return !c->rules[i].without;
+        *s = r->own;
+        *yes = !r->without;
+        break;
     }
-    return strcmp(module, "lm_head") != 0 || c->lm_head;
+    return QEP_OK;
 }

@@ -22,7 +22,8 @@ typedef struct qep_gptq_config {
 /* *out is set even on failure; free it. */
 qep_status qep_gptq_config_read(const qep_packed *p, qep_gptq_config **out);
 void qep_gptq_config_free(qep_gptq_config *c);
-/* Settings of one module by the first rule that matches it; false: it is not quantized. */
-bool qep_gptq_settings_of(const qep_gptq_config *c, const char *module, qep_gptq_settings *s);
+/* Settings of one module by the first rule that matches it; *yes false: it is not quantized. */
+qep_status qep_gptq_settings_of(const qep_gptq_config *c, const char *module, qep_gptq_settings *s,
+                                bool *yes);
 
 #endif

@@ -66,8 +66,10 @@ static int by_name(const void *a, const void *b)
 static qep_status check_linear(const qep_packed *p, const qep_packed_linear *l)
 {
     const qep_st_tensor *weight = qep_packed_part(p, l->module, ".weight");
+    bool expected;
 
-    if (!qep_packed_expects(p, l->module))
+    QEP_TRY(qep_packed_expects(p, l->module, &expected));
+    if (!expected)
         return qep_fail(QEP_E_INPUT, "%s says that %s is not quantized, but there is a %s",
                         p->source, l->module, l->codes_at->name);
     if (weight && weight != l->codes_at)
@@ -176,9 +178,10 @@ const qep_packed_linear *qep_packed_find(const qep_packed *p, const char *module
     return found;
 }
 
-bool qep_packed_expects(const qep_packed *p, const char *module)
+qep_status qep_packed_expects(const qep_packed *p, const char *module, bool *yes)
 {
-    return p && p->ops->expects(p, module);
+    *yes = false;
+    return p ? p->ops->expects(p, module, yes) : QEP_OK;
 }
 
 qep_status qep_packed_read(const qep_packed *p, const qep_packed_linear *l, int64_t row0,

@@ -10,7 +10,7 @@ typedef struct qep_packed_format_ops {
     /* Reads p->quantization; sets p->name and p->state; adds the linears (qep_packed_add). */
     qep_status (*open)(qep_packed *p);
     void (*close)(qep_packed *p); /* frees p->state, which may be NULL or half made */
-    bool (*expects)(const qep_packed *p, const char *module);
+    qep_status (*expects)(const qep_packed *p, const char *module, bool *yes);
     /* As the public functions; the range is checked. */
     qep_status (*read)(const qep_packed *p, const qep_packed_linear *l, int64_t row0, int64_t n,
                        uint8_t *codes, float *scales, uint8_t *zeros);
@@ -69,5 +69,16 @@ qep_status qep_packed_add_all(qep_packed *p, const char *suffix, qep_packed_find
 qep_status qep_packed_int(const qep_packed *p, const qep_json *o, const char *key, int64_t *v);
 qep_status qep_packed_bool(const qep_packed *p, const qep_json *o, const char *key, bool *v);
 qep_status qep_packed_bad_key(const qep_packed *p, const char *key, const char *want);
+
+/* --- pattern.c: regular expressions that a configuration brings along ---------------------- */
+
+typedef struct qep_packed_pattern qep_packed_pattern;
+
+/* key: where it stands, for messages. *out is set even on failure; close it (NULL allowed). QEP_E_INPUT: it is not one, or too large. */
+qep_status qep_packed_pattern_open(const qep_packed *p, const char *key, const char *text,
+                                   qep_packed_pattern **out);
+void qep_packed_pattern_close(qep_packed_pattern *r);
+/* Python's re.match: it holds from the first character on, not necessarily up to the last. QEP_E_INPUT: too much work to tell. */
+qep_status qep_packed_pattern_match(const qep_packed_pattern *r, const char *module, bool *yes);
 
 #endif

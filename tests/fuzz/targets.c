@@ -46,13 +46,16 @@ static void remove_file(const char *name)
     qep_free(path);
 }
 
-/* A shard of two tensors that an index may name. */
+/* A shard of two tensors that an index may name, and one of each format of packed linears, whose modules a configuration's patterns may match. */
 static void put_shard(const char *name)
 {
     static const char header[] = "{\"a.weight\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
-                                 "\"b.weight\":{\"dtype\":\"I32\",\"shape\":[4],\"data_offsets\":[16,32]}}";
-    char file[8 + sizeof header - 1 + 32] = {0};
-    file[0] = (char)(sizeof header - 1);
+                                 "\"b.weight\":{\"dtype\":\"I32\",\"shape\":[4],\"data_offsets\":[16,32]},"
+                                 "\"model.layers.0.self_attn.q_proj.qweight\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[32,48]},"
+                                 "\"model.layers.0.mlp.up_proj.weight_packed\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[48,64]}}";
+    char file[8 + sizeof header - 1 + 64] = {0};
+    file[0] = (char)((sizeof header - 1) & 255);
+    file[1] = (char)((sizeof header - 1) >> 8);
     memcpy(file + 8, header, sizeof header - 1);
     put_file(name, file, sizeof file);
 }
