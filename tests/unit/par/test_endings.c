@@ -13,10 +13,10 @@ static char output[1 << 16];
 static int job(int np, const char *environment, const char *mode)
 {
     char line[1024];
+    const char *launcher = getenv("QEP_MPIRUN");
+    if (launcher == NULL) launcher = "mpirun --oversubscribe --bind-to none";
     if (np == 1) snprintf(line, sizeof line, "%s %s %s 2>&1", environment, self, mode);
-    else
-        snprintf(line, sizeof line, "%s mpirun --oversubscribe --bind-to none -np %d %s %s 2>&1", environment, np,
-                 self, mode);
+    else snprintf(line, sizeof line, "%s %s -np %d %s %s 2>&1", environment, launcher, np, self, mode);
     FILE *p = popen(line, "r");
     assert_non_null(p);
     size_t n = fread(output, 1, sizeof output - 1, p);
@@ -53,7 +53,7 @@ static void window_without_memory(void **state)
 static void mpi_error(void **state)
 {
     (void)state;
-    expect(1, "", "mpi", 70, "MPI_ERR_");
+    expect(1, "", "mpi", 70, "nvalid rank"); /* in the words of the MPI at hand: "MPI_ERR_RANK: invalid rank", "Invalid rank, ..." */
     expect(2, "", "mpi", 70, "qep_mpi: rank 1 (");
 }
 
