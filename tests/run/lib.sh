@@ -153,6 +153,12 @@ start() {
     wait_until "launcher=\$(children $job) && [ -n \"\$launcher\" ]" || bail_out "mpirun did not start"
 }
 
+# The launcher is MPICH's: it treats signals in its own way.
+hydra() {
+    # shellcheck disable=SC2086 # launcher and its options
+    $MPIRUN --version 2>/dev/null | grep -q HYDRA
+}
+
 # children PROCESS
 children() { cat /proc/[0-9]*/stat 2>/dev/null | awk -v p="$1" '{ id = $1; sub(/.*\) /, ""); if ($2 == p) print id }'; }
 

@@ -85,10 +85,10 @@ check '... and nothing is written' cmp -s before after
 forge model "$work/big" blocks=1 hidden=64 inter=4096 heads=2 kv=1 head_dim=32
 forge npy "$work/b.npy" i4 2x16 160
 unset SAMPLES
-# shellcheck disable=SC2086 # launcher and its options
-SAMPLES=2 timeout -k 5 "$LIMIT" $MPIRUN -np 1 -x OMP_NUM_THREADS=1 -x SAMPLES=2 "$QEP_MPI" case.ini --set model.path=big --set output.path=uneven \
-    --set calibration.data=b.npy : -np 1 -x OMP_NUM_THREADS=2 -x SAMPLES=1 "$QEP_MPI" case.ini --set model.path=big --set output.path=uneven \
-    --set calibration.data=b.npy >"$work/log" 2>&1 </dev/null
+# by env: the launchers have options of their own for this
+uneven="$QEP_MPI case.ini --set model.path=big --set output.path=uneven --set calibration.data=b.npy"
+# shellcheck disable=SC2086 # launcher and its options, words
+timeout -k 5 "$LIMIT" $MPIRUN -np 1 env OMP_NUM_THREADS=1 SAMPLES=2 $uneven : -np 1 env OMP_NUM_THREADS=2 SAMPLES=1 $uneven >"$work/log" 2>&1 </dev/null
 code=$?
 check 'ranks with unequal threads and environments: finishes' [ "$code" = 0 ]
 export SAMPLES=2

@@ -25,17 +25,21 @@ after_block() { wait_until "said 'block $1/5 done'" || bail_out "block $1 does n
 
 rank() { ranks | sed -n "$1p"; } # process of the $1-th rank
 
-# stopped TEXT: the job ended with 75 and tells how to go on
+# hydra, the launcher of MPICH, now and then loses the exit codes of ranks to which it has passed a signal on, and ends with 0 (INSTALL)
+handed_on='75'
+hydra && handed_on='75 0'
+
+# stopped TEXT [CODES]: the job ended with 75, or one of CODES, and tells how to go on
 stopped() {
     end_of "$job"
-    if [ "$code" != 75 ]; then
-        not_ok "$1: exit code $code, not 75"
+    if ! echo "${2:-75}" | grep -qw "$code"; then
+        not_ok "$1: exit code $code, not ${2:-75}"
     elif ! said 'submit the same command again'; then
         not_ok "$1: no word on how to go on"
     elif [ ! -f out/checkpoint.h5 ]; then
         not_ok "$1: no checkpoint"
     else
-        ok "$1: exit code 75"
+        ok "$1: exit code $code"
     fi
 }
 
@@ -73,7 +77,7 @@ slow 0.2
 begin 2 case.ini
 after_block 2
 kill -USR1 "$launcher"
-stopped 'USR1 to mpirun'
+stopped 'USR1 to mpirun' "$handed_on"
 same 3 'after USR1, from 2 ranks to 3'
 
 slow 0.2
@@ -87,7 +91,7 @@ same 4 'after USR1 to one rank, from 3 ranks to 4'
 slow 0.2
 begin 2 case.ini --set checkpoint.every=never
 after_block 1
-kill -USR2 "$launcher"
+if hydra; then kill -USR2 "$(rank 2)"; else kill -USR2 "$launcher"; fi # hydra does not hand USR2 on, and would end by it
 check 'USR2 makes a checkpoint' wait_until '[ -f out/checkpoint.h5 ]'
 end_of "$job"
 check 'after USR2 the run goes on to its end' [ "$code" = 0 ]
@@ -120,8 +124,12 @@ slow 0.8 # mpirun takes a second to pass it on
 begin 4 case.ini
 after_block 1
 kill -TERM "$launcher"
-end_of "$job"
-check 'TERM to mpirun ends the job without success' [ "$code" != 0 ]
+if hydra; then # waits for the ranks
+    stopped 'TERM to mpirun' "$handed_on"
+else # may kill them meanwhile
+    end_of "$job"
+    check 'TERM to mpirun ends the job without success' [ "$code" != 0 ]
+fi
 check 'TERM to mpirun leaves a checkpoint' [ -f out/checkpoint.h5 ]
 same 1 'after TERM to mpirun, from 4 ranks to 1'
 
@@ -153,7 +161,7 @@ slow 0.1
 begin 2 case.ini
 after_block 3
 kill -USR1 "$launcher"
-stopped 'a run to copy'
+stopped 'a run to copy' "$handed_on"
 cp -r out kept
 fresh() { rm -rf out && cp -r kept out; }
 
