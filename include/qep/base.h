@@ -156,6 +156,8 @@ extern const char qep_build_id[];     /* git id, compiler and flags, one line */
 QEP_MUST_CHECK qep_status qep_file_read(const char *path, int64_t max_bytes, qep_status missing, char **text, int64_t *bytes);
 /* Writes path.tmp, fsync, rename, fsync of the directory. Fault site "file.write". */
 QEP_MUST_CHECK qep_status qep_file_write(const char *path, const void *data, int64_t bytes);
+/* Room on the disk for bytes > 0 from `from` on, and the file's size with it; an errno, 0 when done. File systems without the call give the size alone. */
+int qep_file_reserve(int fd, int64_t from, int64_t bytes);
 bool qep_file_exists(const char *path);
 bool qep_dir_exists(const char *path);
 char *qep_dir_existing(const char *path); /* the directory itself, or the nearest one above it that exists; qep_free */

@@ -138,6 +138,16 @@ done:
     return st;
 }
 
+int qep_file_reserve(int fd, int64_t from, int64_t bytes)
+{
+    int e;
+    do {
+        e = posix_fallocate(fd, (off_t)from, (off_t)bytes);
+    } while (e == EINTR);
+    if (e == EOPNOTSUPP || e == ENOSYS || e == EINVAL) e = ftruncate(fd, (off_t)(from + bytes)) == 0 ? 0 : errno;
+    return e;
+}
+
 bool qep_file_exists(const char *path)
 {
     struct stat info;

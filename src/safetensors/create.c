@@ -17,27 +17,12 @@ char *qep_st_layout_path(const qep_st_layout *l, int i, const char *dir, const c
     return full;
 }
 
-/* Reserves the space; an errno, 0 when done. File systems without the call get a sparse file. */
-static int reserve(int fd, int64_t bytes)
-{
-    int e;
-
-    if (qep_fault("safetensors.create"))
-        return ENOSPC;
-    do {
-        e = posix_fallocate(fd, 0, (off_t)bytes);
-    } while (e == EINTR);
-    if (e == EOPNOTSUPP || e == ENOSYS || e == EINVAL)
-        e = ftruncate(fd, (off_t)bytes) == 0 ? 0 : errno;
-    return e;
-}
-
 /* The header comes after the space, so that a file whose header matches is complete. */
 static qep_status fill_file(int fd, const char *path, const qep_st_planned *f)
 {
     int64_t bytes = f->header_bytes + f->data_bytes;
     char text[32];
-    int e = reserve(fd, bytes);
+    int e = qep_fault("safetensors.create") ? ENOSPC : qep_file_reserve(fd, 0, bytes);
 
     if (e == ENOSPC || e == EFBIG || e == EDQUOT)
         return qep_fail(QEP_E_RESOURCE, "no space for %s (%s): %s; free space or quota, or choose "

@@ -7,9 +7,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* Of datasets of at least this size: file system blocks, stripes. */
-#define ALIGNMENT ((hsize_t)1 << 20)
-
 /* Innermost entry of HDF5's error stack: the real reason. */
 static herr_t take_first(unsigned n, const H5E_error2_t *error, void *user)
 {
@@ -32,6 +29,7 @@ qep_status qep_store_fail(qep_status st, const char *fmt, ...)
 
 void qep_store_quiet(void)
 {
+    (void)H5dont_atexit(); /* MPI_Abort of MPICH runs exit handlers, and HDF5's crashes on a file that would not close (qep_set_stuck) */
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
@@ -77,7 +75,7 @@ hid_t qep_store_parallel_access(const qep_comm *c)
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
 
     (void)H5Pset_fapl_mpio(access, qep_comm_mpi(c), MPI_INFO_NULL);
-    (void)H5Pset_alignment(access, ALIGNMENT, ALIGNMENT);
+    (void)H5Pset_alignment(access, QEP_STORE_ALIGNMENT, QEP_STORE_ALIGNMENT);
     /* from 1.8 on, all metadata carries checksums: damage shows as an error */
     (void)H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
     (void)H5Pset_all_coll_metadata_ops(access, true);

@@ -7,6 +7,9 @@
 
 #include <hdf5.h>
 
+/* Datasets of at least this size begin at its multiples: file system blocks, stripes. */
+#define QEP_STORE_ALIGNMENT (INT64_C(1) << 20)
+
 /* Root attributes: what the file is, and that it is whole. */
 #define QEP_STORE_FORMAT "qep_mpi checkpoint"
 #define QEP_STORE_VERSION UINT64_C(1)
@@ -17,13 +20,15 @@ struct qep_store {
     char *tmp;     /* PATH.tmp while writing, NULL when reading */
     hid_t file;
     bool failed;   /* an agreed error happened while writing: only close is allowed */
+    int64_t end;   /* of the last dataset's rows in the file */
+    int64_t room;  /* bytes of the file that have their place on the disk; root's */
 };
 
 /* --- hdf5.c ------------------------------------------------------------------------------ */
 
 /* qep_fail with the printf text, then HDF5's own reason for its last failure. */
 qep_status qep_store_fail(qep_status st, const char *fmt, ...) QEP_PRINTF(2, 3);
-/* HDF5 prints nothing by itself from now on. */
+/* Before all else of HDF5: it prints nothing by itself and does nothing at the process's exit. */
 void qep_store_quiet(void);
 /* File type of a dtype; H5Tclose. A dtype that the store does not hold is a bug. */
 hid_t qep_store_type(qep_dtype dtype);
@@ -37,6 +42,11 @@ bool qep_store_set_u64(hid_t object, const char *name, uint64_t value);
 bool qep_store_get_u64(hid_t object, const char *name, uint64_t *value);
 /* True when the attribute is there and is this string. */
 bool qep_store_is_text(hid_t object, const char *name, const char *text);
+
+/* --- room.c ------------------------------------------------------------------------------ */
+
+/* Has the disk's room for a dataset of so many bytes, and for HDF5's own, before HDF5 hears of it. QEP_E_IO. */
+QEP_MUST_CHECK qep_status qep_store_make_room_all(qep_store *s, int64_t bytes);
 
 /* --- slab.c ------------------------------------------------------------------------------ */
 

@@ -60,7 +60,15 @@ qep_status qep_store_create_all(qep_comm *c, const char *path, qep_store **out)
     s->file = -1;
     qep_store_quiet();
     QEP_GO(st, qep_agree_all(c, qep_rank(c) == 0 ? make_file(s->tmp) : QEP_OK));
+    QEP_GO(st, qep_store_make_room_all(s, 0)); /* a full disk is found before HDF5 has anything to write */
     QEP_GO(st, qep_agree_all(c, create_hdf5(s)));
+    s->room = 0; /* H5Fcreate cuts the file to nothing */
+    st = qep_store_make_room_all(s, 0);
+    if (st != QEP_OK) { /* somebody filled the disk in this moment: closing the file would hang (room.c) */
+        s->file = -1;
+        qep_set_stuck();
+        goto done;
+    }
     QEP_GO(st, qep_agree_all(c, mark_format(s)));
 
 done:
@@ -131,7 +139,10 @@ qep_status qep_store_put_all(qep_store *s, const char *name, const char *descrip
     if (s->failed)
         return qep_fail(QEP_E_IO, "%s: an earlier write failed", s->tmp);
     type = qep_store_type(dtype);
+    QEP_GO(st, qep_store_make_room_all(s, rows * cols * qep_dtype_size(dtype)));
     QEP_GO(st, qep_agree_all(s->comm, make_dataset(s, name, type, rows, cols, &set)));
+    if (rows * cols > 0)
+        s->end = (int64_t)H5Dget_offset(set) + rows * cols * qep_dtype_size(dtype);
     QEP_GO(st, qep_agree_all(s->comm, write_rows(s, name, set, type, cols, row0, n, data)));
     sums = qep_store_row_sums(data, cols * qep_dtype_size(dtype), row0, n);
     qep_sum_u64_all(s->comm, sums.v, 3);

@@ -194,7 +194,7 @@ static void test_faults_while_writing(void **state)
         const char *site;
         int calls;    /* of the site on root during one generation */
         bool on_all;  /* called by the other ranks too */
-    } sites[] = {{"store.create", 1, false}, {"store.write", 2, true}, {"store.seal", 1, true}};
+    } sites[] = {{"store.create", 1, false}, {"store.room", 4, false}, {"store.write", 2, true}, {"store.seal", 1, true}};
     char spec[64];
 
     (void)state;
