@@ -133,12 +133,14 @@ static qep_status fill_in(const reader *r, qep_st_tensor *t, int64_t type)
             return bad(r, "a tensor has a type that is not written here");
         if (*last % block->weights != 0)
             return bad(r, "a tensor's rows do not fill whole blocks");
+        if (*last / block->weights > r->file->bytes / block->bytes)
+            return bad(r, "a tensor's rows are longer than the file");
         *last = *last / block->weights * block->bytes;
     }
     t->bytes = qep_dtype_size(t->dtype);
     for (int i = 0; i < t->rank; i++) {
-        if (t->shape[i] > 0 && t->bytes > r->file->bytes / t->shape[i])
-            return bad(r, "a tensor is larger than the file");
+        if (t->shape[i] < 1 || t->bytes > r->file->bytes / t->shape[i])
+            return bad(r, "a tensor is empty or larger than the file");
         t->bytes *= t->shape[i];
     }
     return QEP_OK;

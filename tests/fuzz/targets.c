@@ -165,7 +165,8 @@ static void run_index(const uint8_t *data, size_t bytes)
 
 static void run_gguf(const uint8_t *data, size_t bytes)
 {
-    static const char config[] = "{\"quantization_config\": {\"quant_method\": \"gguf\"}}";
+    static const char config[] = "{\"model_type\": \"llama\", \"num_attention_heads\": 2, \"num_key_value_heads\": 1, "
+                                 "\"quantization_config\": {\"quant_method\": \"gguf\"}}";
     qep_json *j = NULL;
     qep_st_set *s = NULL;
     qep_packed *packed = NULL;
