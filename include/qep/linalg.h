@@ -55,18 +55,24 @@ void qep_trsm_right_f32(bool lower, bool trans, int64_t m, int64_t n, const floa
  * fused multiply-adds in rising i: the same bits for any blocking and on any vector unit, and fast although there are only 64 rows.
  * b: [k, cols] row-major with ldb > 0, or packed with ldb = 0. Runs on the calling thread. */
 enum { QEP_PANEL_ROWS = 64, QEP_PANEL_COLS = 6 /* columns of b that are worked on together */ };
-void qep_panel_update(float *panel, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols);
-static inline int64_t qep_panel_packed(int64_t rows, int64_t cols) { return rows * qep_round_up(cols, QEP_PANEL_COLS); } /* floats */
+void qep_panel_update_f32(float *panel, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols);
+void qep_panel_update_f64(double *panel, double keep, const double *a, int64_t k, const double *b, int64_t ldb, int64_t cols);
+static inline int64_t qep_panel_packed(int64_t rows, int64_t cols) { return rows * qep_round_up(cols, QEP_PANEL_COLS); } /* entries */
 /* b[rows, cols] row-major -> [ceil(cols / 6)][rows][6], zeros behind the last column: the part'th of `parts` shares of it (0, 1: all). All threads
- * work on it. */
-void qep_panel_pack(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
+ * work on it. turned: b is [cols, rows]. */
+void qep_panel_pack_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
+void qep_panel_pack_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
+void qep_panel_pack_turned_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
 /* 64 rows, ld apart, as a panel, and back. On the calling thread. */
-void qep_panel_from_rows(float *panel, const float *rows, int64_t ld, int64_t cols);
-void qep_panel_to_rows(float *rows, int64_t ld, const float *panel, int64_t cols);
+void qep_panel_from_rows_f32(float *panel, const float *rows, int64_t ld, int64_t cols);
+void qep_panel_to_rows_f32(float *rows, int64_t ld, const float *panel, int64_t cols);
+void qep_panel_from_rows_f64(double *panel, const double *rows, int64_t ld, int64_t cols);
+void qep_panel_to_rows_f64(double *rows, int64_t ld, const double *panel, int64_t cols);
 /* The same by a certain unit, for tests. best: the fastest that this machine has; those before it work too. */
 typedef enum qep_panel_unit { QEP_PANEL_PLAIN, QEP_PANEL_AVX2, QEP_PANEL_AVX512 } qep_panel_unit;
 qep_panel_unit qep_panel_best_unit(void);
-void qep_panel_update_by(qep_panel_unit unit, float *panel, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols);
+void qep_panel_update_by_f32(qep_panel_unit unit, float *panel, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols);
+void qep_panel_update_by_f64(qep_panel_unit unit, double *panel, double keep, const double *a, int64_t k, const double *b, int64_t ldb, int64_t cols);
 
 /* In place lower Cholesky, row-major; 0 or the 1-based order of the leading minor that is not positive. */
 int64_t qep_cholesky_f64(int64_t n, double *a, int64_t lda);

@@ -127,19 +127,20 @@ QEP_MUST_CHECK qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *per
 
 int64_t qep_stream_bytes(int64_t d);  /* size of the streaming window: "solve.stream" */
 enum {
-    QEP_STREAM_ROWS = 128,   /* of a block; also the depth of the products, so part of the bits */
-    QEP_STREAM_BUNDLE = 512  /* rows that are fetched at a time, whole blocks; backwards: one block */
+    QEP_STREAM_ROWS = 128,   /* of a block */
+    QEP_STREAM_BUNDLE = 512  /* rows that are fetched at a time, whole blocks, and the depth of the products; backwards (qep_form_p_all): one block */
 };
 
 /* y[n_strips * 64, d] += a[n_strips * 64, d] * M, f64 or f32 (ldd = d). Fixed shapes: bits do not depend on who owns which strip. n_strips may be 0.
  * w: window of at least qep_stream_bytes(d). Collective. */
 void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a, double *y, qep_window *w);
 void qep_rows_times_f32_all(const qep_dmat *M, int64_t n_strips, const float *a, float *y, qep_window *w);
-int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, int threads); /* their scratch "solve.pieces" in f32 */
+int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, int threads, bool f64); /* their scratch "solve.pieces" */
+int64_t qep_rows_turned_bytes(int64_t d, int threads);                             /* "solve.turned", of all that is in f64 */
 /* form[n_strips * 64] = a H a^T of each row a, H symmetric: half the products of a H, in f32, added up in f64. a comes back as it was. Collective. */
 void qep_rows_forms_all(const qep_dmat *H, int64_t n_strips, float *a, double *form, qep_window *w);
-/* x[n_strips * 64, d] <- x (L L^T)^-1. Collective. */
-void qep_rows_solve_all(const qep_dmat *L, int64_t n_strips, double *x, qep_window *w);
+/* x[count * 64, d] <- x (L L^T)^-1. Collective. */
+void qep_rows_solve_all(const qep_dmat *L, int64_t count, double *x, qep_window *w);
 /* M <- M (L L^T)^-1, M's own rows as right-hand sides. Collective. */
 void qep_dmat_solve_all(qep_dmat *M, const qep_dmat *L, qep_window *w);
 

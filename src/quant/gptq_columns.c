@@ -86,10 +86,10 @@ static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, 
     int64_t at = (c0 + to) * QEP_STRIP, k = to - from, a = (done + from) * QEP_STRIP;
     float keep = qep_gptq_power(g->fade, k);
     if (g->fade != 1.0f) fade_rows(g->err, g->fade, done + from, done + to);
-    qep_panel_update(g->acc + at, keep, g->err + a, k, b->r + from * b->ldr + to, b->ldr, n - to);
+    qep_panel_update_f32(g->acc + at, keep, g->err + a, k, b->r + from * b->ldr + to, b->ldr, n - to);
     for (int m = 0; m < g->n_moves; m++) {
         if (g->fade != 1.0f) fade_rows(g->use[m], g->fade, done + from, done + to);
-        qep_panel_update(g->move + at, m == 0 ? keep : 1.0f, g->use[m] + a, k, b->p[m] + from * b->ldp + to, b->ldp, n - to);
+        qep_panel_update_f32(g->move + at, m == 0 ? keep : 1.0f, g->use[m] + a, k, b->p[m] + from * b->ldp + to, b->ldp, n - to);
     }
 }
 

@@ -115,8 +115,8 @@ void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gpt
         for (int m = 0; m <= qep_gptq_moves(s); m++) {
             const int64_t ld = m == 0 ? b->ldr : b->ldp, inside = p.end - p.c0 - p.n;
             const float *right = (m == 0 ? b->r : b->p[m - 1]) + (p.c0 - row0) * (ld + 1) + p.n;
-            qep_panel_pack(packed + p.inside[m], right, ld, p.n, inside, part, parts);
-            qep_panel_pack(packed + p.beyond[m], right + inside, ld, p.n, cols - p.end, part, parts);
+            qep_panel_pack_f32(packed + p.inside[m], right, ld, p.n, inside, part, parts);
+            qep_panel_pack_f32(packed + p.beyond[m], right + inside, ld, p.n, cols - p.end, part, parts);
         }
 }
 
@@ -127,9 +127,9 @@ static void update(qep_gptq *g, const place *p, int64_t done, const float *packe
 {
     const int64_t to = from * QEP_STRIP, err = done * QEP_STRIP;
     const float keep = qep_gptq_power(g->fade, p->n);
-    qep_panel_update(g->acc + to, keep, g->err + err, p->n, packed + at[0] + skip * p->n, 0, n);
+    qep_panel_update_f32(g->acc + to, keep, g->err + err, p->n, packed + at[0] + skip * p->n, 0, n);
     for (int m = 0; m < g->n_moves; m++)
-        qep_panel_update(g->move + to, m == 0 ? keep : 1.0f, g->out[m] + err, p->n, packed + at[m + 1] + skip * p->n, 0, n);
+        qep_panel_update_f32(g->move + to, m == 0 ? keep : 1.0f, g->out[m] + err, p->n, packed + at[m + 1] + skip * p->n, 0, n);
 }
 
 static void quantize_block(qep_gptq *g, const place *p, int64_t done, const qep_gptq_block *b)

@@ -177,8 +177,9 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
         add(t, "quantize.h", qep_dmat_kept_bytes(d), QEP_STAGE_POLISH | QEP_STAGE_FIGURES, true);
     add(t, "layer.figures", b.wc, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE | QEP_STAGE_POLISH, false);
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
-    if (want_c || qep_layer_polishes(cfg, spec))
-        add(t, "solve.pieces", qep_rows_pieces_bytes(d, shape.strips, shape.threads), QEP_STAGE_CORRECT | QEP_STAGE_POLISH | QEP_STAGE_FIGURES, false);
+    const unsigned products = (b.search > 0 ? QEP_STAGE_QUANTIZE : 0) | QEP_STAGE_POLISH | QEP_STAGE_FIGURES;
+    if (want_c || b.search > 0 || qep_layer_polishes(cfg, spec))
+        add(t, "solve.pieces", qep_rows_pieces_bytes(d, shape.strips, shape.threads, false), products, false);
     if (!want_h) return;
     const int64_t owners = qep_dmat_owners_rule(d, block, w.ranks, r->cfg->grid), matrix = matrix_bytes(r, d, w), all = w.groups * matrix;
     qep_stats_plan sp = qep_run_group_plan(r, members, n, false, keep_act), hp = qep_run_group_plan(r, members, n, true, keep_act);
@@ -193,6 +194,8 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, w.rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     if (want_c) {
         add(t, "solve.c", all, QEP_STAGE_STATISTICS | solving, false);
+        add(t, "solve.pieces", qep_rows_pieces_bytes(d, shape.strips, shape.threads, qep_layer_corrects(cfg)), QEP_STAGE_CORRECT, false);
+        add(t, "solve.turned", qep_rows_turned_bytes(d, shape.threads), QEP_STAGE_CORRECT, false);
         add(t, "solve.rows", shape.strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
     }
     add_sums(t, r, &sp, expert && qep_run_experts_apart(r, d), w);

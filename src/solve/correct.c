@@ -32,7 +32,7 @@ static void solve_all(qep_dmat *C, const qep_dmat *L, bool once, int64_t n_strip
     }
     if (once) qep_dmat_solve_all(C, L, w);
     qep_rows_times_all(C, n_strips, NULL, w_rows, alpha, y, w);
-    if (!once) qep_rows_solve_strips_all(L, n_strips * QEP_SOLVE_STRIP, QEP_SOLVE_STRIP, factor, y, d, w);
+    if (!once) qep_rows_solve_strips_all(L, n_strips * QEP_SOLVE_STRIP, factor, y, d, w);
 }
 
 void qep_correct_rows_all(qep_dmat *C, const qep_dmat *L, int64_t total_rows, int64_t n_strips, const double *alpha,

@@ -20,9 +20,17 @@ qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type);
 /* Block b, rows [128 b, min(128 (b+1), d)), in my node's window. Valid until the next but one
  * call at least. Collective. */
 const void *qep_stream_block_all(qep_stream *s, int64_t b);
-/* Rows [512 b, min(512 (b+1), d)) in f32 as packed panels (linalg.h) of columns [0, d), one copy per node, which all ranks of the node pack together. Valid
- * until the next but one call at least. Collective. */
-const float *qep_stream_panels_all(qep_stream *s, int64_t b);
+/* Rows [512 b, min(512 (b+1), d)) as packed panels (linalg.h): one copy per node, which all ranks of the node pack together. Valid until the next but one
+ * call at least in f32, until the next one in f64. Collective. Of all columns: */
+const float *qep_stream_panels_f32_all(qep_stream *s, int64_t b);
+const double *qep_stream_panels_f64_all(qep_stream *s, int64_t b);
+/* Of the columns left of the diagonal block, and of that one. */
+const double *qep_stream_panels_left_all(qep_stream *s, int64_t b, const double **diagonal);
+/* Of their transpose: for every bundle k <= b of columns, as the rows of a product, panels of this bundle's rows, one set behind the other in
+ * qep_panel_packed(512, rows). */
+const double *qep_stream_panels_turned_all(qep_stream *s, int64_t b);
+/* The diagonal block of that bundle as it is, ld s->ld. */
+const double *qep_stream_corner_all(qep_stream *s, int64_t b);
 /* After this the window may be used for something else. Collective. */
 void qep_stream_close_all(qep_stream *s);
 
@@ -50,9 +58,7 @@ enum { QEP_SOLVE_CHUNK = 32 * 6 };
  * piece. Strips with alpha[i] == 0 are left alone; alpha NULL: none. alpha is not multiplied. */
 void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32,
                         const double *alpha, double *y, qep_window *w);
-/* x <- x (L L^T)^-1 for n_rows rows of x, ld ldx, in strips of `strip` rows (the last may be
- * lower). alpha as above. */
-void qep_rows_solve_strips_all(const qep_dmat *L, int64_t n_rows, int64_t strip,
-                               const double *alpha, double *x, int64_t ldx, qep_window *w);
+/* x <- x (L L^T)^-1 for n_rows rows of x, ld ldx; alpha[i] == 0: rows [64 i, 64 (i + 1)) are left alone; NULL: none. */
+void qep_rows_solve_strips_all(const qep_dmat *L, int64_t n_rows, const double *alpha, double *x, int64_t ldx, qep_window *w);
 
 #endif

@@ -1,71 +1,152 @@
-/* Rows solved against L L^T while row blocks of L stream by, first to last and back.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Rows solved against L L^T while row blocks of L stream by, first to last and back, by panels: a strip of 64 rows is turned to [d, 64], a row's bits do not
+ * depend on the rows beside it. Both passes leave their solution with the opposite sign, so that what is solved is added to the rest; two passes give
+ * the sign back. SPDX-License-Identifier: Apache-2.0 */
 #include "rows_priv.h"
+#include "qep/linalg.h"
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+enum { R = QEP_SOLVE_STRIP, N = QEP_PANEL_COLS };
 
 typedef struct strips {
-    double *x; /* borrowed: [n_rows, d] */
-    int64_t ld, n_rows, height;
+    double *x; /* borrowed: [n_rows, ld]; whole strips are turned in place */
+    int64_t ld, n_rows, d;
+    double *tail;        /* owned: [d, 64], the rows behind the last whole strip, and zeros */
     const double *alpha; /* borrowed, may be NULL */
 } strips;
 
-/* x <- x L^-T, one block of columns: x_J <- (x_J - x_<J L_J<^T) L_JJ^-T. row: block J of L's
- * rows. */
-static void forward(const strips *s, int64_t j0, int64_t cols, const double *row, int64_t ld_row)
+static int64_t n_strips(const strips *s)
 {
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->n_rows; i += s->height) {
-        if (s->alpha != NULL && s->alpha[i / s->height] == 0.0) continue;
-        const int64_t rows = qep_min_i64(s->height, s->n_rows - i);
-        double *x = s->x + i * s->ld;
-        if (j0 > 0)
-            qep_gemm_f64(true, rows, cols, j0, -1.0, x, s->ld, row, ld_row, 1.0, x + j0, s->ld);
-        qep_trsm_right_f64(true, true, rows, cols, row + j0, ld_row, x + j0, s->ld);
+    return qep_ceil_div(s->n_rows, R);
+}
+
+static double *strip(const strips *s, int64_t i)
+{
+    return (i + 1) * R <= s->n_rows ? s->x + i * R * s->ld : s->tail;
+}
+
+static bool idle(const strips *s, int64_t i)
+{
+    return s->alpha != NULL && s->alpha[i] == 0.0;
+}
+
+/* One strip to [d, 64], or back. copy: [64, ld]. */
+static void turn_strip(const strips *s, int64_t i, bool back, double *copy)
+{
+    double *rows = s->x + i * R * s->ld, *panel = strip(s, i);
+    const int64_t n = qep_min_i64(R, s->n_rows - i * R);
+    if (back) {
+        qep_panel_to_rows_f64(copy, s->ld, panel, s->d);
+        for (int64_t r = 0; r < n; r++) memcpy(rows + r * s->ld, copy + r * s->ld, (size_t)s->d * sizeof *rows);
+    } else {
+        memset(copy + n * s->ld, 0, (size_t)((R - n) * s->ld) * sizeof *copy);
+        memcpy(copy, rows, (size_t)(n * s->ld) * sizeof *rows);
+        qep_panel_from_rows_f64(panel, copy, s->ld, s->d);
     }
 }
 
-/* x <- x L^-1, one block of columns, last first: x_J <- x_J L_JJ^-1, then x_<J -= x_J L_J<. */
-static void backward(const strips *s, int64_t j0, int64_t cols, const double *row, int64_t ld_row)
+static void turn(const strips *s, bool back)
 {
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->n_rows; i += s->height) {
-        if (s->alpha != NULL && s->alpha[i / s->height] == 0.0) continue;
-        const int64_t rows = qep_min_i64(s->height, s->n_rows - i);
-        double *x = s->x + i * s->ld;
-        qep_trsm_right_f64(true, false, rows, cols, row + j0, ld_row, x + j0, s->ld);
-        if (j0 > 0)
-            qep_gemm_f64(false, rows, j0, cols, -1.0, x + j0, s->ld, row, ld_row, 1.0, x, s->ld);
+    double *copies = qep_alloc("solve.turned", omp_get_max_threads() * R * s->ld, sizeof *copies);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_strips(s); i++) turn_strip(s, i, back, copies + omp_get_thread_num() * R * s->ld);
+    qep_free(copies);
+}
+
+static void add_column(double *restrict x, const double *restrict y, double t)
+{
+    for (int r = 0; r < R; r++) x[r] = fma(y[r], t, x[r]);
+}
+
+static void divide_column(double *x, double t)
+{
+    for (int r = 0; r < R; r++) x[r] = -(x[r] / t);
+}
+
+/* Columns [j, j + n) of the block, n <= 6, by the ones solved before. x: [.., 64] of the block, l: its triangle of L. */
+static void forward_corner(double *x, int64_t j, int64_t n, const double *l, int64_t ldl)
+{
+    for (int64_t c = j; c < j + n; c++) {
+        for (int64_t k = j; k < c; k++) add_column(x + c * R, x + k * R, l[c * ldl + k]);
+        divide_column(x + c * R, l[c * ldl + c]);
     }
 }
 
-void qep_rows_solve_strips_all(const qep_dmat *L, int64_t n_rows, int64_t strip,
-                               const double *alpha, double *x, int64_t ldx, qep_window *w)
+static void backward_corner(double *x, int64_t j, int64_t n, const double *l, int64_t ldl)
 {
-    const int64_t d = qep_dmat_n(L), n_blocks = qep_stream_blocks(d);
-    const strips rows = {x, ldx, n_rows, strip, alpha};
+    for (int64_t c = j + n - 1; c >= j; c--) {
+        for (int64_t k = j + n - 1; k > c; k--) add_column(x + c * R, x + k * R, l[k * ldl + c]);
+        divide_column(x + c * R, l[c * ldl + c]);
+    }
+}
+
+/* x <- -x L^-T, bundle b of columns: x_J <- -(x_J + x_<J L_J<^T) L_JJ^-T. packed: that bundle, turned; l: L_JJ. */
+static void forward(const strips *s, int64_t b, const double *packed, const double *l, int64_t ldl)
+{
+    const int64_t j0 = b * QEP_STREAM_BUNDLE, cols = qep_stream_bundle_rows(s->d, b), all = qep_panel_packed(QEP_STREAM_BUNDLE, cols);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < n_strips(s); i++) {
+        if (idle(s, i)) continue;
+        double *x = strip(s, i), *own = x + j0 * R;
+        for (int64_t k = 0; k < b; k++) qep_panel_update_f64(own, 1.0, x + k * QEP_STREAM_BUNDLE * R, QEP_STREAM_BUNDLE, packed + k * all, 0, cols);
+        for (int64_t j = 0; j < cols; j += N) {
+            const int64_t n = qep_min_i64(N, cols - j);
+            qep_panel_update_f64(own + j * R, 1.0, own, j, packed + b * all + j * cols, 0, n);
+            forward_corner(own, j, n, l, ldl);
+        }
+    }
+}
+
+/* x <- -x L^-1, last bundle first: x_J <- -x_J L_JJ^-1, then x_<J += x_J L_J<. packed: L_J<, diagonal: L_JJ as panels, l: as it is. */
+static void backward(const strips *s, int64_t b, const double *packed, const double *diagonal, const double *l, int64_t ldl)
+{
+    const int64_t j0 = b * QEP_STREAM_BUNDLE, cols = qep_stream_bundle_rows(s->d, b);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < n_strips(s); i++) {
+        if (idle(s, i)) continue;
+        double *x = strip(s, i), *own = x + j0 * R;
+        for (int64_t j = (cols - 1) / N * N; j >= 0; j -= N) {
+            const int64_t n = qep_min_i64(N, cols - j), end = j + n;
+            qep_panel_update_f64(own + j * R, 1.0, own + end * R, cols - end, diagonal + j * cols + end * N, 0, n);
+            backward_corner(own, j, n, l, ldl);
+        }
+        qep_panel_update_f64(x, 1.0, own, cols, packed, 0, j0);
+    }
+}
+
+void qep_rows_solve_strips_all(const qep_dmat *L, int64_t n_rows, const double *alpha, double *x, int64_t ldx, qep_window *w)
+{
+    const int64_t d = qep_dmat_n(L), bundles = qep_stream_bundles(d);
+    const strips rows = {x, ldx, n_rows, d, qep_alloc("solve.turned", n_rows % R > 0 ? d * R : 0, sizeof *x), alpha};
     qep_stream s = qep_stream_open(L, w, QEP_F64);
-    for (int64_t b = 0; b < n_blocks; b++) {
-        const double *block = qep_stream_block_all(&s, b);
-        forward(&rows, b * QEP_STREAM_ROWS, qep_stream_block_rows(d, b), block, s.ld);
+    turn(&rows, false);
+    for (int64_t b = 0; b < bundles; b++) {
+        const double *packed = qep_stream_panels_turned_all(&s, b);
+        forward(&rows, b, packed, qep_stream_corner_all(&s, b), s.ld);
     }
-    for (int64_t b = n_blocks - 1; b >= 0; b--) {
-        const double *block = qep_stream_block_all(&s, b);
-        backward(&rows, b * QEP_STREAM_ROWS, qep_stream_block_rows(d, b), block, s.ld);
+    for (int64_t b = bundles - 1; b >= 0; b--) {
+        const double *diagonal, *packed = qep_stream_panels_left_all(&s, b, &diagonal);
+        backward(&rows, b, packed, diagonal, qep_stream_corner_all(&s, b), s.ld);
     }
+    turn(&rows, true);
+    qep_free(rows.tail);
     qep_stream_close_all(&s);
 }
 
-void qep_rows_solve_all(const qep_dmat *L, int64_t n_strips, double *x, qep_window *w)
+void qep_rows_solve_all(const qep_dmat *L, int64_t count, double *x, qep_window *w)
 {
-    const int64_t strip = QEP_SOLVE_STRIP;
-    qep_rows_solve_strips_all(L, n_strips * strip, strip, NULL, x, qep_dmat_n(L), w);
+    qep_rows_solve_strips_all(L, count * R, NULL, x, qep_dmat_n(L), w);
 }
 
-/* A strip is one row block of M, whatever its neighbours on this rank: the bits do not depend on
- * the owners. */
 void qep_dmat_solve_all(qep_dmat *M, const qep_dmat *L, qep_window *w)
 {
     const int64_t n_rows = qep_dmat_n_rows_of(M, qep_rank(qep_dmat_comm(M)));
     QEP_REQUIRE(qep_dmat_n(M) == qep_dmat_n(L));
-    qep_rows_solve_strips_all(L, n_rows, qep_dmat_block(M), NULL, qep_dmat_row(M, 0),
-                              qep_dmat_ld(M), w);
+    qep_rows_solve_strips_all(L, n_rows, NULL, qep_dmat_row(M, 0), qep_dmat_ld(M), w);
+}
+
+int64_t qep_rows_turned_bytes(int64_t d, int threads)
+{
+    return (1 + threads) * R * qep_round_up(d, QEP_DMAT_LINE) * (int64_t)sizeof(double);
 }

@@ -1,45 +1,67 @@
-/* Rows times a distributed matrix. f64: one product per strip, block of M's rows and tile of columns; their shapes depend on d only. f32: panels,
- * whose bits do not depend on their shape. SPDX-License-Identifier: Apache-2.0 */
+/* Rows times a distributed matrix, by panels: an entry is one chain of fused multiply-adds over all of the matrix's rows, so its bits do not depend on who
+ * owns what. A chunk of columns stays in the second-level cache while all strips pass. SPDX-License-Identifier: Apache-2.0 */
 #include "rows_priv.h"
 #include "qep/linalg.h"
 #include <omp.h>
 #include <string.h>
 
-enum { COLS = 512, PIECE = QEP_SOLVE_STRIP * QEP_STREAM_ROWS };
-
-/* piece[64, rows] = a[64, rows], ld d. */
-static void convert_piece(double *piece, const float *a, int64_t d, int64_t rows)
+/* Of a strip's columns against a bundle. */
+static int64_t piece_size(int64_t d)
 {
-    for (int64_t i = 0; i < QEP_SOLVE_STRIP; i++)
-        for (int64_t k = 0; k < rows; k++) piece[i * rows + k] = (double)a[i * d + k];
+    return QEP_SOLVE_STRIP * qep_stream_bundle_rows(d, 0);
+}
+
+/* --- f64 ------------------------------------------------------------------------------------------------- */
+
+/* Columns [row0, row0 + rows) of all strips of a, each turned to [rows, 64]. */
+static void turn_pieces_f64(double *pieces, const double *a64, const float *a32, int64_t n_strips, int64_t d, int64_t row0, int64_t rows)
+{
+    enum { R = QEP_SOLVE_STRIP, LINE = 8 };
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int64_t i = 0; i < n_strips; i++)
+        for (int64_t c0 = 0; c0 < rows; c0 += LINE)
+            for (int64_t r = 0; r < R; r++)
+                for (int64_t c = c0; c < qep_min_i64(c0 + LINE, rows); c++) {
+                    const int64_t at = (i * R + r) * d + row0 + c;
+                    pieces[i * piece_size(d) + c * R + r] = a64 ? a64[at] : (double)a32[at];
+                }
+}
+
+static void turn_strips_f64(double *y, int64_t n_strips, int64_t d, bool back)
+{
+    const int64_t strip = QEP_SOLVE_STRIP * d;
+    double *copies = qep_alloc("solve.turned", omp_get_max_threads() * strip, sizeof *copies);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_strips; i++) {
+        double *copy = copies + omp_get_thread_num() * strip;
+        memcpy(copy, y + i * strip, (size_t)strip * sizeof *y);
+        if (back) qep_panel_to_rows_f64(y + i * strip, d, copy, d);
+        else qep_panel_from_rows_f64(y + i * strip, copy, d, d);
+    }
+    qep_free(copies);
 }
 
 void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32,
                         const double *alpha, double *y, qep_window *w)
 {
     const int64_t d = qep_dmat_n(M), strip = QEP_SOLVE_STRIP * d;
-    const int64_t n_pieces = a64 == NULL ? (int64_t)omp_get_max_threads() * PIECE : 0;
-    double *pieces = qep_alloc("solve.rows", n_pieces, sizeof *pieces);
+    double *pieces = qep_alloc("solve.pieces", n_strips * piece_size(d), sizeof *pieces);
     qep_stream s = qep_stream_open(M, w, QEP_F64);
-    for (int64_t b = 0; b < qep_stream_blocks(d); b++) {
-        const double *block = qep_stream_block_all(&s, b);
-        const int64_t row0 = b * QEP_STREAM_ROWS, rows = qep_stream_block_rows(d, b);
-#pragma omp parallel for collapse(2) schedule(static)
-        for (int64_t i = 0; i < n_strips; i++)
-            for (int64_t j = 0; j < d; j += COLS) {
-                if (alpha != NULL && alpha[i] == 0.0) continue;
-                const double *a = a64 != NULL ? a64 + i * strip + row0 : NULL;
-                if (a == NULL) {
-                    double *piece = pieces + omp_get_thread_num() * (int64_t)PIECE;
-                    convert_piece(piece, a32 + i * strip + row0, d, rows);
-                    a = piece;
-                }
-                qep_gemm_f64(false, QEP_SOLVE_STRIP, qep_min_i64(COLS, d - j), rows, 1.0, a,
-                             a64 != NULL ? d : rows, block + j, s.ld, 1.0, y + i * strip + j, d);
-            }
+    turn_strips_f64(y, n_strips, d, false);
+    for (int64_t b = 0; b < qep_stream_bundles(d); b++) {
+        const int64_t rows = qep_stream_bundle_rows(d, b);
+        const double *packed = qep_stream_panels_f64_all(&s, b);
+        turn_pieces_f64(pieces, a64, a32, n_strips, d, b * QEP_STREAM_BUNDLE, rows);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+        for (int64_t j = 0; j < d; j += QEP_SOLVE_CHUNK)
+            for (int64_t i = 0; i < n_strips; i++)
+                if (alpha == NULL || alpha[i] != 0.0)
+                    qep_panel_update_f64(y + i * strip + j * QEP_SOLVE_STRIP, 1.0, pieces + i * piece_size(d), rows, packed + j * rows, 0,
+                                         qep_min_i64(QEP_SOLVE_CHUNK, d - j));
     }
-    qep_stream_close_all(&s);
+    turn_strips_f64(y, n_strips, d, true);
     qep_free(pieces);
+    qep_stream_close_all(&s);
 }
 
 void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a, double *y,
@@ -48,19 +70,13 @@ void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a
     qep_rows_times_all(M, n_strips, a, NULL, NULL, y, w);
 }
 
-/* --- f32, by panels: a product is a chain of fused multiply-adds over all of M's rows ------------------ */
-
-/* Of a strip's columns against a bundle. */
-static int64_t piece_size(int64_t d)
-{
-    return QEP_SOLVE_STRIP * qep_stream_bundle_rows(d, 0);
-}
+/* --- f32 ------------------------------------------------------------------------------------------------- */
 
 /* Columns [row0, row0 + rows) of all strips of a, each turned to [rows, 64]. */
 static void turn_pieces(float *pieces, const float *a, int64_t n_strips, int64_t d, int64_t row0, int64_t rows)
 {
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n_strips; i++) qep_panel_from_rows(pieces + i * piece_size(d), a + i * QEP_SOLVE_STRIP * d + row0, d, rows);
+    for (int64_t i = 0; i < n_strips; i++) qep_panel_from_rows_f32(pieces + i * piece_size(d), a + i * QEP_SOLVE_STRIP * d + row0, d, rows);
 }
 
 /* y[strip] <- [d, 64], or back to [64, d]. */
@@ -72,19 +88,18 @@ static void turn_strips(float *y, int64_t n_strips, int64_t d, bool back)
     for (int64_t i = 0; i < n_strips; i++) {
         float *copy = copies + omp_get_thread_num() * strip;
         memcpy(copy, y + i * strip, (size_t)strip * sizeof *y);
-        if (back) qep_panel_to_rows(y + i * strip, d, copy, d);
-        else qep_panel_from_rows(y + i * strip, copy, d, d);
+        if (back) qep_panel_to_rows_f32(y + i * strip, d, copy, d);
+        else qep_panel_from_rows_f32(y + i * strip, copy, d, d);
     }
     qep_free(copies);
 }
 
-/* A chunk of columns stays in the second-level cache while all strips pass. */
 static void add_bundle(float *y, const float *pieces, int64_t n_strips, int64_t d, const float *packed, int64_t rows)
 {
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int64_t j = 0; j < d; j += QEP_SOLVE_CHUNK)
         for (int64_t i = 0; i < n_strips; i++)
-            qep_panel_update(y + i * QEP_SOLVE_STRIP * d + j * QEP_SOLVE_STRIP, 1.0F, pieces + i * piece_size(d), rows, packed + j * rows, 0,
+            qep_panel_update_f32(y + i * QEP_SOLVE_STRIP * d + j * QEP_SOLVE_STRIP, 1.0F, pieces + i * piece_size(d), rows, packed + j * rows, 0,
                              qep_min_i64(QEP_SOLVE_CHUNK, d - j));
 }
 
@@ -96,7 +111,7 @@ void qep_rows_times_f32_all(const qep_dmat *M, int64_t n_strips, const float *a,
     turn_strips(y, n_strips, d, false);
     for (int64_t b = 0; b < qep_stream_bundles(d); b++) {
         const int64_t rows = qep_stream_bundle_rows(d, b);
-        const float *packed = qep_stream_panels_all(&s, b);
+        const float *packed = qep_stream_panels_f32_all(&s, b);
         turn_pieces(pieces, a, n_strips, d, b * QEP_STREAM_BUNDLE, rows);
         add_bundle(y, pieces, n_strips, d, packed, rows);
     }
@@ -114,7 +129,7 @@ static void add_form(double *part, const float *a, const float *packed, int64_t 
     enum { R = QEP_SOLVE_STRIP };
     float y[QEP_SOLVE_CHUNK * R];
     memset(y, 0, (size_t)(cols * R) * sizeof *y);
-    qep_panel_update(y, 1.0F, a + row0 * R, rows, packed + j0 * rows, 0, cols);
+    qep_panel_update_f32(y, 1.0F, a + row0 * R, rows, packed + j0 * rows, 0, cols);
     for (int64_t j = 0; j < cols; j++)
         for (int64_t r = 0; r < R; r++)
             part[r] += (j0 + j < row0 ? 2.0 : 1.0) * (double)y[j * R + r] * (double)a[(j0 + j) * R + r];
@@ -137,7 +152,7 @@ void qep_rows_forms_all(const qep_dmat *H, int64_t n_strips, float *a, double *f
     memset(form, 0, (size_t)(n_strips * QEP_SOLVE_STRIP) * sizeof *form);
     for (int64_t b = 0; b < qep_stream_bundles(d); b++) {
         const int64_t row0 = b * QEP_STREAM_BUNDLE, rows = qep_stream_bundle_rows(d, b), end = row0 + rows, chunks = qep_ceil_div(end, QEP_SOLVE_CHUNK);
-        const float *packed = qep_stream_panels_all(&s, b);
+        const float *packed = qep_stream_panels_f32_all(&s, b);
         memset(parts, 0, (size_t)(n_strips * chunks * QEP_SOLVE_STRIP) * sizeof *parts);
 #pragma omp parallel for collapse(2) schedule(dynamic)
         for (int64_t k = 0; k < chunks; k++)
@@ -151,8 +166,9 @@ void qep_rows_forms_all(const qep_dmat *H, int64_t n_strips, float *a, double *f
     qep_stream_close_all(&s);
 }
 
-int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, int threads)
+int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, int threads, bool f64)
 {
     const int64_t parts = qep_ceil_div(d, QEP_SOLVE_CHUNK) * QEP_SOLVE_STRIP * (int64_t)sizeof(double);
-    return n_strips * qep_max_i64(parts, piece_size(d) * (int64_t)sizeof(float)) + threads * QEP_SOLVE_STRIP * d * (int64_t)sizeof(float);
+    const int64_t piece = piece_size(d) * (int64_t)(f64 ? sizeof(double) : sizeof(float)), turned = threads * QEP_SOLVE_STRIP * d * (int64_t)sizeof(float);
+    return n_strips * qep_max_i64(parts, piece) + (f64 ? 0 : turned);
 }

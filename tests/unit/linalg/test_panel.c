@@ -8,83 +8,45 @@
 
 enum { R = QEP_PANEL_ROWS };
 
-static float *random_f32(qep_rng *r, int64_t n)
-{
-    float *x = qep_alloc("test", n, sizeof *x);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)qep_rng_normal(r);
-    return x;
-}
+#define REAL float
+#define FMA fmaf
+#define NAME(x) x##_f32
+#define PANEL(x) qep_panel_##x##_f32
+#include "panel_cases.h"
+#undef REAL
+#undef FMA
+#undef NAME
+#undef PANEL
+#define REAL double
+#define FMA fma
+#define NAME(x) x##_f64
+#define PANEL(x) qep_panel_##x##_f64
+#include "panel_cases.h"
 
-static void plain(float *c, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols)
-{
-    for (int64_t j = 0; j < cols; j++)
-        for (int l = 0; l < R; l++) {
-            float sum = keep * c[j * R + l];
-            for (int64_t i = 0; i < k; i++) sum = fmaf(a[i * R + l], b[i * ldb + j], sum);
-            c[j * R + l] = sum;
-        }
-}
-
-/* Columns: nothing, one, both sides of a panel of 6 and of a chunk of 192. Nothing behind the last one is touched. */
-static void equal_bits(void **state)
-{
-    (void)state;
-    static const int64_t cols[] = {0, 1, 5, 6, 7, 12, 61, 191, 192, 193, 400}, rows[] = {0, 1, 2, 31, 32, 128};
-    qep_rng rng;
-    qep_rng_seed(&rng, 3);
-    for (int c = 0; c < 11; c++)
-        for (int k = 0; k < 6; k++) {
-            const int64_t n = cols[c], m = rows[k], ldb = n + 3;
-            float *b = random_f32(&rng, m * ldb), *a = random_f32(&rng, m * R), *start = random_f32(&rng, (n + 8) * R);
-            float *want = qep_alloc("test", (n + 8) * R, sizeof *want), *got = qep_alloc("test", (n + 8) * R, sizeof *got);
-            float *packed = qep_alloc("test", qep_panel_packed(m, n), sizeof *packed);
-            const float keep = k % 2 ? 1.0f : 0.9f;
-            memcpy(want, start, (size_t)((n + 8) * R) * sizeof *want);
-            plain(want, keep, a, m, b, ldb, n);
-            for (int part = 0; part < 3; part++) qep_panel_pack(packed, b, ldb, m, n, part, 3);
-            for (int unit = QEP_PANEL_PLAIN; unit <= (int)qep_panel_best_unit(); unit++)
-                for (int p = 0; p < 2; p++) {
-                    memcpy(got, start, (size_t)((n + 8) * R) * sizeof *got);
-                    qep_panel_update_by((qep_panel_unit)unit, got, keep, a, m, p ? packed : b, p ? 0 : ldb, n);
-                    assert_memory_equal(got, want, (size_t)((n + 8) * R) * sizeof *got);
-                }
-            memcpy(got, start, (size_t)((n + 8) * R) * sizeof *got);
-            qep_panel_update(got, keep, a, m, packed, 0, n);
-            assert_memory_equal(got, want, (size_t)((n + 8) * R) * sizeof *got);
-            void *owned[] = {a, b, start, want, got, packed};
-            for (size_t i = 0; i < 6; i++) qep_free(owned[i]);
-        }
-    assert_int_equal(qep_mem_blocks(), 0);
-}
-
-/* Turned and turned back, with rows that lie farther apart; what lies between them stays. */
-static void turned(void **state)
+/* The panels of a transpose are those of the transposed matrix. */
+static void pack_turned(void **state)
 {
     (void)state;
     qep_rng rng;
-    qep_rng_seed(&rng, 4);
-    for (int64_t n = 0; n < 40; n += n == 0 ? 1 : 13) {
-        const int64_t ld = n + 3;
-        float *rows = random_f32(&rng, R * ld), *panel = random_f32(&rng, (n + 1) * R), *back = qep_alloc("test", R * ld, sizeof *back);
-        const float behind = panel[n * R];
-        memcpy(back, rows, (size_t)(R * ld) * sizeof *back);
-        qep_panel_from_rows(panel, rows, ld, n);
-        for (int64_t r = 0; r < R; r++)
-            for (int64_t c = 0; c < n; c++) {
-                assert_true(panel[c * R + r] == rows[r * ld + c]);
-                back[r * ld + c] = 0;
-            }
-        qep_panel_to_rows(back, ld, panel, n);
-        assert_memory_equal(back, rows, (size_t)(R * ld) * sizeof *back);
-        assert_true(panel[n * R] == behind);
-        qep_free(rows), qep_free(panel), qep_free(back);
-    }
+    qep_rng_seed(&rng, 5);
+    for (int64_t cols = 0; cols < 30; cols += 7)
+        for (int64_t rows = 0; rows < 20; rows += 9) {
+            double *b = random_f64(&rng, cols * (rows + 2)), *t = qep_alloc("test", rows * cols, sizeof *t);
+            double *got = random_f64(&rng, qep_panel_packed(rows, cols)), *want = random_f64(&rng, qep_panel_packed(rows, cols));
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t j = 0; j < cols; j++) t[i * cols + j] = b[j * (rows + 2) + i];
+            qep_panel_pack_f64(want, t, cols, rows, cols, 0, 1);
+            for (int part = 0; part < 2; part++) qep_panel_pack_turned_f64(got, b, rows + 2, rows, cols, part, 2);
+            assert_memory_equal(got, want, (size_t)qep_panel_packed(rows, cols) * sizeof *got);
+            qep_free(b), qep_free(t), qep_free(got), qep_free(want);
+        }
     assert_int_equal(qep_mem_blocks(), 0);
 }
 
 int main(void)
 {
     printf("# best unit of this machine: %s\n", (const char *[]){"plain", "AVX2", "AVX-512"}[qep_panel_best_unit()]);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(equal_bits), cmocka_unit_test(turned)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(equal_bits_f32), cmocka_unit_test(turned_f32),
+                                       cmocka_unit_test(equal_bits_f64), cmocka_unit_test(turned_f64), cmocka_unit_test(pack_turned)};
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

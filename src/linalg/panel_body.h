@@ -1,0 +1,152 @@
+/* linalg: products and turns of panels for one element type, included by panel_f32.c and panel_f64.c. See linalg.h. Every entry of a product is one
+ * chain of fused multiply-adds in rising order of the rows of B, so the bits are the same for any blocking, on any vector unit and without one.
+ *
+ * The including file defines REAL; NAME(x), the public name of x; and, where there are vectors (QEP_PANEL_X86), for each unit U = 256, 512: VECTOR_U,
+ * LOAD_U, STORE_U, SET_U, MUL_U and FMA_U(a, b, c) = a b + c. SPDX-License-Identifier: Apache-2.0 */
+#include "linalg_priv.h"
+
+#include <math.h>
+
+enum {
+    N = QEP_PANEL_COLS,
+    CHUNK = 32,                              /* panels of B that stay in the second-level cache */
+    LINE = 64 / (int)sizeof(REAL),           /* entries of a cache line, and of an AVX-512 vector */
+    HALF_LINE = LINE / 2,                    /* of an AVX2 vector */
+    HEIGHT_512 = 4 * LINE, HEIGHT_256 = LINE /* rows of a tile: registers for the accumulators, the vectors of a and a broadcast */
+};
+
+void NAME(pack)(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts)
+{
+    const int64_t panels = qep_ceil_div(cols, N), from = panels * part / parts * N, to = panels * (part + 1) / parts * N;
+#pragma omp parallel for schedule(static)
+    for (int64_t j = from; j < to; j += N) {
+        REAL *panel = packed + j * rows;
+        const int64_t n = qep_min_i64(N, cols - j);
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t l = 0; l < N; l++) panel[i * N + l] = l < n ? b[i * ldb + j + l] : 0;
+    }
+}
+
+void NAME(from_rows)(REAL *panel, const REAL *rows, int64_t ld, int64_t cols)
+{
+    for (int64_t c0 = 0; c0 < cols; c0 += LINE)
+        for (int64_t r = 0; r < QEP_PANEL_ROWS; r++)
+            for (int64_t c = c0; c < qep_min_i64(c0 + LINE, cols); c++) panel[c * QEP_PANEL_ROWS + r] = rows[r * ld + c];
+}
+
+void NAME(to_rows)(REAL *rows, int64_t ld, const REAL *panel, int64_t cols)
+{
+    for (int64_t c0 = 0; c0 < cols; c0 += LINE)
+        for (int64_t r = 0; r < QEP_PANEL_ROWS; r++)
+            for (int64_t c = c0; c < qep_min_i64(c0 + LINE, cols); c++) rows[r * ld + c] = panel[c * QEP_PANEL_ROWS + r];
+}
+
+/* `height` rows of the strip, n <= N columns. b: [k, ..], rows sb apart. */
+static void tile_plain(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb, int64_t n, int height)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int l = 0; l < height; l++) c[j * QEP_PANEL_ROWS + l] *= keep;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < n; j++) {
+            const REAL f = b[i * sb + j];
+            for (int l = 0; l < height; l++)
+                c[j * QEP_PANEL_ROWS + l] = FMA_PLAIN(a[i * QEP_PANEL_ROWS + l], f, c[j * QEP_PANEL_ROWS + l]);
+        }
+}
+
+#ifdef QEP_PANEL_X86
+/* The next panels: B's packed one (its rows follow at once), the strip's columns. */
+static inline void fetch_next(const REAL *p, int64_t ahead)
+{
+    _mm_prefetch((const char *)((uintptr_t)p + (uintptr_t)ahead * sizeof *p), _MM_HINT_T0);
+}
+
+/* HEIGHT_256 rows x 6 columns: 12 accumulators, 2 vectors of a and a broadcast: 15 of 16 registers. */
+__attribute__((target("avx2,fma"))) static void tile_avx2(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb)
+{
+    VECTOR_256 s[N][2];
+    const VECTOR_256 f = SET_256(keep);
+#pragma GCC unroll 6
+    for (int j = 0; j < N; j++) {
+        fetch_next(c, (N + j) * QEP_PANEL_ROWS);
+        s[j][0] = MUL_256(f, LOAD_256(c + j * QEP_PANEL_ROWS));
+        s[j][1] = MUL_256(f, LOAD_256(c + j * QEP_PANEL_ROWS + HALF_LINE));
+    }
+    for (int64_t i = 0; i < k; i++, a += QEP_PANEL_ROWS, b += sb) {
+        fetch_next(b, sb * k);
+        const VECTOR_256 a0 = LOAD_256(a), a1 = LOAD_256(a + HALF_LINE);
+#pragma GCC unroll 6
+        for (int j = 0; j < N; j++) {
+            const VECTOR_256 e = SET_256(b[j]);
+            s[j][0] = FMA_256(a0, e, s[j][0]);
+            s[j][1] = FMA_256(a1, e, s[j][1]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int j = 0; j < N; j++) {
+        STORE_256(c + j * QEP_PANEL_ROWS, s[j][0]);
+        STORE_256(c + j * QEP_PANEL_ROWS + HALF_LINE, s[j][1]);
+    }
+}
+
+/* HEIGHT_512 rows x 6 columns: 24 accumulators. */
+__attribute__((target("avx512f"))) static void tile_avx512(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb)
+{
+    VECTOR_512 s[N][4];
+    const VECTOR_512 f = SET_512(keep);
+#pragma GCC unroll 6
+    for (int j = 0; j < N; j++)
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; l++) {
+            fetch_next(c, (N + j) * QEP_PANEL_ROWS + LINE * l);
+            s[j][l] = MUL_512(f, LOAD_512(c + j * QEP_PANEL_ROWS + LINE * l));
+        }
+    for (int64_t i = 0; i < k; i++, a += QEP_PANEL_ROWS, b += sb) {
+        VECTOR_512 x[4];
+        fetch_next(b, sb * k);
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; l++) x[l] = LOAD_512(a + LINE * l);
+#pragma GCC unroll 6
+        for (int j = 0; j < N; j++) {
+            const VECTOR_512 e = SET_512(b[j]);
+#pragma GCC unroll 4
+            for (int l = 0; l < 4; l++) s[j][l] = FMA_512(x[l], e, s[j][l]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int j = 0; j < N; j++)
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; l++) STORE_512(c + j * QEP_PANEL_ROWS + LINE * l, s[j][l]);
+}
+#endif
+
+static void tile(qep_panel_unit unit, REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb, int64_t n, int height)
+{
+#ifdef QEP_PANEL_X86
+    if (n == N && unit == QEP_PANEL_AVX512) {
+        tile_avx512(c, keep, a, k, b, sb);
+        return;
+    }
+    if (n == N && unit == QEP_PANEL_AVX2) {
+        tile_avx2(c, keep, a, k, b, sb);
+        return;
+    }
+#endif
+    (void)unit;
+    tile_plain(c, keep, a, k, b, sb, n, height);
+}
+
+void NAME(update_by)(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t cols)
+{
+    const int height = unit == QEP_PANEL_AVX512 ? HEIGHT_512 : HEIGHT_256;
+    const int64_t sb = ldb > 0 ? ldb : N;
+    for (int64_t j0 = 0; j0 < cols; j0 += (int64_t)CHUNK * N)
+        for (int row = 0; row < QEP_PANEL_ROWS; row += height)
+            for (int64_t j = j0; j < qep_min_i64(j0 + (int64_t)CHUNK * N, cols); j += N)
+                tile(unit, panel + j * QEP_PANEL_ROWS + row, keep, a + row, k, ldb > 0 ? b + j : b + j * k, sb, qep_min_i64(N, cols - j), height);
+}
+
+void NAME(update)(REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t cols)
+{
+    NAME(update_by)(qep_panel_best_unit(), panel, keep, a, k, b, ldb, cols);
+}

@@ -1,0 +1,32 @@
+/* linalg: panels of double. SPDX-License-Identifier: Apache-2.0 */
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define QEP_PANEL_X86 1
+#define VECTOR_256 __m256d
+#define LOAD_256 _mm256_loadu_pd
+#define STORE_256 _mm256_storeu_pd
+#define SET_256 _mm256_set1_pd
+#define MUL_256 _mm256_mul_pd
+#define FMA_256 _mm256_fmadd_pd
+#define VECTOR_512 __m512d
+#define LOAD_512 _mm512_loadu_pd
+#define STORE_512 _mm512_storeu_pd
+#define SET_512 _mm512_set1_pd
+#define MUL_512 _mm512_mul_pd
+#define FMA_512 _mm512_fmadd_pd
+#endif
+#define FMA_PLAIN fma
+#define REAL double
+#define NAME(x) qep_panel_##x##_f64
+#include "panel_body.h"
+
+void qep_panel_pack_turned_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts)
+{
+    const int64_t panels = qep_ceil_div(cols, N), from = panels * part / parts * N, to = panels * (part + 1) / parts * N;
+#pragma omp parallel for schedule(static)
+    for (int64_t j = from; j < to; j += N) {
+        const int64_t n = qep_min_i64(N, cols - j);
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t l = 0; l < N; l++) packed[j * rows + i * N + l] = l < n ? b[(j + l) * ldb + i] : 0;
+    }
+}
