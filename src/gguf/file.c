@@ -146,12 +146,21 @@ static qep_status fill_in(const reader *r, qep_st_tensor *t, int64_t type)
     return QEP_OK;
 }
 
+static bool is_ascii(const char *text)
+{
+    while (*text && (unsigned char)*text < 0x80)
+        text++;
+    return *text == '\0';
+}
+
 static qep_status get_info(reader *r, qep_st_tensor *t, int64_t *type)
 {
     int64_t rank;
 
     r->file->n++;
     QEP_TRY(get_string(r, &t->name));
+    if (!is_ascii(t->name))
+        return bad(r, "a tensor's name is not ASCII");
     QEP_TRY(get_le(r, 4, &rank));
     if (rank < 1 || rank > 4)
         return bad(r, "a tensor has no or more than 4 dimensions");

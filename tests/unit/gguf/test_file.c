@@ -28,8 +28,8 @@ static void put_le(FILE *f, int bytes, uint64_t v)
     for (int i = 0; i < bytes; i++) fputc((int)(v >> (8 * i) & 255), f);
 }
 
-/* A file of one tensor "a" [rows, cols] with room for `data` bytes of it. */
-static void write_file(int64_t type, int64_t rows, int64_t cols, int data)
+/* A file of one tensor [rows, cols], its name one character, with room for `data` bytes of it. */
+static void write_file(int name, int64_t type, int64_t rows, int64_t cols, int data)
 {
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
@@ -38,7 +38,7 @@ static void write_file(int64_t type, int64_t rows, int64_t cols, int data)
     put_le(f, 8, 1); /* tensors */
     put_le(f, 8, 0); /* keys */
     put_le(f, 8, 1);
-    fputc('a', f);
+    fputc(name, f);
     put_le(f, 4, 2);
     put_le(f, 8, (uint64_t)cols);
     put_le(f, 8, (uint64_t)rows);
@@ -52,7 +52,7 @@ static void write_file(int64_t type, int64_t rows, int64_t cols, int data)
 static void refused(int64_t type, int64_t rows, int64_t cols, int data, const char *message)
 {
     qep_gguf_file *g = NULL;
-    write_file(type, rows, cols, data);
+    write_file('a', type, rows, cols, data);
     assert_fails(qep_gguf_open(dir, &g), QEP_E_INPUT, message);
     assert_null(g);
     qep_error_clear();
@@ -62,10 +62,10 @@ static void sizes(void **state)
 {
     qep_gguf_file *g = NULL;
     (void)state;
-    write_file(QEP_GGUF_F32, 2, 16, 128);
+    write_file('a', QEP_GGUF_F32, 2, 16, 128);
     assert_ok(qep_gguf_open(dir, &g));
     qep_gguf_close(&g);
-    write_file(QEP_GGUF_Q8_0, 16, 64, 16 * 68);
+    write_file('a', QEP_GGUF_Q8_0, 16, 64, 16 * 68);
     assert_ok(qep_gguf_open(dir, &g));
     qep_gguf_close(&g);
     refused(QEP_GGUF_Q8_0, 16, 65, 16 * 68, "rows do not fill whole blocks");
@@ -77,6 +77,15 @@ static void sizes(void **state)
     refused(3, 2, 16, 128, "a type that is not written here");
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(sizes, make_dir, remove_dir)};
+static void names(void **state)
+{
+    qep_gguf_file *g = NULL;
+    (void)state;
+    write_file(0xe9, QEP_GGUF_F32, 2, 16, 128);
+    assert_fails(qep_gguf_open(dir, &g), QEP_E_INPUT, "a tensor's name is not ASCII");
+    qep_error_clear();
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(sizes, make_dir, remove_dir), cmocka_unit_test_setup_teardown(names, make_dir, remove_dir)};
 
 QEP_TEST_MAIN(tests)
