@@ -168,7 +168,7 @@ static void wrong_configuration(void **state)
     edited(&f, "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", "tie_word_embeddings is true");
     edited(&f, "-:^model", "-:^other", "o_proj is quantized, but there is no packed weight");
     edited(&f, "-:^model\\\\.layers\\\\.0\\\\.self_attn\\\\.o_proj$", "-:model\\\\.layers\\\\.0\\\\.self_attn", "is not quantized");
-    edited(&f, "-:^model", "-:^(model", "is not a regular expression");
+    edited(&f, "-:^model", "-:^(model", ": missing closing parenthesis");
     edited(&f, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "7 packed linears belong to no block");
     edited(&f, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "model.layers.2.self_attn.q_proj is quantized, but there is no packed weight");
     edited(&f, "\"num_hidden_layers\": 2", "\"layers\": 2", "num_hidden_layers");
