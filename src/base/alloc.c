@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGN = 64, MAX_NAMES = 512, HUGE = 2 << 20 /* bytes of a huge page */ };
+enum { ALIGN = 64, MAX_NAMES = 512, HUGE_PAGE = 2 << 20 /* bytes of a huge page */ };
 
 /* Lies in the ALIGN bytes in front of the block. */
 typedef struct block_head {
@@ -81,8 +81,8 @@ static block_head *head_of(void *p)
 static void ask_for_huge_pages(char *raw, int64_t bytes)
 {
 #ifdef MADV_HUGEPAGE
-    const int64_t skip = (int64_t)((HUGE - (uintptr_t)raw % HUGE) % HUGE);
-    if (bytes - skip >= HUGE) (void)madvise(raw + skip, (size_t)((bytes - skip) / HUGE * HUGE), MADV_HUGEPAGE);
+    const int64_t skip = (int64_t)((HUGE_PAGE - (uintptr_t)raw % HUGE_PAGE) % HUGE_PAGE);
+    if (bytes - skip >= HUGE_PAGE) (void)madvise(raw + skip, (size_t)((bytes - skip) / HUGE_PAGE * HUGE_PAGE), MADV_HUGEPAGE);
 #else
     (void)raw;
     (void)bytes;

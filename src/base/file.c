@@ -1,5 +1,6 @@
 /* Whole files and directories through POSIX calls; what is written survives a crash of the node.
  * SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* fallocate */
 #include "base_priv.h"
 
 #include <errno.h>
@@ -138,11 +139,21 @@ done:
     return st;
 }
 
+/* Linux: not posix_fallocate, which glibc makes up by a write to every block where the file system has no such call. */
+static int allocate(int fd, int64_t from, int64_t bytes)
+{
+#ifdef __linux__
+    return fallocate(fd, 0, (off_t)from, (off_t)bytes) == 0 ? 0 : errno;
+#else
+    return posix_fallocate(fd, (off_t)from, (off_t)bytes);
+#endif
+}
+
 int qep_file_reserve(int fd, int64_t from, int64_t bytes)
 {
     int e;
     do {
-        e = posix_fallocate(fd, (off_t)from, (off_t)bytes);
+        e = allocate(fd, from, bytes);
     } while (e == EINTR);
     if (e == EOPNOTSUPP || e == ENOSYS || e == EINVAL) e = ftruncate(fd, (off_t)(from + bytes)) == 0 ? 0 : errno;
     return e;

@@ -84,6 +84,7 @@ static void start_again(char **argv)
     if (n <= 0) return;
     self[n] = '\0';
     execv(self, argv);
+    execv("/proc/self/exe", argv); /* its file was replaced meanwhile */
 }
 
 /* What the next start gets in OPENBLAS_CORETYPE: first nothing, so that OpenBLAS looks for itself; when it does not know the CPU (one newer

@@ -9,14 +9,14 @@
 
 enum { DEFAULT_CHUNK = 8 << 20 }; /* bytes; Open MPI 4.1 is fastest with 4 to 16 MiB per call */
 
-/* Waits until the launcher has read what this process wrote into its pipe, for at most two seconds. MPICH's mpiexec ends the moment it hears of
+/* Waits until the launcher has read what this process wrote into its pipe, for at most a second. MPICH's mpiexec ends the moment it hears of
  * MPI_Abort, and the message that is still in the pipe, the only word on what went wrong, would go with it. */
 static void wait_until_read(int pipe_end)
 {
     struct stat s;
     if (fstat(pipe_end, &s) != 0 || !S_ISFIFO(s.st_mode)) return;
     const struct timespec pause = {.tv_nsec = 1000000};
-    for (int i = 0, unread = 0; i < 2000 && ioctl(pipe_end, FIONREAD, &unread) == 0 && unread > 0; i++) nanosleep(&pause, NULL);
+    for (int i = 0, unread = 0; i < 1000 && ioctl(pipe_end, FIONREAD, &unread) == 0 && unread > 0; i++) nanosleep(&pause, NULL);
 }
 
 void qep_par_abort(int exit_code)

@@ -144,6 +144,13 @@ static void add_sums(tally *t, const qep_run *r, const qep_stats_plan *p, bool a
     add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, r->ranks, per_node, qep_min_i64(most_rows, p->d) * width, p->d * width), QEP_STAGE_STATISTICS, false);
 }
 
+/* Rows times a matrix, and solved. */
+static void add_products(tally *t, int64_t d, const qep_layer_shape *shape, bool f64, unsigned stages)
+{
+    add(t, "solve.pieces", qep_rows_pieces_bytes(d, shape->strips, f64), stages, false);
+    add(t, "solve.turned", qep_rows_turned_bytes(d, shape->strips, shape->threads, f64), stages, false);
+}
+
 /* What lives while a group is worked on. An expert's H may be made up with second moments of all the layer's tokens: one more matrix. */
 static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, bool expert, int rank, bool keep_act)
 {
@@ -179,7 +186,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "layer.figures", b.wc + b.figures, QEP_STAGE_FIGURES, false);
     const unsigned products = (b.search > 0 ? QEP_STAGE_QUANTIZE : 0) | QEP_STAGE_POLISH | QEP_STAGE_FIGURES;
     if (want_c || b.search > 0 || qep_layer_polishes(cfg, spec))
-        add(t, "solve.pieces", qep_rows_pieces_bytes(d, shape.strips, shape.threads, false), products, false);
+        add_products(t, d, &shape, false, products);
     if (!want_h) return;
     const int64_t owners = qep_dmat_owners_rule(d, block, w.ranks, r->cfg->grid), matrix = matrix_bytes(r, d, w), all = w.groups * matrix;
     qep_stats_plan sp = qep_run_group_plan(r, members, n, false, keep_act), hp = qep_run_group_plan(r, members, n, true, keep_act);
@@ -194,8 +201,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, w.rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     if (want_c) {
         add(t, "solve.c", all, QEP_STAGE_STATISTICS | solving, false);
-        add(t, "solve.pieces", qep_rows_pieces_bytes(d, shape.strips, shape.threads, qep_layer_corrects(cfg)), QEP_STAGE_CORRECT, false);
-        add(t, "solve.turned", qep_rows_turned_bytes(d, shape.threads), QEP_STAGE_CORRECT, false);
+        add_products(t, d, &shape, qep_layer_corrects(cfg), QEP_STAGE_CORRECT);
         add(t, "solve.rows", shape.strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
     }
     add_sums(t, r, &sp, expert && qep_run_experts_apart(r, d), w);

@@ -22,8 +22,8 @@ void qep_run_error_sums_all(const qep_run *r, int n, const double *diff, const d
 static qep_errors errors_of(const qep_error_sums *s, const struct qep_layer_gap *gap, double tokens, bool plain)
 {
     if (!(s->ref > 0)) return (qep_errors){unknown, unknown, unknown, unknown};
-    double after = s->diff / s->ref;
-    return (qep_errors){.uncorrected = (s->diff + gap->uncorrected * tokens) / s->ref,
+    double after = s->diff / s->ref, uncorrected = (s->diff + gap->uncorrected * tokens) / s->ref;
+    return (qep_errors){.uncorrected = uncorrected < 0 ? 0 : uncorrected, /* where the streams are equal: 0 but for rounding */
                         .before = plain ? after : (s->diff + gap->before * tokens) / s->ref,
                         .corrected = (s->diff + gap->corrected * tokens) / s->ref,
                         .after = after};

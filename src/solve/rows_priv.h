@@ -1,4 +1,4 @@
-/* solve, private: rows of a matrix streaming by, in blocks, through the two halves of a window.
+/* solve, private: rows of a matrix streaming by, in blocks, through the two halves of a window, and as packed panels behind them.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_ROWS_PRIV_H
 #define QEP_ROWS_PRIV_H

@@ -48,7 +48,7 @@ static void turn_strip(const strips *s, int64_t i, bool back, double *copy)
 
 static void turn(const strips *s, bool back)
 {
-    double *copies = qep_alloc("solve.turned", omp_get_max_threads() * R * s->ld, sizeof *copies);
+    double *copies = qep_alloc("solve.turned", qep_min_i64(omp_get_max_threads(), n_strips(s)) * R * s->ld, sizeof *copies);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n_strips(s); i++) turn_strip(s, i, back, copies + omp_get_thread_num() * R * s->ld);
     qep_free(copies);
@@ -146,7 +146,7 @@ void qep_dmat_solve_all(qep_dmat *M, const qep_dmat *L, qep_window *w)
     qep_rows_solve_strips_all(L, n_rows, NULL, qep_dmat_row(M, 0), qep_dmat_ld(M), w);
 }
 
-int64_t qep_rows_turned_bytes(int64_t d, int threads)
+int64_t qep_rows_turned_bytes(int64_t d, int64_t count, int threads, bool f64)
 {
-    return (1 + threads) * R * qep_round_up(d, QEP_DMAT_LINE) * (int64_t)sizeof(double);
+    return qep_min_i64(threads, count) * R * qep_round_up(d, QEP_DMAT_LINE) * (int64_t)(f64 ? sizeof(double) : sizeof(float));
 }

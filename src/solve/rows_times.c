@@ -30,7 +30,7 @@ static void turn_pieces_f64(double *pieces, const double *a64, const float *a32,
 static void turn_strips_f64(double *y, int64_t n_strips, int64_t d, bool back)
 {
     const int64_t strip = QEP_SOLVE_STRIP * d;
-    double *copies = qep_alloc("solve.turned", omp_get_max_threads() * strip, sizeof *copies);
+    double *copies = qep_alloc("solve.turned", qep_min_i64(omp_get_max_threads(), n_strips) * strip, sizeof *copies);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n_strips; i++) {
         double *copy = copies + omp_get_thread_num() * strip;
@@ -83,7 +83,7 @@ static void turn_pieces(float *pieces, const float *a, int64_t n_strips, int64_t
 static void turn_strips(float *y, int64_t n_strips, int64_t d, bool back)
 {
     const int64_t strip = QEP_SOLVE_STRIP * d;
-    float *copies = qep_alloc("solve.pieces", omp_get_max_threads() * strip, sizeof *copies);
+    float *copies = qep_alloc("solve.turned", qep_min_i64(omp_get_max_threads(), n_strips) * strip, sizeof *copies);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n_strips; i++) {
         float *copy = copies + omp_get_thread_num() * strip;
@@ -166,9 +166,8 @@ void qep_rows_forms_all(const qep_dmat *H, int64_t n_strips, float *a, double *f
     qep_stream_close_all(&s);
 }
 
-int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, int threads, bool f64)
+int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, bool f64)
 {
     const int64_t parts = qep_ceil_div(d, QEP_SOLVE_CHUNK) * QEP_SOLVE_STRIP * (int64_t)sizeof(double);
-    const int64_t piece = piece_size(d) * (int64_t)(f64 ? sizeof(double) : sizeof(float)), turned = threads * QEP_SOLVE_STRIP * d * (int64_t)sizeof(float);
-    return n_strips * qep_max_i64(parts, piece) + (f64 ? 0 : turned);
+    return n_strips * qep_max_i64(parts, piece_size(d) * (int64_t)(f64 ? sizeof(double) : sizeof(float)));
 }

@@ -142,7 +142,7 @@ qep_status qep_store_put_all(qep_store *s, const char *name, const char *descrip
     QEP_GO(st, qep_store_make_room_all(s, rows * cols * qep_dtype_size(dtype)));
     QEP_GO(st, qep_agree_all(s->comm, make_dataset(s, name, type, rows, cols, &set)));
     if (rows * cols > 0)
-        s->end = (int64_t)H5Dget_offset(set) + rows * cols * qep_dtype_size(dtype);
+        s->end = qep_max_i64(s->end, (int64_t)H5Dget_offset(set) + rows * cols * qep_dtype_size(dtype)); /* a small one may lie in a gap before */
     QEP_GO(st, qep_agree_all(s->comm, write_rows(s, name, set, type, cols, row0, n, data)));
     sums = qep_store_row_sums(data, cols * qep_dtype_size(dtype), row0, n);
     qep_sum_u64_all(s->comm, sums.v, 3);
