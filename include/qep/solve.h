@@ -135,7 +135,7 @@ enum {
  * w: window of at least qep_stream_bytes(d). Collective. */
 void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a, double *y, qep_window *w);
 void qep_rows_times_f32_all(const qep_dmat *M, int64_t n_strips, const float *a, float *y, qep_window *w);
-int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, bool f64);              /* scratch of all these, "solve.pieces" */
+int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, bool f64);           /* scratch of all these, "solve.pieces" */
 int64_t qep_rows_turned_bytes(int64_t d, int64_t count, int threads, bool f64); /* "solve.turned"; of qep_dmat_solve_all beside: a strip more */
 /* form[n_strips * 64] = a H a^T of each row a, H symmetric: half the products of a H, in f32, added up in f64. a comes back as it was. Collective. */
 void qep_rows_forms_all(const qep_dmat *H, int64_t n_strips, float *a, double *form, qep_window *w);

@@ -15,9 +15,18 @@ enum {
     HEIGHT_512 = 4 * LINE, HEIGHT_256 = LINE /* rows of a tile: registers for the accumulators, the vectors of a and a broadcast */
 };
 
+/* Columns [from, to), whole panels, of the part'th share of `cols`. */
+static void share(int64_t cols, int part, int parts, int64_t *from, int64_t *to)
+{
+    const int64_t panels = qep_ceil_div(cols, N);
+    *from = panels * part / parts * N;
+    *to = panels * (part + 1) / parts * N;
+}
+
 void NAME(pack)(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts)
 {
-    const int64_t panels = qep_ceil_div(cols, N), from = panels * part / parts * N, to = panels * (part + 1) / parts * N;
+    int64_t from, to;
+    share(cols, part, parts, &from, &to);
 #pragma omp parallel for schedule(static)
     for (int64_t j = from; j < to; j += N) {
         REAL *panel = packed + j * rows;

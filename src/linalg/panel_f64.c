@@ -22,7 +22,8 @@
 
 void qep_panel_pack_turned_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts)
 {
-    const int64_t panels = qep_ceil_div(cols, N), from = panels * part / parts * N, to = panels * (part + 1) / parts * N;
+    int64_t from, to;
+    share(cols, part, parts, &from, &to);
 #pragma omp parallel for schedule(static)
     for (int64_t j = from; j < to; j += N) {
         const int64_t n = qep_min_i64(N, cols - j);

@@ -11,6 +11,28 @@ static int64_t piece_size(int64_t d)
     return QEP_SOLVE_STRIP * qep_stream_bundle_rows(d, 0);
 }
 
+static void turn_strip(void *to, const void *from, qep_dtype type, int64_t d, bool back)
+{
+    if (type == QEP_F32 && back) qep_panel_to_rows_f32(to, d, from, d);
+    else if (type == QEP_F32) qep_panel_from_rows_f32(to, from, d, d);
+    else if (back) qep_panel_to_rows_f64(to, d, from, d);
+    else qep_panel_from_rows_f64(to, from, d, d);
+}
+
+/* Strips of y, f32 or f64, from [64, d] to [d, 64] in place, or back. */
+static void turn_strips(void *y, qep_dtype type, int64_t n_strips, int64_t d, bool back)
+{
+    const int64_t strip = QEP_SOLVE_STRIP * d * qep_dtype_size(type);
+    char *copies = qep_alloc("solve.turned", qep_min_i64(omp_get_max_threads(), n_strips) * strip, 1);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n_strips; i++) {
+        char *rows = (char *)y + i * strip, *copy = copies + omp_get_thread_num() * strip;
+        memcpy(copy, rows, (size_t)strip);
+        turn_strip(rows, copy, type, d, back);
+    }
+    qep_free(copies);
+}
+
 /* --- f64 ------------------------------------------------------------------------------------------------- */
 
 /* Columns [row0, row0 + rows) of all strips of a, each turned to [rows, 64]. */
@@ -27,27 +49,13 @@ static void turn_pieces_f64(double *pieces, const double *a64, const float *a32,
                 }
 }
 
-static void turn_strips_f64(double *y, int64_t n_strips, int64_t d, bool back)
-{
-    const int64_t strip = QEP_SOLVE_STRIP * d;
-    double *copies = qep_alloc("solve.turned", qep_min_i64(omp_get_max_threads(), n_strips) * strip, sizeof *copies);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n_strips; i++) {
-        double *copy = copies + omp_get_thread_num() * strip;
-        memcpy(copy, y + i * strip, (size_t)strip * sizeof *y);
-        if (back) qep_panel_to_rows_f64(y + i * strip, d, copy, d);
-        else qep_panel_from_rows_f64(y + i * strip, copy, d, d);
-    }
-    qep_free(copies);
-}
-
 void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32,
                         const double *alpha, double *y, qep_window *w)
 {
     const int64_t d = qep_dmat_n(M), strip = QEP_SOLVE_STRIP * d;
     double *pieces = qep_alloc("solve.pieces", n_strips * piece_size(d), sizeof *pieces);
     qep_stream s = qep_stream_open(M, w, QEP_F64);
-    turn_strips_f64(y, n_strips, d, false);
+    turn_strips(y, QEP_F64, n_strips, d, false);
     for (int64_t b = 0; b < qep_stream_bundles(d); b++) {
         const int64_t rows = qep_stream_bundle_rows(d, b);
         const double *packed = qep_stream_panels_f64_all(&s, b);
@@ -59,7 +67,7 @@ void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, 
                     qep_panel_update_f64(y + i * strip + j * QEP_SOLVE_STRIP, 1.0, pieces + i * piece_size(d), rows, packed + j * rows, 0,
                                          qep_min_i64(QEP_SOLVE_CHUNK, d - j));
     }
-    turn_strips_f64(y, n_strips, d, true);
+    turn_strips(y, QEP_F64, n_strips, d, true);
     qep_free(pieces);
     qep_stream_close_all(&s);
 }
@@ -79,21 +87,6 @@ static void turn_pieces(float *pieces, const float *a, int64_t n_strips, int64_t
     for (int64_t i = 0; i < n_strips; i++) qep_panel_from_rows_f32(pieces + i * piece_size(d), a + i * QEP_SOLVE_STRIP * d + row0, d, rows);
 }
 
-/* y[strip] <- [d, 64], or back to [64, d]. */
-static void turn_strips(float *y, int64_t n_strips, int64_t d, bool back)
-{
-    const int64_t strip = QEP_SOLVE_STRIP * d;
-    float *copies = qep_alloc("solve.turned", qep_min_i64(omp_get_max_threads(), n_strips) * strip, sizeof *copies);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n_strips; i++) {
-        float *copy = copies + omp_get_thread_num() * strip;
-        memcpy(copy, y + i * strip, (size_t)strip * sizeof *y);
-        if (back) qep_panel_to_rows_f32(y + i * strip, d, copy, d);
-        else qep_panel_from_rows_f32(y + i * strip, copy, d, d);
-    }
-    qep_free(copies);
-}
-
 static void add_bundle(float *y, const float *pieces, int64_t n_strips, int64_t d, const float *packed, int64_t rows)
 {
 #pragma omp parallel for collapse(2) schedule(dynamic)
@@ -108,14 +101,14 @@ void qep_rows_times_f32_all(const qep_dmat *M, int64_t n_strips, const float *a,
     const int64_t d = qep_dmat_n(M);
     qep_stream s = qep_stream_open(M, w, QEP_F32);
     float *pieces = qep_alloc("solve.pieces", n_strips * piece_size(d), sizeof *pieces);
-    turn_strips(y, n_strips, d, false);
+    turn_strips(y, QEP_F32, n_strips, d, false);
     for (int64_t b = 0; b < qep_stream_bundles(d); b++) {
         const int64_t rows = qep_stream_bundle_rows(d, b);
         const float *packed = qep_stream_panels_f32_all(&s, b);
         turn_pieces(pieces, a, n_strips, d, b * QEP_STREAM_BUNDLE, rows);
         add_bundle(y, pieces, n_strips, d, packed, rows);
     }
-    turn_strips(y, n_strips, d, true);
+    turn_strips(y, QEP_F32, n_strips, d, true);
     qep_free(pieces);
     qep_stream_close_all(&s);
 }
@@ -148,7 +141,7 @@ void qep_rows_forms_all(const qep_dmat *H, int64_t n_strips, float *a, double *f
     const int64_t d = qep_dmat_n(H), strip = QEP_SOLVE_STRIP * d, most = qep_ceil_div(d, QEP_SOLVE_CHUNK);
     qep_stream s = qep_stream_open(H, w, QEP_F32);
     double *parts = qep_alloc("solve.pieces", n_strips * most * QEP_SOLVE_STRIP, sizeof *parts);
-    turn_strips(a, n_strips, d, false);
+    turn_strips(a, QEP_F32, n_strips, d, false);
     memset(form, 0, (size_t)(n_strips * QEP_SOLVE_STRIP) * sizeof *form);
     for (int64_t b = 0; b < qep_stream_bundles(d); b++) {
         const int64_t row0 = b * QEP_STREAM_BUNDLE, rows = qep_stream_bundle_rows(d, b), end = row0 + rows, chunks = qep_ceil_div(end, QEP_SOLVE_CHUNK);
@@ -161,7 +154,7 @@ void qep_rows_forms_all(const qep_dmat *H, int64_t n_strips, float *a, double *f
                          qep_min_i64(QEP_SOLVE_CHUNK, end - k * QEP_SOLVE_CHUNK));
         add_parts(form, parts, n_strips, chunks);
     }
-    turn_strips(a, n_strips, d, true);
+    turn_strips(a, QEP_F32, n_strips, d, true);
     qep_free(parts);
     qep_stream_close_all(&s);
 }
