@@ -12,12 +12,12 @@ typedef enum qep_compute { QEP_COMPUTE_F32, QEP_COMPUTE_BF16 } qep_compute;
 /* threads >= 1: OpenMP threads of this process; sets BLAS to one thread (openblas_set_num_threads through dlsym).
  * Local. Call once before anything else. */
 void qep_linalg_start(int threads);
-/* run.reproducible: no lets the distributed factorization use all threads of a rank; its last bits then depend on their
- * number. Default yes. Local; the same on all ranks. */
+/* run.reproducible: no lets ScaLAPACK factor the distributed matrices, with all threads of a rank; the last bits then depend on the numbers of ranks and
+ * threads. Default yes. Local; the same on all ranks. */
 void qep_linalg_set_reproducible(bool yes);
 bool qep_linalg_is_reproducible(void);
 int qep_linalg_threads(void);
-/* Around calls of BLAS, LAPACK or ScaLAPACK made elsewhere (dmat): the calling thread's OpenMP setting becomes 1 and is
+/* Around calls of BLAS or LAPACK: the calling thread's OpenMP setting becomes 1 and is
  * put back. OpenBLAS's openmp build follows that setting at every call, whatever openblas_set_num_threads was told,
  * and its factorizations change their bits with it. The functions below do this themselves. */
 int qep_linalg_one_thread(void);
@@ -68,6 +68,15 @@ void qep_panel_from_rows_f32(float *panel, const float *rows, int64_t ld, int64_
 void qep_panel_to_rows_f32(float *rows, int64_t ld, const float *panel, int64_t cols);
 void qep_panel_from_rows_f64(double *panel, const double *rows, int64_t ld, int64_t cols);
 void qep_panel_to_rows_f64(double *rows, int64_t ld, const double *panel, int64_t cols);
+/* x[cols, 64] <- -x L^-T (forward) or -x L^-1 (backward) for the lower triangle l[cols, cols], which is given as panels too: its transpose packed (forward),
+ * or itself (backward). On the calling thread. */
+void qep_panel_forward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl);
+void qep_panel_backward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl);
+/* In place: the lower triangle of a[n, n] becomes L with A = L L^T, what is right of it 0. Returns 0, or the 1-based order of the first leading minor whose
+ * pivot is not a positive number (contents then undefined). The chain of an entry runs over the columns before it, so a part of a larger factor has that
+ * one's bits. qep_panel_cholesky_bytes: of its scratch "dmat.corner". */
+int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t n);
+int64_t qep_panel_cholesky_bytes(int64_t n);
 /* The same by a certain unit, for tests. best: the fastest that this machine has; those before it work too. */
 typedef enum qep_panel_unit { QEP_PANEL_PLAIN, QEP_PANEL_AVX2, QEP_PANEL_AVX512 } qep_panel_unit;
 qep_panel_unit qep_panel_best_unit(void);

@@ -115,11 +115,12 @@ void qep_dead_all(qep_dmat *H, double fixed, uint8_t *dead, int64_t *n_dead, dou
 /* Order of processing: identity, or falling diagonal of H, ties by index (act_order). perm[d]. diag[d] from qep_dmat_diag_all. */
 void qep_processing_order(const double *diag, int64_t d, bool act_order, int32_t *perm);
 
-/* *L = lower factor of H + damping * mean * I. *mean = mean(diag H). H is unchanged. QEP_E_NUMERIC when no rung of the ladder works. Collective. */
-QEP_MUST_CHECK qep_status qep_factor_all(const qep_dmat *H, qep_ladder *ladder, qep_dmat **L);
+/* *L = lower factor of H + damping * mean * I. *mean = mean(diag H). H is unchanged. w: at least qep_stream_bytes(d), not in use.
+ * QEP_E_NUMERIC when no rung of the ladder works. Collective. */
+QEP_MUST_CHECK qep_status qep_factor_all(const qep_dmat *H, qep_ladder *ladder, qep_window *w, qep_dmat **L);
 /* *Lr = lower factor of the reversed, permuted H + damping * mean * I, i.e. R = J Lr J is upper with R R^T = (H + mu I)[perm, perm]; fetch its rows with flip = true.
  * rdiag[d] (f32, on every rank): R_jj in processing order. Collective. */
-QEP_MUST_CHECK qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *perm, qep_ladder *ladder, qep_dmat **Lr, float *rdiag);
+QEP_MUST_CHECK qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *perm, qep_ladder *ladder, qep_window *w, qep_dmat **Lr, float *rdiag);
 
 /* --- rows: every rank works on its own strips of QEP_SOLVE_STRIP rows, the matrix streams by in blocks of rows -------- */
 

@@ -222,7 +222,8 @@ const qep_key qep_keys[] = {
      .help = "H:MM:SS, MM:SS or seconds from the start; the run stops with a checkpoint and exit "
              "code 75 before it is over."},
     {"run", "reproducible", QEP_KEY_BOOL, AT(reproducible), .identity = true, .def = "yes",
-     .help = "The same bits for any number of ranks and threads. no: factorizations use all threads of a rank, whose number then matters."},
+     .help = "The same bits for any number of ranks and threads. no: ScaLAPACK factors the matrices, its BLAS with all threads of a rank; their numbers then "
+             "matter."},
     {"run", "activations", QEP_KEY_CHOICE, AT(activations), .def = "auto",
      .choices = activation_plans,
      .help = "Activations inside the MLP: keep them in memory or compute them again. auto: keep "

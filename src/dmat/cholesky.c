@@ -1,117 +1,211 @@
-/* Cholesky factor by p?potrf, arranged so that its bits do not depend on the number of owners.
- * Measured with OpenBLAS 0.3.21 (AVX-512 and AVX2 kernels), 2 to 7 owners against one, blocks 5
- * to 128, n 10 to 3000: the lower factor on a column of processes, padded to whole blocks by a
- * unit diagonal, had the same bits in all of 317 cases; the upper factor on a row of processes,
- * which our rows would fit without a copy, in 3 of 115. So the local rows are copied to a
- * column-major array and back.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Cholesky factor of rows that are spread over ranks, by bundles of columns, left to right. At a bundle [j0, j0 + w):
+ *   1. its rows of L, columns [0, j0), which are final, go to all nodes and are packed there as panels, by all ranks of a node together;
+ *   2. every rank takes them off its own rows below: x_J <- a_J - L_i< L_J<^T, strips of 64 rows at a time;
+ *   3. the diagonal block of what is left goes to all nodes; every rank factors it (45 million multiply-adds);
+ *   4. every rank solves its rows below against it.
+ * An entry is one chain of fused multiply-adds over the columns before it, in rising order, then a division: its bits depend on nothing but the matrix.
+ * Half of the matrix goes to every node, in two steps per bundle. SPDX-License-Identifier: Apache-2.0 */
 #include "dmat_priv.h"
-#include "scalapack_priv.h"
 #include "qep/linalg.h"
-#include <math.h>
+#include <string.h>
 
-enum { LINE = 8 }; /* doubles per cache line: columns copied together */
+enum {
+    R = QEP_PANEL_ROWS,
+    W = QEP_DMAT_BUNDLE,
+    CHUNK = 32 * QEP_PANEL_COLS /* columns of an update that are one task */
+};
 
-/* Local part of the padded matrix, column-major: t[lrow + column * ld]. */
-typedef struct padded {
-    int64_t n;    /* padded order */
-    int64_t rows; /* mine, with padding */
-    int64_t ld;   /* max(rows, 1) */
-    double *t;    /* owned, zeroed at first */
-} padded;
+/* Where things are in a node's window, in doubles. */
+typedef struct layout {
+    int64_t rows, packed, corner, end;
+} layout;
 
-static padded padded_shape(qep_spread s, int64_t rank)
+static layout layout_of(int64_t n)
 {
-    padded p = {.n = qep_round_up(s.n, s.block)};
-    s.n = p.n;
-    p.rows = qep_spread_rows(s, rank);
-    p.ld = qep_max_i64(p.rows, 1);
-    return p;
+    const int64_t left = n > W ? (qep_ceil_div(n, W) - 1) * W : 0; /* columns left of the last bundle */
+    layout l = {.packed = W * left};
+    l.corner = l.packed + qep_panel_packed(left, W);
+    l.end = l.corner + qep_min_i64(W, n) * qep_min_i64(W, n);
+    return l;
+}
+
+typedef struct bundle {
+    int64_t b, j0, w;
+} bundle;
+
+typedef struct factoring {
+    qep_dmat *m;
+    qep_window *window;
+    layout at;
+    double *z;       /* owned: strips of my rows as panels [n, 64], finished columns as -L */
+    double *corner;  /* owned: [w, w], then its transpose as panels */
+    int64_t strips;
+} factoring;
+
+static int64_t corner_size(int64_t n)
+{
+    const int64_t w = qep_min_i64(W, n);
+    return w * w + qep_panel_packed(w, w);
+}
+
+static int64_t strips_of(qep_spread s, int64_t rank)
+{
+    return qep_ceil_div(qep_spread_rows(s, rank), R);
 }
 
 int64_t qep_dmat_factor_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t rank)
 {
-    const padded p = padded_shape((qep_spread){.n = n, .block = block, .n_owners = n_owners}, rank);
-    return p.ld * p.n * (int64_t)sizeof(double);
+    const qep_spread s = {.n = n, .block = block, .n_owners = n_owners};
+    const int64_t size = (int64_t)sizeof(double), own = strips_of(s, rank) * R * n + corner_size(n);
+    if (!qep_linalg_is_reproducible()) return qep_scalapack_bytes(s, rank);
+    return own * size + qep_panel_cholesky_bytes(qep_min_i64(W, n));
 }
 
-/* The lower triangle, and ones on the diagonal of the padding. */
-static void load(const qep_dmat *m, padded *p)
+int64_t qep_dmat_factor_window_bytes(int64_t n)
 {
-    const int64_t n = m->spread.n;
-    const int rank = qep_rank(m->comm);
+    return layout_of(n).end * (int64_t)sizeof(double);
+}
+
+static double *window(const factoring *f, int64_t at)
+{
+    return (double *)qep_window_data(f->window) + at;
+}
+
+static double *columns(const factoring *f, int64_t strip, int64_t j)
+{
+    return f->z + (strip * f->m->spread.n + j) * R;
+}
+
+static int64_t first_strip(const factoring *f, int64_t row)
+{
+    return qep_spread_rows_below(f->m->spread, qep_rank(f->m->comm), row) / R;
+}
+
+/* 1. All columns before the bundle, in sets of W. */
+static void fetch_rows_all(const factoring *f, bundle J)
+{
+    const qep_comm *c = f->m->comm;
+    qep_dmat_fetch_part_all(f->m, J.j0, J.w, 0, J.j0, f->window, f->at.rows, J.j0);
+    for (int64_t k = 0; k < J.b; k++)
+        qep_panel_pack_turned_f64(window(f, f->at.packed) + k * qep_panel_packed(W, J.w), window(f, f->at.rows) + k * W, J.j0, W, J.w, qep_node_rank(c),
+                                  qep_node_size(c));
+    qep_window_sync_all(f->window);
+}
+
+/* The strip's columns of the bundle as they are in the matrix, columns [c0, c0 + n). */
+static void read_columns(const factoring *f, int64_t strip, int64_t c0, int64_t n)
+{
+    const int64_t rows = qep_min_i64(R, f->m->n_rows - strip * R);
+    const double *a = f->m->data + strip * R * f->m->ld + c0;
+    double *x = columns(f, strip, c0);
+    if (rows == R) {
+        qep_panel_from_rows_f64(x, a, f->m->ld, n);
+        return;
+    }
+    for (int64_t c = 0; c < n; c++)
+        for (int64_t r = 0; r < R; r++) x[c * R + r] = r < rows ? a[r * f->m->ld + c] : 0.0;
+}
+
+/* 2. */
+static void update(const factoring *f, bundle J)
+{
+    const int64_t set = qep_panel_packed(W, J.w);
+    const double *packed = window(f, f->at.packed);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (int64_t i = first_strip(f, J.j0); i < f->strips; i++)
+        for (int64_t c = 0; c < J.w; c += CHUNK) {
+            const int64_t n = qep_min_i64(CHUNK, J.w - c);
+            read_columns(f, i, J.j0 + c, n);
+            for (int64_t k = 0; k < J.b; k++)
+                qep_panel_update_f64(columns(f, i, J.j0 + c), 1.0, columns(f, i, k * W), W, packed + k * set + c * W, 0, n);
+        }
+}
+
+/* Row l of mine, columns of the bundle, from its panel: plain, or as a finished part of L. */
+static void write_row(const factoring *f, int64_t l, bundle J, double sign)
+{
+    const double *x = columns(f, l / R, J.j0) + l % R;
+    double *row = f->m->data + l * f->m->ld + J.j0;
+    for (int64_t c = 0; c < J.w; c++) row[c] = sign * x[c * R];
+}
+
+/* 3. false: not positive definite, *minor is set, on all ranks alike. */
+static bool factor_corner_all(const factoring *f, bundle J, int64_t *minor)
+{
+    const int64_t begin = qep_spread_rows_below(f->m->spread, qep_rank(f->m->comm), J.j0),
+                  end = qep_spread_rows_below(f->m->spread, qep_rank(f->m->comm), J.j0 + J.w);
 #pragma omp parallel for schedule(static)
-    for (int64_t j0 = 0; j0 < n; j0 += LINE) {
-        for (int64_t l = qep_spread_rows_below(m->spread, rank, j0); l < m->n_rows; l++) {
-            const int64_t end = qep_min_i64(j0 + LINE, qep_spread_row(m->spread, rank, l) + 1);
-            for (int64_t j = j0; j < end; j++) p->t[j * p->ld + l] = m->data[l * m->ld + j];
+    for (int64_t l = begin; l < end; l++) write_row(f, l, J, 1.0);
+    qep_dmat_fetch_part_all(f->m, J.j0, J.w, J.j0, J.w, f->window, f->at.corner, J.w);
+    memcpy(f->corner, window(f, f->at.corner), (size_t)(J.w * J.w) * sizeof *f->corner);
+    const int64_t bad = qep_panel_cholesky_f64(f->corner, J.w, J.w);
+    if (bad > 0) *minor = J.j0 + bad;
+    return bad == 0;
+}
+
+/* A row of the bundle: what has been factored, and 0 behind it. */
+static void take_from_corner(const factoring *f, int64_t l, int64_t row, bundle J)
+{
+    const double *from = f->corner + (row - J.j0) * J.w;
+    double *x = columns(f, l / R, J.j0) + l % R, *to = f->m->data + l * f->m->ld + J.j0;
+    memcpy(to, from, (size_t)J.w * sizeof *to);
+    memset(to + J.w, 0, (size_t)(f->m->spread.n - J.j0 - J.w) * sizeof *to);
+    for (int64_t c = 0; c < J.w; c++) x[c * R] = -from[c];
+}
+
+/* Whole strips of rows below the bundle. */
+static void write_strip(const factoring *f, int64_t strip, bundle J)
+{
+    double *to = f->m->data + strip * R * f->m->ld + J.j0;
+    qep_panel_to_rows_f64(to, f->m->ld, columns(f, strip, J.j0), J.w);
+    for (int64_t r = 0; r < R; r++)
+        for (int64_t c = 0; c < J.w; c++) to[r * f->m->ld + c] = -to[r * f->m->ld + c];
+}
+
+/* 4. Lanes of rows above the bundle are left as they come. */
+static void solve(const factoring *f, bundle J)
+{
+    const int rank = qep_rank(f->m->comm);
+    const int64_t below = qep_spread_rows_below(f->m->spread, rank, J.j0 + J.w);
+    double *packed = f->corner + J.w * J.w;
+    qep_panel_pack_turned_f64(packed, f->corner, J.w, J.w, J.w, 0, 1);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = first_strip(f, J.j0); i < f->strips; i++) {
+        const int64_t end = qep_min_i64((i + 1) * R, f->m->n_rows);
+        if (end > below) qep_panel_forward_f64(columns(f, i, J.j0), J.w, packed, f->corner, J.w);
+        if (i * R >= below && end - i * R == R) {
+            write_strip(f, i, J);
+            continue;
+        }
+        for (int64_t l = i * R; l < end; l++) {
+            const int64_t row = qep_spread_row(f->m->spread, rank, l);
+            if (row >= J.j0 + J.w) write_row(f, l, J, -1.0);
+            else if (row >= J.j0) take_from_corner(f, l, row, J);
         }
     }
-    for (int64_t l = m->n_rows; l < p->rows; l++)
-        p->t[qep_spread_row(m->spread, rank, l) * p->ld + l] = 1.0;
 }
 
-/* The factor back into the rows; zeros above the diagonal. */
-static void store(qep_dmat *m, const padded *p)
+void qep_dmat_cholesky_all(qep_dmat *m, qep_window *w, int64_t *minor)
 {
     const int64_t n = m->spread.n;
-    const int rank = qep_rank(m->comm);
-#pragma omp parallel for schedule(static)
-    for (int64_t j0 = 0; j0 < n; j0 += LINE) {
-        const int64_t end = qep_min_i64(j0 + LINE, n);
-        for (int64_t l = 0; l < m->n_rows; l++) {
-            const int64_t i = qep_spread_row(m->spread, rank, l);
-            double *row = m->data + l * m->ld;
-            for (int64_t j = j0; j < end; j++) row[j] = j <= i ? p->t[j * p->ld + l] : 0.0;
-        }
-    }
-}
-
-/* INFO of p?potrf: 0, or the order of a leading minor that is not positive. */
-static int64_t factor(const qep_grid *g, const qep_dmat *m, padded *p)
-{
-    const int one = 1, n = qep_int(p->n), block = qep_int(m->spread.block);
-    /* DTYPE, CTXT, M, N, MB, NB, RSRC, CSRC, LLD */
-    const int desc[9] = {1, g->context, n, n, block, block, 0, 0, qep_int(p->ld)};
-    int info = QEP_INFO_UNSET;
-    /* ScaLAPACK's BLAS calls: the same bits for any number of threads */
-    int threads = qep_linalg_is_reproducible() ? qep_linalg_one_thread() : qep_linalg_threads();
-    pdpotrf_("L", &n, p->t, &one, &one, desc, &info, 1);
-    qep_linalg_restore_threads(threads);
-    QEP_CHECK_INFO("p?potrf", info);
-    return info;
-}
-
-/* p?potrf lets a NaN pass: order of the first leading minor whose pivot is not a positive
- * number, 0 when none. */
-static int64_t first_bad_pivot(const qep_dmat *m, const padded *p)
-{
-    for (int64_t l = 0; l < m->n_rows; l++) {
-        const int64_t i = qep_spread_row(m->spread, qep_rank(m->comm), l);
-        const double pivot = p->t[i * p->ld + l];
-        if (!(pivot > 0.0) || isinf(pivot)) return i + 1;
-    }
-    return 0;
-}
-
-void qep_dmat_cholesky_all(qep_dmat *m, int64_t *minor)
-{
     *minor = 0;
-    if (m->spread.n == 0) return;
-    qep_grid grid;
-    qep_grid_open_all(m->comm, m->spread.n_owners, &grid);
-    int64_t worst = 0; /* n + 1 - minor, so that the largest is the first minor; 0: none */
-    if (grid.comm != MPI_COMM_NULL) {
-        padded p = padded_shape(m->spread, qep_rank(m->comm));
-        p.t = qep_alloc("dmat.factor", p.ld * p.n, sizeof *p.t);
-        load(m, &p);
-        int64_t bad = factor(&grid, m, &p);
-        if (bad == 0) bad = first_bad_pivot(m, &p);
-        if (bad > 0) worst = m->spread.n + 1 - bad;
-        store(m, &p);
-        qep_free(p.t);
+    if (n == 0) return;
+    if (!qep_linalg_is_reproducible()) {
+        qep_scalapack_cholesky_all(m, minor);
+        return;
     }
-    qep_grid_close(&grid);
-    qep_max_i64_all(m->comm, &worst, 1); /* ranks outside the grid learn it too */
-    if (worst > 0) *minor = m->spread.n + 1 - worst;
+    QEP_REQUIRE(qep_window_bytes(w) >= qep_dmat_factor_window_bytes(n));
+    factoring f = {.m = m, .window = w, .at = layout_of(n), .strips = strips_of(m->spread, qep_rank(m->comm))};
+    f.z = qep_alloc("dmat.factor", f.strips * R * n, sizeof *f.z);
+    f.corner = qep_alloc("dmat.factor", corner_size(n), sizeof *f.corner);
+    for (bundle J = {0}; J.j0 < n; J.b++, J.j0 += W) {
+        J.w = qep_min_i64(W, n - J.j0);
+        if (J.b > 0) fetch_rows_all(&f, J);
+        update(&f, J);
+        if (!factor_corner_all(&f, J, minor)) break;
+        solve(&f, J);
+    }
+    qep_free(f.corner);
+    qep_free(f.z);
+    qep_window_sync_all(w);
 }

@@ -41,4 +41,12 @@ static inline int64_t qep_spread_row(qep_spread s, int64_t rank, int64_t lrow)
     return (lrow / s.block * s.n_owners + rank) * s.block + lrow % s.block;
 }
 
+/* Columns [col0, col0 + n_cols) of rows [row0, row0 + n_rows) to every node's window, f64, from its double `at` on, row-major, ld = ld. The window part
+ * must not be in use. Collective. */
+void qep_dmat_fetch_part_all(const qep_dmat *m, int64_t row0, int64_t n_rows, int64_t col0, int64_t n_cols, qep_window *w, int64_t at, int64_t ld);
+
+/* The factor by ScaLAPACK; see qep_dmat_cholesky_all. Collective. */
+void qep_scalapack_cholesky_all(qep_dmat *m, int64_t *minor);
+int64_t qep_scalapack_bytes(qep_spread s, int64_t rank); /* its scratch "dmat.factor" */
+
 #endif

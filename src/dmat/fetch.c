@@ -8,6 +8,7 @@
 typedef struct request {
     const qep_dmat *m;
     int64_t row0, n_rows;
+    int64_t col0, cols; /* of a row that are asked for; 0 behind them, up to ld */
     bool flip;
     qep_dtype type;
     int64_t ld;
@@ -27,12 +28,11 @@ static int64_t run_length(const request *q, int64_t i)
     return qep_min_i64(q->n_rows - i, q->flip ? in_block + 1 : q->m->spread.block - in_block);
 }
 
-/* One row of mine, n entries (flipped: from the diagonal of the last row asked for on), zeros up
- * to ld. */
+/* One row of mine (flipped: from the diagonal of the last row asked for on), zeros up to ld. */
 static void write_row(const request *q, int64_t i)
 {
-    const int64_t n = q->m->spread.n, used = q->flip ? n - q->row0 : n;
-    const double *row = q->m->data + qep_spread_lrow(q->m->spread, source_row(q, i)) * q->m->ld;
+    const int64_t used = q->cols;
+    const double *row = q->m->data + qep_spread_lrow(q->m->spread, source_row(q, i)) * q->m->ld + q->col0;
     const double *last = row + used - 1; /* flipped: column n-1-row0 */
     if (q->type == QEP_F64) {
         double *dst = (double *)(void *)q->base + i * q->ld;
@@ -55,18 +55,16 @@ static void write_rows(const request *q, int64_t i0, int64_t count)
     for (int64_t i = i0; i < i0 + count; i++) write_row(q, i);
 }
 
-void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bool flip,
-                             qep_dtype type, qep_window *w, int64_t offset, int64_t ld)
+/* offset: of q.base in the window. */
+static void fetch_all(request q, qep_window *w, int64_t offset)
 {
-    const int64_t row_bytes = ld * qep_dtype_size(type);
-    const int64_t size = qep_size(m->comm);
-    QEP_REQUIRE(type == QEP_F32 || type == QEP_F64);
-    QEP_REQUIRE(row0 >= 0 && n_rows >= 0 && row0 + n_rows <= m->spread.n);
-    QEP_REQUIRE(ld >= (flip ? m->spread.n - row0 : m->spread.n));
-    QEP_REQUIRE(offset >= 0 && offset % qep_dtype_size(type) == 0 &&
-                offset + n_rows * row_bytes <= qep_window_bytes(w));
+    const qep_dmat *m = q.m;
+    const int64_t row_bytes = q.ld * qep_dtype_size(q.type), n_rows = q.n_rows, size = qep_size(m->comm);
+    QEP_REQUIRE(q.type == QEP_F32 || q.type == QEP_F64);
+    QEP_REQUIRE(q.row0 >= 0 && n_rows >= 0 && q.row0 + n_rows <= m->spread.n && q.ld >= q.cols);
+    QEP_REQUIRE(offset >= 0 && offset % qep_dtype_size(q.type) == 0 && offset + n_rows * row_bytes <= qep_window_bytes(w));
     if (n_rows == 0) return;
-    const request q = {m, row0, n_rows, flip, type, ld, (char *)qep_window_data(w) + offset};
+    q.base = (char *)qep_window_data(w) + offset;
     int64_t *begin = qep_alloc("dmat.exchange", 2 * size, sizeof *begin), *count = begin + size;
     for (int64_t i = 0; i < n_rows;) {
         memset(begin, 0, 2 * (size_t)size * sizeof *begin);
@@ -83,6 +81,20 @@ void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bo
         qep_window_merge_all(w, begin, count);
     }
     qep_free(begin);
+}
+
+void qep_dmat_fetch_rows_all(const qep_dmat *m, int64_t row0, int64_t n_rows, bool flip,
+                             qep_dtype type, qep_window *w, int64_t offset, int64_t ld)
+{
+    const int64_t cols = flip ? m->spread.n - row0 : m->spread.n;
+    fetch_all((request){.m = m, .row0 = row0, .n_rows = n_rows, .cols = cols, .flip = flip, .type = type, .ld = ld}, w, offset);
+}
+
+void qep_dmat_fetch_part_all(const qep_dmat *m, int64_t row0, int64_t n_rows, int64_t col0, int64_t n_cols, qep_window *w, int64_t at, int64_t ld)
+{
+    QEP_REQUIRE(col0 >= 0 && n_cols >= 0 && col0 + n_cols <= m->spread.n);
+    fetch_all((request){.m = m, .row0 = row0, .n_rows = n_rows, .col0 = col0, .cols = n_cols, .type = QEP_F64, .ld = ld}, w,
+              at * (int64_t)sizeof(double));
 }
 
 int64_t qep_dmat_kept_bytes(int64_t n)

@@ -33,7 +33,7 @@ qep_status qep_set_correct_all(qep_set *s)
     if (s->lead->spec.paper) qep_set_clear_dead(s, s->target);
     qep_ladder ladder = {.damping = s->correction_damping, .repair = j->repair};
     qep_dmat *L = NULL;
-    QEP_TRY(qep_factor_all(j->H, &ladder, &L));
+    QEP_TRY(qep_factor_all(j->H, &ladder, j->stream, &L));
     s->correction_damping = ladder.damping;
     s->attempts = ladder.attempts;
     s->fallback = ladder.attempts > 1;

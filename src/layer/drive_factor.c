@@ -99,7 +99,7 @@ static qep_status prepare_all(qep_set *s, const qep_qspec *q, const qep_dmat *H,
 {
     qep_ladder ladder = {.damping = s->lead->cfg.damping, .repair = s->job->repair};
     f->rdiag = qep_alloc("layer.order", s->cols, sizeof *f->rdiag);
-    QEP_TRY(qep_factor_r_all(H, f->perm, &ladder, &f->Lr, f->rdiag));
+    QEP_TRY(qep_factor_r_all(H, f->perm, &ladder, s->job->stream, &f->Lr, f->rdiag));
     s->damping = ladder.damping;
     if (ladder.attempts > s->attempts) s->attempts = ladder.attempts;
     s->fallback = s->fallback || ladder.attempts > 1;

@@ -34,7 +34,7 @@ static qep_status traces_all(qep_set *s, fit *f, double *lambda, double *num, do
     int64_t n = s->count * QEP_STRIP * s->cols, rows = s->total_strips * QEP_STRIP;
     qep_ladder ladder = {.damping = *lambda, .repair = j->repair};
     qep_dmat *L = NULL;
-    QEP_TRY(qep_factor_all(j->H, &ladder, &L));
+    QEP_TRY(qep_factor_all(j->H, &ladder, j->stream, &L));
     *lambda = ladder.damping;
     qep_correction_rows_all(j->C, L, s->count, s->w, qep_layer_needs_gamma(&s->lead->cfg) ? j->gamma : NULL, s->lead->cfg.residual, f->y,
                             j->stream);

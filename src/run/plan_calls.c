@@ -88,12 +88,37 @@ static void diagonal(const walk *w)
     reduce(w, w->d * (int64_t)sizeof(double));
 }
 
+/* Rows [row0, row0 + rows) of L, a number of columns of them, pass by. */
+static void part(const walk *w, int64_t row0, int64_t n_rows, int64_t cols)
+{
+    if (cols > 0) matrix_call(w, (qep_call){.kind = QEP_CALL_ROWS, .row0 = row0, .rows = n_rows, .row_bytes = cols * (int64_t)sizeof(double)});
+}
+
+/* By bundles of columns: what is left of a bundle's rows goes to all nodes, then the diagonal block, and all rows below are at work: 2 (n - c) c flops
+ * for column c. That every rank factors the diagonal block is not counted. */
+static void cholesky(const walk *w)
+{
+    const double n = (double)w->d;
+    qep_call c = {.kind = QEP_CALL_CHOLESKY, .flops = n * n * n / 3, .rate = QEP_RATE_F64, .share = QEP_SHARE_ROWS};
+    if (!w->r->cfg->reproducible) {
+        matrix_call(w, c);
+        reduce(w, (int64_t)sizeof(int64_t));
+        return;
+    }
+    for (; c.row0 < w->d; c.row0 += QEP_DMAT_BUNDLE) {
+        const int64_t width = qep_min_i64(QEP_DMAT_BUNDLE, w->d - c.row0);
+        const double a = (double)c.row0, b = a + (double)width;
+        part(w, c.row0, width, c.row0);
+        part(w, c.row0, width, width);
+        c.flops = n * (b * b - a * a) - 2.0 / 3 * (b * b * b - a * a * a);
+        matrix_call(w, c);
+    }
+}
+
 static void factor(const walk *w)
 {
     diagonal(w);
-    matrix_call(w, (qep_call){.kind = QEP_CALL_CHOLESKY, .flops = (double)w->d * (double)w->d * (double)w->d / 3, .rate = QEP_RATE_F64,
-                              .share = QEP_SHARE_ROWS});
-    reduce(w, (int64_t)sizeof(int64_t));
+    cholesky(w);
 }
 
 /* --- statistics ---------------------------------------------------------------------- */
@@ -176,9 +201,7 @@ static void column_loop(const walk *w, const qep_qspec *q)
     diagonal(w);
     diagonal(w);
     permute(w, q->act_order);
-    matrix_call(w, (qep_call){.kind = QEP_CALL_CHOLESKY, .flops = (double)w->d * (double)w->d * (double)w->d / 3, .rate = QEP_RATE_F64,
-                              .share = QEP_SHARE_ROWS});
-    reduce(w, (int64_t)sizeof(int64_t));
+    cholesky(w);
     diagonal(w);
     for (int m = 0; m < moves; m++) form_p(w, q->act_order);
     for (int64_t step = 0; step < qep_gptq_n_steps(q, w->d); step++) {

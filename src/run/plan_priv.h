@@ -57,7 +57,7 @@ typedef enum qep_call_kind {
     QEP_CALL_STRIPS,   /* rows of one linear from their ranks into every node's window (qep_window_merge_all) */
     QEP_CALL_TURN,     /* the upper triangle from the lower one (qep_dmat_symmetrize_all) */
     QEP_CALL_PERMUTE,  /* rows and columns in another order (qep_dmat_permute_all) */
-    QEP_CALL_CHOLESKY  /* p?potrf: flops, and ScaLAPACK's own messages, which nobody counts */
+    QEP_CALL_CHOLESKY  /* flops; without run.reproducible: of p?potrf, and its own messages, which nobody counts */
 } qep_call_kind;
 /* Who has how much of a call's work: tokens of the kinds of sequences, strips of a set's rows, rows of a matrix. */
 typedef enum qep_share { QEP_SHARE_GROUPED, QEP_SHARE_CALIBRATION, QEP_SHARE_VALIDATION, QEP_SHARE_EVALUATION, QEP_SHARE_STRIPS, QEP_SHARE_ROWS, QEP_N_SHARES } qep_share;
@@ -68,7 +68,7 @@ typedef struct qep_call {
     qep_rate rate;
     qep_share share;
     int64_t n;         /* order of the matrix; strips of the set */
-    int64_t row0, rows; /* which rows; STRIPS: first strip of the linear, its rows */
+    int64_t row0, rows; /* which rows; STRIPS: first strip of the linear, its rows; CHOLESKY: those from row0 on are at work */
     int64_t row_bytes;
     int64_t block, owners; /* rows are dealt in blocks to the first `owners` ranks; owners 0: strips of 64 rows, evenly to all */
     bool flip;         /* ROWS: read backwards; PERMUTE: plain reversal, not an order of the data */
@@ -90,6 +90,8 @@ void qep_plan_statistics_calls(const qep_run *r, const qep_stats_plan *p, qep_ca
 double qep_plan_token_flops(const qep_run *r, int g);
 /* The statistics and the quantization of a group alone, with all the calibration's tokens; expert: one of an expert, without held-out sums. */
 void qep_plan_group_calls(const qep_run *r, const int64_t *members, int n, bool expert, qep_call_visit *visit, void *ctx);
+/* Rows of rank q with a number below `end`. */
+int64_t qep_call_rows_below(const qep_run *r, const qep_call *c, int64_t q, int64_t end);
 /* Its share of the work: of rank `rank`, 0 .. 1. */
 double qep_call_share(const qep_run *r, const qep_call *c, int rank);
 

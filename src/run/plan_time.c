@@ -3,8 +3,8 @@
  *
  * Network: a message costs `latency`, all ranks of a node share `bandwidth`. Inside a node every rank moves NODE_BANDWIDTH, while all others do (an assumption:
  * it is the memory's bandwidth that they share). Reductions and broadcasts go over binary trees, first among nodes, then inside; long broadcasts are pipelined and cost
- * at most twice their bytes. Rows of several nodes for all nodes go around a ring (qep_window_merge_all). p?potrf on one column of processes: at each block of columns the diagonal block goes to all, the panel to one rank and
- * from there to all. Reading, writing and checkpoints take what `storage` allows, when it is given.
+ * at most twice their bytes. Rows of several nodes for all nodes go around a ring (qep_window_merge_all). p?potrf (run.reproducible = no) on one column of processes: at each block of columns the diagonal
+ * block goes to all, the panel to one rank and from there to all. Reading, writing and checkpoints take what `storage` allows, when it is given.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
@@ -94,7 +94,7 @@ double qep_call_seconds(const qep_run *r, const qep_machine *m, const qep_call *
     case QEP_CALL_STRIPS: return barriers + to_all_nodes(&t, (double)c->rows * (double)c->row_bytes, r->ranks, t.nodes);
     case QEP_CALL_TURN:
     case QEP_CALL_PERMUTE: return exchange(&t, c);
-    case QEP_CALL_CHOLESKY: return cholesky(&t, c);
+    case QEP_CALL_CHOLESKY: return r->cfg->reproducible ? 0 : cholesky(&t, c);
     case QEP_CALL_WORK: break;
     }
     return 0;
@@ -114,7 +114,8 @@ double qep_call_share(const qep_run *r, const qep_call *c, int rank)
                                             [QEP_SHARE_CALIBRATION] = {QEP_SEQ_CALIBRATION, QEP_SEQ_CALIBRATION},
                                             [QEP_SHARE_VALIDATION] = {QEP_SEQ_VALIDATION, QEP_SEQ_VALIDATION},
                                             [QEP_SHARE_EVALUATION] = {QEP_SEQ_EVALUATION, QEP_SEQ_TASKS}};
-    if (c->share == QEP_SHARE_ROWS) return (double)qep_dmat_local_bytes(c->n, c->block, c->owners, rank) / (double)qep_dmat_local_bytes(c->n, c->block, 1, 0);
+    if (c->share == QEP_SHARE_ROWS)
+        return (double)(qep_call_rows_below(r, c, rank, c->n) - qep_call_rows_below(r, c, rank, c->row0)) / (double)(c->n - c->row0);
     if (c->share == QEP_SHARE_STRIPS) {
         int64_t first, count;
         qep_partition(c->n, r->ranks, rank, &first, &count);
@@ -143,10 +144,11 @@ static int64_t idle_ranks(const qep_run *r, const qep_call *c)
     return qep_max_i64(0, r->ranks - parts);
 }
 
-/* Share of the rank that has most. Rows and strips are dealt from rank 0 on. */
+/* Share of the rank that has most. Strips are dealt from rank 0 on, and so are the blocks of rows. */
 static double most_of(clock_sum *t, const qep_call *c)
 {
-    if (c->share == QEP_SHARE_ROWS || c->share == QEP_SHARE_STRIPS) return qep_call_share(t->r, c, 0);
+    if (c->share == QEP_SHARE_ROWS) return qep_call_share(t->r, c, (int)(c->row0 / c->block % c->owners));
+    if (c->share == QEP_SHARE_STRIPS) return qep_call_share(t->r, c, 0);
     double *most = &t->most[c->share];
     for (int q = *most < 0 ? 0 : t->r->ranks; q < t->r->ranks; q++) *most = fmax(*most, qep_call_share(t->r, c, q));
     return *most;

@@ -221,7 +221,8 @@ static void write_call(void *ctx, const qep_call *c)
     trace *t = ctx;
     const bool merges = t->r->ranks > MERGE_RANKS;
     const bool sums = t->sum[0].rows + t->sum[1].rows > 0;
-    switch (c->kind) {
+    const bool by_panels = c->kind == QEP_CALL_CHOLESKY && t->r->cfg->reproducible; /* its messages are calls of their own */
+    switch (by_panels ? QEP_CALL_WORK : c->kind) {
     case QEP_CALL_WORK:
         if (t->reduce > 0 || (sums && !merges)) flush(t);
         write_pass(t);

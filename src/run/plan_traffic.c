@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Rows below `end` that rank q owns. */
-static int64_t rows_below(const qep_run *r, const qep_call *c, int64_t q, int64_t end)
+int64_t qep_call_rows_below(const qep_run *r, const qep_call *c, int64_t q, int64_t end)
 {
     if (c->owners == 0) {
         int64_t first, count;
@@ -19,7 +19,7 @@ static int64_t rows_below(const qep_run *r, const qep_call *c, int64_t q, int64_
 
 static int64_t rows_of(const qep_run *r, const qep_call *c, int64_t q)
 {
-    return rows_below(r, c, q, c->row0 + c->rows) - rows_below(r, c, q, c->row0);
+    return qep_call_rows_below(r, c, q, c->row0 + c->rows) - qep_call_rows_below(r, c, q, c->row0);
 }
 
 static void send_near(qep_call_traffic *t, int64_t bytes, int64_t piece)
@@ -118,7 +118,7 @@ static void count_turn(const qep_run *r, const qep_call *c, int rank, qep_call_t
     for (int64_t row0 = rank * c->block; rank < c->owners && row0 < c->n; row0 += c->owners * c->block) {
         const int64_t height = qep_min_i64(c->block, c->n - row0);
         for (int q = 0; q < c->owners; q++)
-            send(r, t, rank, q, rows_below(r, c, q, row0 + height) * height * (int64_t)sizeof(double), qep_par_chunk(r->comm));
+            send(r, t, rank, q, qep_call_rows_below(r, c, q, row0 + height) * height * (int64_t)sizeof(double), qep_par_chunk(r->comm));
     }
 }
 

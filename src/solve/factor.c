@@ -20,7 +20,7 @@ static double mean_diag_all(const qep_dmat *H)
 /* m = factor of (H + damping mean I)[order, order]; order NULL: identity. On failure up the
  * ladder. */
 static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder *ladder,
-                            qep_dmat *m)
+                            qep_window *w, qep_dmat *m)
 {
     const double mean = mean_diag_all(H);
     ladder->attempts = 0;
@@ -33,7 +33,7 @@ static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder 
         }
         qep_dmat_add_diag(m, ladder->damping * mean);
         int64_t minor = 0;
-        qep_dmat_cholesky_all(m, &minor);
+        qep_dmat_cholesky_all(m, w, &minor);
         ladder->attempts++;
         if (minor == 0) return QEP_OK;
         ladder->minor = minor;
@@ -53,27 +53,27 @@ static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder 
 }
 
 static qep_status factor_all(const qep_dmat *H, const int32_t *order, qep_ladder *ladder,
-                             qep_dmat **out)
+                             qep_window *w, qep_dmat **out)
 {
     *out = qep_dmat_create_all(qep_dmat_comm(H), "solve.factor", qep_dmat_n(H), qep_dmat_block(H),
                                qep_dmat_n_owners(H));
-    qep_status st = climb_all(H, order, ladder, *out);
+    qep_status st = climb_all(H, order, ladder, w, *out);
     if (st != QEP_OK) qep_dmat_destroy_all(out);
     return st;
 }
 
-qep_status qep_factor_all(const qep_dmat *H, qep_ladder *ladder, qep_dmat **L)
+qep_status qep_factor_all(const qep_dmat *H, qep_ladder *ladder, qep_window *w, qep_dmat **L)
 {
-    return factor_all(H, NULL, ladder, L);
+    return factor_all(H, NULL, ladder, w, L);
 }
 
 qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *perm, qep_ladder *ladder,
-                            qep_dmat **Lr, float *rdiag)
+                            qep_window *w, qep_dmat **Lr, float *rdiag)
 {
     const int64_t d = qep_dmat_n(H);
     int32_t *reversed = qep_alloc("solve.diag", d, sizeof *reversed);
     for (int64_t i = 0; i < d; i++) reversed[i] = perm[d - 1 - i];
-    qep_status st = factor_all(H, reversed, ladder, Lr);
+    qep_status st = factor_all(H, reversed, ladder, w, Lr);
     qep_free(reversed);
     if (st != QEP_OK) return st;
     double *diag = qep_alloc("solve.diag", d, sizeof *diag);

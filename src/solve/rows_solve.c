@@ -1,13 +1,11 @@
 /* Rows solved against L L^T while row blocks of L stream by, first to last and back, by panels: a strip of 64 rows is turned to [d, 64], a row's bits do not
- * depend on the rows beside it. Both passes leave their solution with the opposite sign, so that what is solved is added to the rest; two passes give
- * the sign back. SPDX-License-Identifier: Apache-2.0 */
+ * depend on the rows beside it. Both passes leave their solution with the opposite sign; two passes give the sign back. SPDX-License-Identifier: Apache-2.0 */
 #include "rows_priv.h"
 #include "qep/linalg.h"
-#include <math.h>
 #include <omp.h>
 #include <string.h>
 
-enum { R = QEP_SOLVE_STRIP, N = QEP_PANEL_COLS };
+enum { R = QEP_SOLVE_STRIP };
 
 typedef struct strips {
     double *x; /* borrowed: [n_rows, ld]; whole strips are turned in place */
@@ -54,33 +52,6 @@ static void turn(const strips *s, bool back)
     qep_free(copies);
 }
 
-static void add_column(double *restrict x, const double *restrict y, double t)
-{
-    for (int r = 0; r < R; r++) x[r] = fma(y[r], t, x[r]);
-}
-
-static void divide_column(double *x, double t)
-{
-    for (int r = 0; r < R; r++) x[r] = -(x[r] / t);
-}
-
-/* Columns [j, j + n) of the block, n <= 6, by the ones solved before. x: [.., 64] of the block, l: its triangle of L. */
-static void forward_corner(double *x, int64_t j, int64_t n, const double *l, int64_t ldl)
-{
-    for (int64_t c = j; c < j + n; c++) {
-        for (int64_t k = j; k < c; k++) add_column(x + c * R, x + k * R, l[c * ldl + k]);
-        divide_column(x + c * R, l[c * ldl + c]);
-    }
-}
-
-static void backward_corner(double *x, int64_t j, int64_t n, const double *l, int64_t ldl)
-{
-    for (int64_t c = j + n - 1; c >= j; c--) {
-        for (int64_t k = j + n - 1; k > c; k--) add_column(x + c * R, x + k * R, l[k * ldl + c]);
-        divide_column(x + c * R, l[c * ldl + c]);
-    }
-}
-
 /* x <- -x L^-T, bundle b of columns: x_J <- -(x_J + x_<J L_J<^T) L_JJ^-T. packed: that bundle, turned; l: L_JJ. */
 static void forward(const strips *s, int64_t b, const double *packed, const double *l, int64_t ldl)
 {
@@ -90,11 +61,7 @@ static void forward(const strips *s, int64_t b, const double *packed, const doub
         if (idle(s, i)) continue;
         double *x = strip(s, i), *own = x + j0 * R;
         for (int64_t k = 0; k < b; k++) qep_panel_update_f64(own, 1.0, x + k * QEP_STREAM_BUNDLE * R, QEP_STREAM_BUNDLE, packed + k * all, 0, cols);
-        for (int64_t j = 0; j < cols; j += N) {
-            const int64_t n = qep_min_i64(N, cols - j);
-            qep_panel_update_f64(own + j * R, 1.0, own, j, packed + b * all + j * cols, 0, n);
-            forward_corner(own, j, n, l, ldl);
-        }
+        qep_panel_forward_f64(own, cols, packed + b * all, l, ldl);
     }
 }
 
@@ -106,11 +73,7 @@ static void backward(const strips *s, int64_t b, const double *packed, const dou
     for (int64_t i = 0; i < n_strips(s); i++) {
         if (idle(s, i)) continue;
         double *x = strip(s, i), *own = x + j0 * R;
-        for (int64_t j = (cols - 1) / N * N; j >= 0; j -= N) {
-            const int64_t n = qep_min_i64(N, cols - j), end = j + n;
-            qep_panel_update_f64(own + j * R, 1.0, own + end * R, cols - end, diagonal + j * cols + end * N, 0, n);
-            backward_corner(own, j, n, l, ldl);
-        }
+        qep_panel_backward_f64(own, cols, diagonal, l, ldl);
         qep_panel_update_f64(x, 1.0, own, cols, packed, 0, j0);
     }
 }

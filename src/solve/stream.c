@@ -24,7 +24,8 @@ static int64_t packed_size(int64_t d)
 int64_t qep_stream_bytes(int64_t d)
 {
     const int64_t f64 = 2 * half_bytes(d, QEP_F64) + packed_size(d) * (int64_t)sizeof(double);
-    return qep_max_i64(f64, 2 * half_bytes(d, QEP_F32) + 2 * packed_size(d) * (int64_t)sizeof(float));
+    const int64_t f32 = 2 * half_bytes(d, QEP_F32) + 2 * packed_size(d) * (int64_t)sizeof(float);
+    return qep_max_i64(qep_max_i64(f64, f32), qep_dmat_factor_window_bytes(d));
 }
 
 qep_stream qep_stream_open(const qep_dmat *m, qep_window *w, qep_dtype type)

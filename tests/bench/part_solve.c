@@ -84,7 +84,7 @@ static qep_status find_order_all(bench_group *g)
     qep_dmat_diag_all(g->H, diag);
     qep_processing_order(diag, g->d, true, g->perm);
     qep_free(diag);
-    QEP_TRY(qep_factor_r_all(g->H, g->perm, &ladder, &g->Lr, g->rdiag));
+    QEP_TRY(qep_factor_r_all(g->H, g->perm, &ladder, g->stream, &g->Lr, g->rdiag));
     g->P = qep_form_p_all(g->C, g->perm, g->Lr, "bench", g->stream);
     return QEP_OK;
 }
@@ -168,7 +168,7 @@ static qep_status factor(bench *b, void *ctx)
     (void)b;
     solve_case *c = ctx;
     qep_ladder ladder = {.damping = damping, .repair = true};
-    return qep_factor_all(c->g->H, &ladder, &c->L);
+    return qep_factor_all(c->g->H, &ladder, c->g->stream, &c->L);
 }
 
 static qep_status factor_r(bench *b, void *ctx)
@@ -176,7 +176,7 @@ static qep_status factor_r(bench *b, void *ctx)
     (void)b;
     solve_case *c = ctx;
     qep_ladder ladder = {.damping = damping, .repair = true};
-    return qep_factor_r_all(c->g->H, c->g->perm, &ladder, &c->L, c->rdiag);
+    return qep_factor_r_all(c->g->H, c->g->perm, &ladder, c->g->stream, &c->L, c->rdiag);
 }
 
 static qep_status form_p(bench *b, void *ctx)

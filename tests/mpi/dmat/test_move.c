@@ -209,7 +209,7 @@ static void test_empty(void **state)
     qep_dmat *m = qep_dmat_create_all(world, "test.m", 0, 4, 1);
     int64_t minor = 7;
     qep_dmat_symmetrize_all(m);
-    qep_dmat_cholesky_all(m, &minor);
+    qep_dmat_cholesky_all(m, NULL, &minor);
     assert_int_equal(minor, 0);
     qep_dmat_destroy_all(&m);
     qep_dmat_destroy_all(&m); /* NULL is fine */

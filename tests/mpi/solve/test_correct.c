@@ -84,7 +84,7 @@ static double *correct(const layer *l, double alpha, double damping, int64_t tot
     qep_dmat *H = scatter(l->H, d, 32, owners), *C = scatter(l->C, d, 32, owners), *L = NULL;
     qep_window *w = qep_window_create_all(world, "test.window", qep_stream_bytes(d));
     qep_ladder ladder = {.damping = damping};
-    assert_ok(qep_factor_all(H, &ladder, &L));
+    assert_ok(qep_factor_all(H, &ladder, w, &L));
     int64_t mine = 0;
     double *alphas = qep_alloc("test", n_strips, sizeof *alphas), *whole = qep_alloc("test", l->rows * d, sizeof *whole);
     float *rows = qep_alloc("test", n_strips * size, sizeof *rows), *out = qep_alloc("test", n_strips * size, sizeof *out);
@@ -196,7 +196,7 @@ static void run_mixed(int64_t d, int64_t total_rows, bool in_place, float *out)
     float *rows = qep_alloc("test", n, sizeof *rows);
     int64_t minor = 0;
     for (int64_t i = 0; i < n; i++) rows[i] = i == 3 ? NAN : (float)noise(i, qep_rank(world));
-    qep_dmat_cholesky_all(L, &minor);
+    qep_dmat_cholesky_all(L, w, &minor);
     qep_correct_rows_all(C, L, total_rows, 2, alpha, rows, NULL, 0.0, in_place ? rows : out, w);
     if (in_place) memcpy(out, rows, (size_t)n * sizeof *out);
     qep_free(rows);
@@ -232,7 +232,7 @@ static void check_residual(int64_t d)
     qep_window *w = qep_window_create_all(world, "test.window", qep_stream_bytes(d));
     const int64_t n = STRIP * d;
     qep_ladder ladder = {.damping = 0.01};
-    assert_ok(qep_factor_all(H, &ladder, &L));
+    assert_ok(qep_factor_all(H, &ladder, w, &L));
     float *rows = qep_alloc("test", n, sizeof *rows), *out = qep_alloc("test", 3 * n, sizeof *out);
     double *gamma = qep_alloc("test", n, sizeof *gamma), *y = qep_alloc("test", n, sizeof *y), *back = qep_alloc("test", n, sizeof *back);
     for (int64_t i = 0; i < n; i++) rows[i] = (float)noise(i, qep_rank(world)), gamma[i] = noise(i, 99 + qep_rank(world));

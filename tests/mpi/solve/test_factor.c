@@ -80,21 +80,22 @@ static void test_ladder(void **state)
 {
     (void)state;
     qep_dmat *H = make(10, 2, qep_size(world), pairs), *L = NULL;
+    qep_window *w = qep_window_create_all(world, "test.window", qep_stream_bytes(10));
     const uint64_t before = digest(H);
     qep_ladder good = {.damping = 0.1};
-    assert_ok(qep_factor_all(H, &good, &L));
+    assert_ok(qep_factor_all(H, &good, w, &L));
     assert_true(good.attempts == 1 && good.minor == 0 && good.damping == 0.1);
     qep_dmat_destroy_all(&L);
 
     qep_ladder repair = {.damping = 1e-6, .repair = true}; /* then 1e-3, 1e-2, 1e-1 */
-    assert_ok(qep_factor_all(H, &repair, &L));
+    assert_ok(qep_factor_all(H, &repair, w, &L));
     assert_int_equal(repair.attempts, 4);
     assert_int_equal(repair.minor, 2);
     assert_le_f(fabs(repair.damping - 0.1), 1e-15);
     qep_dmat_destroy_all(&L);
 
     qep_ladder strict = {.damping = 0.01};
-    assert_fails(qep_factor_all(H, &strict, &L), QEP_E_NUMERIC, "leading minor 2");
+    assert_fails(qep_factor_all(H, &strict, w, &L), QEP_E_NUMERIC, "leading minor 2");
     assert_null(L);
     assert_int_equal(strict.attempts, 1);
     assert_int_equal(strict.minor, 2);
@@ -106,11 +107,12 @@ static void test_ladder(void **state)
     float rdiag[10];
     H = make(10, 2, qep_size(world), nothing); /* no damping helps */
     qep_ladder hopeless = {.damping = 0.0, .repair = true}; /* 0, 1e-3, 1e-2, 1e-1, 1 */
-    assert_fails(qep_factor_r_all(H, perm, &hopeless, &L, rdiag), QEP_E_NUMERIC, "No damping");
+    assert_fails(qep_factor_r_all(H, perm, &hopeless, w, &L, rdiag), QEP_E_NUMERIC, "No damping");
     assert_null(L);
     assert_int_equal(hopeless.attempts, 5);
     assert_true(hopeless.damping == 1.0);
     qep_error_clear();
+    qep_window_destroy_all(&w);
     qep_dmat_destroy_all(&H);
 }
 
@@ -150,8 +152,9 @@ static void check_factors(int64_t d, bool act_order, uint64_t bits[2])
     qep_processing_order(diag, d, act_order, perm);
     qep_processing_order(diag, d, false, same);
     qep_ladder ladder = {.damping = 0.01};
-    assert_ok(qep_factor_all(H, &ladder, &L));
-    assert_ok(qep_factor_r_all(H, perm, &ladder, &Lr, rdiag));
+    qep_window *w = qep_window_create_all(world, "test.window", qep_max_i64(qep_stream_bytes(d), d * d * 8));
+    assert_ok(qep_factor_all(H, &ladder, w, &L));
+    assert_ok(qep_factor_r_all(H, perm, &ladder, w, &Lr, rdiag));
     bits[0] = digest(L);
     bits[1] = digest(Lr);
 
@@ -159,7 +162,6 @@ static void check_factors(int64_t d, bool act_order, uint64_t bits[2])
     const double r_l = residual(a, l, d);
     qep_free(a);
     a = damped(H, perm, 0.01);
-    qep_window *w = qep_window_create_all(world, "test.window", d * d * 8);
     double *R = qep_window_data(w);
     for (int64_t i = 0; i < d; i++) /* row by row: row i carries columns i.. */
         qep_dmat_fetch_rows_all(Lr, i, 1, true, QEP_F64, w, i * d * 8, d);

@@ -44,7 +44,7 @@ static uint64_t one(int64_t d, int64_t block, bool act_order, double *error)
     qep_ladder ladder = {.damping = 0.01};
     qep_dmat_diag_all(H, diag);
     qep_processing_order(diag, d, act_order, perm);
-    assert_all(world, qep_factor_r_all(H, perm, &ladder, &Lr, rdiag) == QEP_OK);
+    assert_all(world, qep_factor_r_all(H, perm, &ladder, w, &Lr, rdiag) == QEP_OK);
     const uint64_t before = digest(C);
     qep_dmat *P = qep_form_p_all(C, perm, Lr, "test.p", w);
     assert_all(world, digest(C) == before);
@@ -90,7 +90,7 @@ static uint64_t on_one_owner(int64_t d, int64_t block, bool act_order)
     qep_ladder ladder = {.damping = 0.01};
     qep_dmat_diag_all(H, diag);
     qep_processing_order(diag, d, act_order, perm);
-    assert_all(world, qep_factor_r_all(H, perm, &ladder, &Lr, rdiag) == QEP_OK);
+    assert_all(world, qep_factor_r_all(H, perm, &ladder, w, &Lr, rdiag) == QEP_OK);
     qep_dmat *P = qep_form_p_all(C, perm, Lr, "test.p", w);
     const uint64_t got = digest(P);
     qep_dmat_destroy_all(&P);

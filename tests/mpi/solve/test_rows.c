@@ -91,11 +91,11 @@ static uint64_t alone_hash(operation op, const qep_dmat *m, qep_window *w)
 static const int64_t sizes[] = {1, 7, 64, 127, 128, 129, 300, 520, 1100}; /* the last: three bundles, for the bits only */
 enum { N_SIZES = sizeof sizes / sizeof sizes[0], N_VALUES = N_SIZES - 1 };
 
-static qep_dmat *operand(operation op, int64_t d, int64_t block, int64_t owners)
+static qep_dmat *operand(operation op, int64_t d, int64_t block, int64_t owners, qep_window *w)
 {
     qep_dmat *m = make(d, block, owners, op == SOLVE || op == FORMS ? definite : unsymmetric);
     int64_t minor = 0;
-    if (op == SOLVE) qep_dmat_cholesky_all(m, &minor);
+    if (op == SOLVE) qep_dmat_cholesky_all(m, w, &minor);
     assert_int_equal(minor, 0);
     return m;
 }
@@ -104,12 +104,12 @@ static void check_same_bits(operation op)
 {
     for (int k = 0; k < N_SIZES; k++) {
         qep_window *w = qep_window_create_all(world, "test.window", qep_stream_bytes(sizes[k]));
-        qep_dmat *m = operand(op, sizes[k], 32, 1);
+        qep_dmat *m = operand(op, sizes[k], 32, 1, w);
         const uint64_t want = spread_hash(op, m, 0, w);
         const uint64_t alone = alone_hash(op, m, w);
         qep_dmat_destroy_all(&m);
         assert_all(world, alone == want);
-        m = operand(op, sizes[k], 32, qep_size(world));
+        m = operand(op, sizes[k], 32, qep_size(world), w);
         for (int kind = 0; kind < 3; kind++)
             for (int threads = 1; threads <= 2; threads++) {
                 qep_linalg_start(threads);
@@ -131,7 +131,7 @@ static void check_value(operation op, double tol)
     for (int k = 0; k < N_VALUES; k++) {
         const int64_t d = sizes[k], strip = qep_rank(world);
         qep_window *w = qep_window_create_all(world, "test.window", qep_stream_bytes(d));
-        qep_dmat *m = operand(op, d, 16, qep_size(world));
+        qep_dmat *m = operand(op, d, 16, qep_size(world), w);
         double *y = apply(op, m, 1, &strip, w), *rows = rows_of(d, strip);
         double *got = qep_alloc("test", STRIP * d, sizeof *got), *want = qep_alloc("test", STRIP * d, sizeof *want);
         for (int64_t i = 0; i < STRIP; i++)
@@ -155,7 +155,7 @@ static void check_forms(double tol)
     for (int k = 0; k < N_VALUES; k++) {
         const int64_t d = sizes[k], strip = qep_rank(world);
         qep_window *w = qep_window_create_all(world, "test.window", qep_stream_bytes(d));
-        qep_dmat *m = operand(FORMS, d, 16, qep_size(world));
+        qep_dmat *m = operand(FORMS, d, 16, qep_size(world), w);
         double *y = apply(FORMS, m, 1, &strip, w), *rows = rows_of(d, strip), got[STRIP], want[STRIP];
         for (int64_t i = 0; i < STRIP; i++) {
             want[i] = 0.0;
@@ -186,7 +186,7 @@ static void test_dmat_solve(void **state)
         uint64_t first = 0;
         double err = 0.0;
         for (int64_t owners = 1; owners <= qep_size(world); owners++) {
-            qep_dmat *L = operand(SOLVE, d, 32, owners), *M = make(d, 32, owners, unsymmetric);
+            qep_dmat *L = operand(SOLVE, d, 32, owners, w), *M = make(d, 32, owners, unsymmetric);
             qep_dmat_solve_all(M, L, w);
             const uint64_t bits = digest(M);
             if (owners == 1) first = bits;

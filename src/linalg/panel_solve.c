@@ -1,0 +1,108 @@
+/* linalg: a panel of 64 rows solved against a triangle, from its columns in panels. Both directions leave the solution with the opposite sign, so that what is
+ * solved is added to the rest. SPDX-License-Identifier: Apache-2.0 */
+#include "qep/linalg.h"
+
+#include <math.h>
+
+enum { R = QEP_PANEL_ROWS, N = QEP_PANEL_COLS };
+
+static void add_column(double *restrict x, const double *restrict y, double t)
+{
+    for (int r = 0; r < R; r++) x[r] = fma(y[r], t, x[r]);
+}
+
+static void divide_column(double *x, double t)
+{
+    for (int r = 0; r < R; r++) x[r] = -(x[r] / t);
+}
+
+/* Columns [j, j + n), n <= 6, by each other. */
+static void forward_corner(double *x, int64_t j, int64_t n, const double *l, int64_t ldl)
+{
+    for (int64_t c = j; c < j + n; c++) {
+        for (int64_t k = j; k < c; k++) add_column(x + c * R, x + k * R, l[c * ldl + k]);
+        divide_column(x + c * R, l[c * ldl + c]);
+    }
+}
+
+static void backward_corner(double *x, int64_t j, int64_t n, const double *l, int64_t ldl)
+{
+    for (int64_t c = j + n - 1; c >= j; c--) {
+        for (int64_t k = j + n - 1; k > c; k--) add_column(x + c * R, x + k * R, l[k * ldl + c]);
+        divide_column(x + c * R, l[c * ldl + c]);
+    }
+}
+
+void qep_panel_forward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl)
+{
+    for (int64_t j = 0; j < cols; j += N) {
+        const int64_t n = qep_min_i64(N, cols - j);
+        qep_panel_update_f64(x + j * R, 1.0, x, j, packed + j * cols, 0, n);
+        forward_corner(x, j, n, l, ldl);
+    }
+}
+
+void qep_panel_backward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl)
+{
+    for (int64_t j = (cols - 1) / N * N; j >= 0; j -= N) {
+        const int64_t n = qep_min_i64(N, cols - j), end = j + n;
+        qep_panel_update_f64(x + j * R, 1.0, x + end * R, cols - end, packed + j * cols + end * N, 0, n);
+        backward_corner(x, j, n, l, ldl);
+    }
+}
+
+/* The n columns of a diagonal block, whose rows are the lanes, by each other. Returns as qep_panel_cholesky_f64. */
+static int64_t factor_columns(double *x, int64_t n)
+{
+    for (int64_t c = 0; c < n; c++) {
+        double *column = x + c * R;
+        for (int64_t k = 0; k < c; k++) add_column(column, x + k * R, -x[k * R + c]);
+        const double pivot = column[c];
+        if (!(pivot > 0.0) || isinf(pivot)) return c + 1;
+        const double root = sqrt(pivot);
+        divide_column(column, root);
+        column[c] = -root;
+    }
+    return 0;
+}
+
+/* Rows [t, t + n) of the factor from their panel, `cols` columns, 0 right of the diagonal. */
+static void write_rows(double *a, int64_t lda, int64_t cols, int64_t t, int64_t n, const double *x)
+{
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t c = 0; c < cols; c++) a[(t + r) * lda + c] = c <= t + r ? -x[c * R + r] : 0.0;
+}
+
+/* A strip of rows of a as a panel, zeros below the last row. */
+static void read_rows(double *x, const double *a, int64_t lda, int64_t w, int64_t t)
+{
+    for (int64_t c = 0; c < w; c++)
+        for (int64_t r = 0; r < R; r++) x[c * R + r] = t + r < w ? a[(t + r) * lda + c] : 0.0;
+}
+
+int64_t qep_panel_cholesky_bytes(int64_t n)
+{
+    return (qep_round_up(n, R) * n + qep_panel_packed(n, R)) * (int64_t)sizeof(double);
+}
+
+int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
+{
+    const int64_t strips = qep_ceil_div(w, R);
+    double *x = qep_alloc("dmat.corner", qep_panel_cholesky_bytes(w), 1), *packed = x + strips * R * w;
+    int64_t minor = 0;
+    for (int64_t i = 0; i < strips; i++) read_rows(x + i * R * w, a, lda, w, i * R);
+    for (int64_t t = 0; t < w && minor == 0; t += R) {
+        const int64_t n = qep_min_i64(R, w - t);
+        double *own = x + t * w;
+        write_rows(a, lda, t, t, n, own);
+        qep_panel_pack_turned_f64(packed, a + t * lda, lda, t, n, 0, 1);
+        for (int64_t i = t / R; i < strips; i++) qep_panel_update_f64(x + i * R * w + t * R, 1.0, x + i * R * w, t, packed, 0, n);
+        minor = factor_columns(own + t * R, n);
+        if (minor > 0) minor += t;
+        write_rows(a, lda, w, t, n, own);
+        qep_panel_pack_turned_f64(packed, a + t * lda + t, lda, n, n, 0, 1);
+        for (int64_t i = t / R + 1; i < strips && minor == 0; i++) qep_panel_forward_f64(x + i * R * w + t * R, n, packed, a + t * lda + t, lda);
+    }
+    qep_free(x);
+    return minor;
+}
