@@ -17,7 +17,7 @@ QEP_MUST_CHECK qep_status qep_json_parse_reals(const char *text, int64_t bytes, 
 QEP_MUST_CHECK qep_status qep_json_load(const char *path, qep_status st, qep_json **out); /* st also when missing */
 void qep_json_free(qep_json **j); /* the document or a built value; sets NULL; NULL allowed */
 
-qep_json_kind qep_json_type(const qep_json *j);
+qep_json_kind qep_json_type(const qep_json *j); /* NULL: QEP_JSON_NULL */
 bool qep_json_is_number(const qep_json *j);
 int64_t qep_json_int(const qep_json *j);      /* 0 when not a number; reals are truncated */
 double qep_json_real(const qep_json *j);

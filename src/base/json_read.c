@@ -57,6 +57,7 @@ void qep_json_free(qep_json **j)
 
 qep_json_kind qep_json_type(const qep_json *j)
 {
+    if (j == NULL) return QEP_JSON_NULL;
     switch (json_typeof(qep_json_raw_const(j))) {
     case JSON_TRUE:
     case JSON_FALSE: return QEP_JSON_BOOL;

@@ -109,6 +109,11 @@ static uint64_t read_hex(const qep_json *o, const char *key)
     return text ? strtoull(text, NULL, 16) : 0;
 }
 
+static bool is_array(const qep_json *j, int64_t n)
+{
+    return qep_json_type(j) == QEP_JSON_ARRAY && qep_json_size(j) == n;
+}
+
 qep_status qep_run_state_parse(qep_run *r, const char *text)
 {
     qep_json *o = NULL;
@@ -116,7 +121,7 @@ qep_status qep_run_state_parse(qep_run *r, const char *text)
     const qep_json *records = qep_json_get(o, "records"), *growth = qep_json_get(o, "growth");
     int64_t next = qep_json_int(qep_json_get(o, "next_block"));
     qep_status st = QEP_OK;
-    if (qep_json_size(records) != r->n_linears || next < 0 || next > r->model->arch.n_blocks || qep_json_size(growth) != growth_size(next)) {
+    if (next < 0 || next > r->model->arch.n_blocks || !is_array(records, r->n_linears) || !is_array(growth, growth_size(next))) {
         st = qep_fail(QEP_E_CHECKPOINT, "%s: its record of progress does not fit this model", r->checkpoint);
         goto done;
     }
