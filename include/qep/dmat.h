@@ -17,7 +17,7 @@ qep_dmat *qep_dmat_create_all(qep_comm *c /* [keep] */, const char *name, int64_
 void qep_dmat_destroy_all(qep_dmat **m);
 /* Bytes that rank `rank` would hold (for the plan). */
 int64_t qep_dmat_local_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t rank);
-/* Bytes of scratch ("dmat.factor", "dmat.corner") that rank `rank` needs while qep_dmat_cholesky_all runs: its rows once more, and a corner; and of the window. */
+/* Bytes of scratch ("dmat.factor") that rank `rank` needs while qep_dmat_cholesky_all runs: its rows once more, and a corner; and of the window. */
 int64_t qep_dmat_factor_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t rank);
 int64_t qep_dmat_factor_window_bytes(int64_t n);
 

@@ -20,7 +20,7 @@ typedef struct qep_tap_source {
     /* tokens of sequence i */
     int64_t (*tokens)(void *ctx, int64_t i);
     /* Fills xq[T, d] with the quantized stream's input and, unless delta is NULL, delta[T, d] = X - Xq formed in f32. Called several times
-     * per sequence (once per pass and panel). */
+     * per sequence (in each pass; in the second one, unless the rank keeps all of its sequences, for each panel). */
     void (*get)(void *ctx, int64_t i, float *xq, float *delta);
     /* Fills rho[T, gamma_rows] = R - Rq, the difference in f32 of the residual streams that the group's output is added to, before it is
      * added. NULL when no Gamma is asked for. Called as often as get. */
@@ -39,7 +39,11 @@ typedef struct qep_stats_plan {
 } qep_stats_plan;
 enum { QEP_STATS_TILE = 512 };     /* rows and columns of one product's tile; the shapes of all products depend on d and T only */
 int64_t qep_stats_panel_bytes(const qep_stats_plan *p, int ranks); /* scratch per rank, by the plan's formula: "stats.panel" */
-int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t max_tokens, int threads); /* "stats.tap" */
+/* How many of a rank's n_seq sequences it keeps as the products read them: all when they fit into QEP_STATS_KEPT bytes, else 1, and then every panel asks
+ * the source again. */
+enum { QEP_STATS_KEPT = 256 << 20 };
+int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens);
+int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t sets, int64_t max_tokens, int threads); /* "stats.tap" */
 
 /* The sums of a group. Owned by the caller: qep_stats_free_all. */
 typedef struct qep_stats {

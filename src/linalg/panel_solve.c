@@ -88,7 +88,7 @@ int64_t qep_panel_cholesky_bytes(int64_t n)
 int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
 {
     const int64_t strips = qep_ceil_div(w, R);
-    double *x = qep_alloc("dmat.corner", qep_panel_cholesky_bytes(w), 1), *packed = x + strips * R * w;
+    double *x = qep_alloc("dmat.factor", qep_panel_cholesky_bytes(w), 1), *packed = x + strips * R * w;
     int64_t minor = 0;
     for (int64_t i = 0; i < strips; i++) read_rows(x + i * R * w, a, lda, w, i * R);
     for (int64_t t = 0; t < w && minor == 0; t += R) {

@@ -61,7 +61,9 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
     const float *fp, *q;
     group_input(c->r, c->g, c->first + i, &fp, &q);
     int64_t n = c->r->seq_tokens[c->first + i] * qep_group_cols(&c->r->model->arch, c->g);
-    memcpy(xq, c->full ? fp : q, (size_t)n * sizeof *xq);
+    const float *x = c->full ? fp : q;
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < n; k++) xq[k] = x[k];
     if (delta) qep_run_difference(c->r, fp, q, n, delta);
 }
 

@@ -7,7 +7,15 @@ int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act)
     int64_t budget = (int64_t)(keep_act ? 256 : 1024) << 20, column = d * (int64_t)sizeof(int64_t) * (want_c ? 2 : 1);
     int64_t panel = qep_max_i64(1, budget / (column * QEP_STATS_TILE)) * QEP_STATS_TILE;
     int64_t shares = keep_act ? r->ranks : qep_min_i64(4, r->ranks);
-    return qep_min_i64(panel, qep_round_up(qep_ceil_div(d, shares), QEP_STATS_TILE));
+    int64_t most = qep_max_i64(qep_ceil_div(d, shares), r->corpus->max_length / 2);
+    return qep_min_i64(panel, qep_round_up(qep_min_i64(d, most), QEP_STATS_TILE));
+}
+
+double qep_run_tap_passes(const qep_run *r, const qep_stats_plan *p)
+{
+    const int64_t n = qep_ceil_div(r->corpus->count[QEP_SEQ_CALIBRATION], r->ranks);
+    if (qep_stats_sets(p, n, r->corpus->max_length) < n) return 1 + (double)qep_ceil_div(p->d, p->panel);
+    return p->compute == QEP_COMPUTE_BF16 ? 2 : 1;
 }
 
 void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h, bool *want_c)

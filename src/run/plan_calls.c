@@ -355,7 +355,7 @@ static void forward(walk *w, int g, const int64_t *members, int n)
     double flops = qep_plan_token_flops(r, g);
     if (g == 3 && !r->keep_act) {
         const qep_stats_plan p = qep_run_group_plan(r, members, n, false, false);
-        flops += qep_plan_token_flops(r, 2) * (2 + (double)qep_ceil_div(p.d, p.panel));
+        flops += qep_plan_token_flops(r, 2) * (1 + qep_run_tap_passes(r, &p));
     }
     w->phase = QEP_PHASE_FORWARD;
     work(w, QEP_SHARE_GROUPED, QEP_RATE_FAST, 2 * grouped * flops);

@@ -72,7 +72,7 @@ static void recompute(const walk *w, double passes, double tokens)
 static void one_sum(const walk *w, int64_t tokens, bool want_c)
 {
     const qep_stats_plan p = plan_of(w, tokens, want_c);
-    recompute(w, 1 + (double)qep_ceil_div(p.d, p.panel), (double)tokens);
+    recompute(w, qep_run_tap_passes(w->r, &p), (double)tokens);
     qep_plan_statistics_calls(w->r, &p, w->visit, w->ctx);
 }
 

@@ -144,6 +144,19 @@ static void add_sums(tally *t, const qep_run *r, const qep_stats_plan *p, bool a
     add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, r->ranks, per_node, qep_min_i64(most_rows, p->d) * width, p->d * width), QEP_STAGE_STATISTICS, false);
 }
 
+/* The inputs of one sequence, or of all of the rank's; held-out ones come after the others. */
+static int64_t tap_bytes(const qep_run *r, const qep_stats_plan *p, bool held, bool apart, int rank)
+{
+    int64_t most = 0;
+    for (int k = 0; k <= (held ? 1 : 0); k++) {
+        qep_corpus_part part;
+        qep_corpus_share(r->corpus, k == 0 ? QEP_SEQ_CALIBRATION : QEP_SEQ_VALIDATION, r->ranks, rank, &part);
+        const int64_t sets = apart ? qep_min_i64(part.count, 1) : qep_stats_sets(p, part.count, r->corpus->max_length);
+        most = qep_max_i64(most, qep_stats_tap_bytes(p, sets, r->corpus->max_length, r->threads));
+    }
+    return most;
+}
+
 /* Rows times a matrix, and solved. */
 static void add_products(tally *t, int64_t d, const qep_layer_shape *shape, bool f64, unsigned stages)
 {
@@ -211,7 +224,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
         if (hp.gamma_rows > 0) add(t, "held.gamma", qep_stats_gamma_bytes(&hp, r->ranks, rank), QEP_STAGE_STATISTICS | solving, false);
     }
     if (sp.gamma_rows > 0) add(t, "stats.gamma", qep_stats_gamma_bytes(&sp, r->ranks, rank), QEP_STAGE_STATISTICS | solving, false);
-    add(t, "stats.tap", qep_stats_tap_bytes(&sp, r->corpus->max_length, r->threads), QEP_STAGE_STATISTICS, false);
+    add(t, "stats.tap", tap_bytes(r, &sp, held, expert && qep_run_experts_apart(r, d), rank), QEP_STAGE_STATISTICS, false);
 }
 
 static int64_t peak_of(const tally *t)

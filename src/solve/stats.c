@@ -51,13 +51,29 @@ int64_t qep_stats_panel_bytes(const qep_stats_plan *p, int ranks)
     return (qep_stats_acc_count(p) + qep_stats_recv_count(p, most)) * (int64_t)sizeof(int64_t);
 }
 
-int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t max_tokens, int threads)
+/* Of all factors. */
+static int64_t channels_of(const qep_stats_plan *p)
 {
-    const int64_t entry = p->compute == QEP_COMPUTE_BF16 ? 6 : 4;
-    const int64_t leaf = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE * 4;
     int64_t channels = 0;
     for (int k = 0; k < QEP_STATS_KINDS; k++) channels += width_of(p, (qep_stats_kind)k);
-    return max_tokens * channels * entry + threads * leaf;
+    return channels;
+}
+
+static int64_t product_type_size(const qep_stats_plan *p)
+{
+    return qep_dtype_size(p->compute == QEP_COMPUTE_BF16 ? QEP_BF16 : QEP_F32);
+}
+
+int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens)
+{
+    return n_seq * max_tokens * channels_of(p) * product_type_size(p) <= QEP_STATS_KEPT ? n_seq : qep_min_i64(n_seq, 1);
+}
+
+int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t sets, int64_t max_tokens, int threads)
+{
+    const int64_t leaf = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE * (int64_t)sizeof(float);
+    const int64_t values = max_tokens * channels_of(p), raw = p->compute == QEP_COMPUTE_BF16 ? qep_min_i64(sets, 1) * (int64_t)sizeof(float) : 0;
+    return values * (sets * product_type_size(p) + raw) + threads * leaf;
 }
 
 void qep_stats_turn_to(qep_stats_run *r, const qep_stats_plan *p, const qep_tap_source *src)
@@ -65,19 +81,20 @@ void qep_stats_turn_to(qep_stats_run *r, const qep_stats_plan *p, const qep_tap_
     r->plan = p;
     r->source = src;
     r->unit_exp = 62 - ceil_log2(p->total_tokens);
+    r->raw = r->scaled = false;
 }
 
-qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src)
+qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, int64_t sets)
 {
-    qep_stats_run r = {.comm = c};
+    qep_stats_run r = {.comm = c, .sets = qep_min_i64(sets, src->n_seq)};
     qep_stats_turn_to(&r, p, src);
     for (int k = 0; k < QEP_STATS_KINDS; k++) {
         qep_tap *t = &r.tap[k];
         t->width = width_of(p, (qep_stats_kind)k);
         if (t->width == 0) continue;
-        const int64_t n = src->n_seq > 0 ? src->max_tokens * t->width : 0;
-        t->x = qep_alloc("stats.tap", n, sizeof *t->x);
-        if (p->compute == QEP_COMPUTE_BF16) t->bf16 = qep_alloc("stats.tap", n, sizeof *t->bf16);
+        const bool bf16 = p->compute == QEP_COMPUTE_BF16;
+        t->all = qep_alloc("stats.tap", (bf16 ? qep_min_i64(r.sets, 1) : r.sets) * src->max_tokens * t->width, sizeof *t->all);
+        if (bf16) t->all_bf16 = qep_alloc("stats.tap", r.sets * src->max_tokens * t->width, sizeof *t->all_bf16);
         t->exp = qep_alloc("stats.scale", t->width, sizeof *t->exp);
     }
     const int64_t tile = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE;
@@ -88,16 +105,28 @@ qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const q
 void qep_stats_run_destroy(qep_stats_run *r)
 {
     for (int k = 0; k < QEP_STATS_KINDS; k++) {
-        qep_free(r->tap[k].x);
-        qep_free(r->tap[k].bf16);
+        qep_free(r->tap[k].all);
+        qep_free(r->tap[k].all_bf16);
         qep_free(r->tap[k].exp);
     }
     qep_free(r->leaf);
 }
 
+void qep_stats_turn_to_sequence(qep_stats_run *r, int64_t i)
+{
+    const int64_t set = r->sets == r->source->n_seq ? i : 0;
+    for (int k = 0; k < QEP_STATS_KINDS; k++) {
+        qep_tap *t = &r->tap[k];
+        const int64_t at = set * r->source->max_tokens * t->width;
+        t->x = t->all && !t->all_bf16 ? t->all + at : t->all;
+        t->bf16 = t->all_bf16 ? t->all_bf16 + at : NULL;
+    }
+}
+
 void qep_stats_get(qep_stats_run *r, int64_t i)
 {
     const qep_tap_source *src = r->source;
+    qep_stats_turn_to_sequence(r, i);
     src->get(src->ctx, i, r->tap[QEP_STATS_H].x, r->tap[QEP_STATS_C].x);
     if (r->tap[QEP_STATS_GAMMA].x) src->residual(src->ctx, i, r->tap[QEP_STATS_GAMMA].x);
 }
@@ -152,7 +181,7 @@ qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_sou
     *out = (qep_stats){NULL, NULL, NULL};
     QEP_REQUIRE(p->gamma_rows == 0 || src->residual);
     check_plan_all(c, p, src);
-    qep_stats_run r = qep_stats_run_create(c, p, src);
+    qep_stats_run r = qep_stats_run_create(c, p, src, qep_stats_sets(p, src->n_seq, src->max_tokens));
     qep_status st;
     QEP_GO(st, exponents_all(&r));
     out->H = qep_dmat_create_all(c, p->held ? "held.h" : "solve.h", p->d, p->block, p->n_owners);

@@ -57,6 +57,7 @@ qep_status qep_stats_maxima(qep_stats_run *r, float *max)
             widen_max(at, r->tap[k].x, T, r->tap[k].width);
         }
     }
+    r->raw = r->sets == src->n_seq && r->plan->compute == QEP_COMPUTE_F32;
     return QEP_OK;
 }
 

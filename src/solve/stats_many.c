@@ -133,7 +133,7 @@ static void sums_all(many *r)
 static qep_status round_all(qep_comm *c, const qep_stats_part *parts, int64_t n)
 {
     check_parts_all(c, parts, n);
-    many r = {.parts = parts, .n = n, .entries = entries_of(&parts->plan), .run = qep_stats_run_create(c, &parts->plan, &parts->source)};
+    many r = {.parts = parts, .n = n, .entries = entries_of(&parts->plan), .run = qep_stats_run_create(c, &parts->plan, &parts->source, 1)};
     r.max = qep_alloc("stats.scale", n * qep_stats_channels(&r.run), sizeof *r.max);
     r.at = qep_alloc("stats.scale", n + 2 * (int64_t)qep_size(c), sizeof *r.at);
     r.count = r.at + n;

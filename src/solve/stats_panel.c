@@ -103,11 +103,14 @@ void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels)
     for (int64_t s = 0; s < src->n_seq; s++) {
         const int64_t T = src->tokens(src->ctx, s);
         if (T == 0) continue;
-        qep_stats_get(r, s);
-        for (int k = 0; k < QEP_STATS_KINDS; k++)
+        if (r->raw || r->scaled) qep_stats_turn_to_sequence(r, s);
+        else qep_stats_get(r, s);
+        for (int k = 0; k < QEP_STATS_KINDS && !r->scaled; k++)
             if (r->tap[k].width > 0) scale(&r->tap[k], factor[k], T);
         add_sequence(r, p, n_panels, T);
     }
+    r->scaled = r->sets == src->n_seq;
+    r->raw = false;
     for (int k = 0; k < QEP_STATS_KINDS; k++) qep_free(factor[k]);
 }
 

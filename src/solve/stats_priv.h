@@ -8,11 +8,14 @@
 /* The left factors of the three sums, and of H also the right one of all. */
 typedef enum qep_stats_kind { QEP_STATS_H, QEP_STATS_C, QEP_STATS_GAMMA, QEP_STATS_KINDS } qep_stats_kind;
 
-/* One factor of the products, for one sequence at a time. */
+/* One factor of the products. What they read of a sequence, the scaled values in the type of the computation, is kept for all of my sequences, or there
+ * is room for one. */
 typedef struct qep_tap {
     int64_t width;    /* channels: d, or gamma_rows; 0: not wanted */
-    float *x;         /* owned: [max tokens, width] as the source gives them, then scaled in place */
-    uint16_t *bf16;   /* owned: the scaled values rounded; NULL unless compute is bf16 */
+    float *all;       /* owned: [sequences kept, or 1 for bf16][max tokens, width] */
+    uint16_t *all_bf16; /* owned: [sequences kept][max tokens, width]; NULL unless compute is bf16 */
+    float *x;         /* of the sequence at hand, as the source gives them, then scaled in place */
+    uint16_t *bf16;   /* its scaled values rounded */
     int32_t *exp;     /* owned: [width] exponent e of each channel, |x| < 2^e; 0 when the channel is zero throughout */
 } qep_tap;
 
@@ -22,11 +25,14 @@ typedef struct qep_stats_run {
     const qep_tap_source *source; /* borrowed */
     qep_tap tap[QEP_STATS_KINDS]; /* quantized stream, difference of the streams, difference of the residual streams */
     float *leaf;                  /* owned: [threads, TILE * TILE] f32 products */
+    int64_t sets;                 /* sequences that there is room for */
+    bool raw, scaled;             /* all of mine are there, as the source gives them (f32 only), or scaled */
     int unit_exp;                 /* s: sums count in units of 2^(e_i + e_j - s) */
 } qep_stats_run;
 
-/* Buffers for a plan; r->plan and r->source may be changed for others with the same d, compute, want_c and gamma_rows (qep_stats_turn_to). */
-qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src);
+/* Buffers for a plan, for so many sequences (qep_stats_sets, or 1); r->plan and r->source may be changed for others with the same d, compute, want_c and
+ * gamma_rows (qep_stats_turn_to). */
+qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, int64_t sets);
 void qep_stats_run_destroy(qep_stats_run *r);
 void qep_stats_turn_to(qep_stats_run *r, const qep_stats_plan *p, const qep_tap_source *src);
 
@@ -58,7 +64,8 @@ void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, const int64_t
 void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
                          const qep_stats *out);
 
-/* Sequence i into the taps, unscaled. */
+/* Sequence i becomes the one at hand; get: into the taps, unscaled. */
+void qep_stats_turn_to_sequence(qep_stats_run *r, int64_t i);
 void qep_stats_get(qep_stats_run *r, int64_t i);
 
 /* sum[i] += leaf[i] * 2^unit_exp rounded to the nearest whole number, ties to even. |leaf[i]| *

@@ -43,7 +43,7 @@ static qep_status statistics_all(bench *b, const bench_group *g, qep_compute com
         .compute = compute,
         .total_tokens = b->total_tokens,
         .want_c = want_c,
-        .panel = qep_run_panel(&(qep_run){.ranks = qep_size(b->comm)}, g->d, want_c, true),
+        .panel = qep_run_panel(&(qep_run){.ranks = qep_size(b->comm), .corpus = &(qep_corpus){.max_length = b->opt.tokens}}, g->d, want_c, true),
         .block = SOLVER_BLOCK,
         .n_owners = qep_dmat_owners_rule(g->d, SOLVER_BLOCK, qep_size(b->comm), 0)};
     qep_status st = qep_stats_all(b->comm, &plan, &source, &out);

@@ -412,14 +412,23 @@ static void test_bytes(void **state)
     qep_stats_plan p = {.d = 1000, .total_tokens = 1, .want_c = true, .panel = 512, .block = 64, .n_owners = 2};
     /* rank 0 holds blocks 0 2 4 .. 14: 8 * 64 rows */
     assert_int_equal(qep_stats_panel_bytes(&p, 2), 8 * 512 * (2 * 1000 + 512));
-    assert_int_equal(qep_stats_tap_bytes(&p, 10, 3), 10 * 1000 * 8 + 3 * 512 * 512 * 4);
+    assert_int_equal(qep_stats_tap_bytes(&p, 1, 10, 3), 10 * 1000 * 8 + 3 * 512 * 512 * 4);
+    assert_int_equal(qep_stats_tap_bytes(&p, 4, 10, 3), 4 * 10 * 1000 * 8 + 3 * 512 * 512 * 4);
+    assert_int_equal(qep_stats_tap_bytes(&p, 0, 10, 3), 3 * 512 * 512 * 4);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000), 4);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000 + 1), 1);
+    assert_int_equal(qep_stats_sets(&p, 1, QEP_STATS_KEPT), 1);
+    assert_int_equal(qep_stats_sets(&p, 0, 10), 0);
+    p.compute = QEP_COMPUTE_BF16; /* kept in two bytes, beside one sequence in four */
+    assert_int_equal(qep_stats_tap_bytes(&p, 4, 10, 3), 10 * 2000 * (4 * 2 + 4) + 3 * 512 * 512 * 4);
+    p.compute = QEP_COMPUTE_F32;
     /* tiles of columns: of H from the diagonal on, 512 x 1000 + 488 x 488, and all of C */
     assert_int_equal(qep_stats_many_bytes(&p, 3, 2), 8 * 5 * (512 * 1000 + 488 * 488 + 1000 * 1000));
     assert_int_equal(qep_stats_many_at_once(&p, 3 * qep_stats_many_bytes(&p, 1, 0) + 1), 3);
     assert_int_equal(qep_stats_many_at_once(&p, 1), 1);
     p.gamma_rows = 1300; /* 21 strips: 11 and 10 */
     assert_int_equal(qep_stats_panel_bytes(&p, 2), 8 * 512 * (2 * 1000 + 1300 + 11 * 64));
-    assert_int_equal(qep_stats_tap_bytes(&p, 10, 3), 10 * (2000 + 1300) * 4 + 3 * 512 * 512 * 4);
+    assert_int_equal(qep_stats_tap_bytes(&p, 1, 10, 3), 10 * (2000 + 1300) * 4 + 3 * 512 * 512 * 4);
     assert_int_equal(qep_stats_gamma_bytes(&p, 2, 1), 640 * 1000 * 8);
 }
 
