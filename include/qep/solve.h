@@ -162,7 +162,7 @@ void qep_rows_stream_all(const qep_dmat *M, qep_rows_visit *visit, void *ctx, qe
 /* The correction: out = W + (alpha W C + beta Gamma) (H + lambda I)^-1 for my strips: QEP (arXiv 2504.09629, Prop. 5.1 and Eq. 6) and, with gamma, the
  * term of the residual stream (arXiv 2512.01546 on LoaQ). L: factor of H + lambda I.
  * w_rows, out: [n_strips * 64, d] f32 (may be the same array); gamma: the same shape in f64 or NULL. total_rows: rows of all linears of the group over all ranks:
- * chooses between forming M = C (H + lambda I)^-1 once (total_rows > d and no gamma; C is overwritten by M) and solving for the rows. alpha[i]: factor of
+ * chooses between forming M = C (H + lambda I)^-1 once (total_rows > d and no gamma; C is overwritten by M; W M in f32, all else in f64) and solving for the rows. alpha[i]: factor of
  * strip i (0 without gamma: the strip is left alone). Scratch "solve.rows". Collective. */
 void qep_correct_rows_all(qep_dmat *C, const qep_dmat *L, int64_t total_rows, int64_t n_strips, const double *alpha,
                           const float *w_rows, const double *gamma, double beta, float *out, qep_window *w);

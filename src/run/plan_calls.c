@@ -161,9 +161,10 @@ static void correct(const walk *w, const qep_linear_config *c)
     if (once) { /* C (H + lambda I)^-1 by its own rows */
         pass_and_back(w);
         work(w, QEP_SHARE_ROWS, QEP_RATE_F64, 2 * f64);
+        stream_f32(w);
+        return;
     }
     stream(w, size, QEP_RATE_F64, 2);
-    if (once) return;
     solve(w);
 }
 

@@ -165,6 +165,16 @@ static void add_products(tally *t, int64_t d, const qep_layer_shape *shape, bool
 }
 
 /* What lives while a group is worked on. An expert's H may be made up with second moments of all the layer's tokens: one more matrix. */
+/* Bytes of an entry of the correction: f32 where W M is formed by one M for all rows (qep_correct_rows_all), else f64. */
+static int64_t correction_size(const qep_run *r, const qep_linear_config *cfg, const int64_t *members, int n)
+{
+    int64_t rows = 0;
+    for (int i = 0; i < n; i++)
+        if (r->linears[members[i]].quantized) rows += r->linears[members[i]].rows;
+    const bool once = rows > r->linears[members[0]].cols && !mixed(r, members, n) && !qep_layer_needs_gamma(cfg) && !qep_layer_fits(cfg);
+    return (int64_t)(once ? sizeof(float) : sizeof(double));
+}
+
 static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, bool expert, int rank, bool keep_act)
 {
     bool want_h = false, want_c = false;
@@ -215,7 +225,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     if (want_c) {
         add(t, "solve.c", all, QEP_STAGE_STATISTICS | solving, false);
         add_products(t, d, &shape, qep_layer_corrects(cfg), QEP_STAGE_CORRECT);
-        add(t, "solve.rows", shape.strips * QEP_STRIP * d * (int64_t)sizeof(double), QEP_STAGE_CORRECT, false);
+        add(t, "solve.rows", shape.strips * QEP_STRIP * d * correction_size(r, cfg, members, n), QEP_STAGE_CORRECT, false);
     }
     add_sums(t, r, &sp, expert && qep_run_experts_apart(r, d), w);
     if (held) {

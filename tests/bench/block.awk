@@ -4,11 +4,11 @@
 # The minimum scheme, in flops (a multiply-add is 2). A linear group has N stacked rows and d columns; S sequences of T tokens; all groups but down are corrected:
 #   forward      each of the two streams once: 2 S T N d, and attention with the causal half alone: 2 S T T (heads x size of a head)
 #   statistics   H = X'X, one triangle: S T d^2; C = D'X where corrected: 2 S T d^2
-#   correction   Cholesky factor of the damped H: d^3 / 3; W C (H + lambda I)^-1: the smaller of 4 N d^2 (solve for the rows) and
-#                2 d^3 + 2 N d^2 (C (H + lambda I)^-1 first)
+#   correction   Cholesky factor of the damped H: d^3 / 3; W C (H + lambda I)^-1: 4 N d^2 (product and solve for the rows), or, where N > d,
+#                2 d^3 for M = C (H + lambda I)^-1 and 2 N d^2 for W M
 #   quantize     Cholesky factor of H for the loop over columns: d^3 / 3; the loop: N d^2
-# Ceilings: the library's product in the type of the computation (attention: f32 in both types), f64 for factors and correction; the arithmetic peak for the loop,
-# which is no product. Seconds: means over the ranks. SPDX-License-Identifier: Apache-2.0
+# Ceilings: the library's product in the type of the computation (attention, W M: f32 in both types), f64 for factors and solves; the arithmetic peak for the
+# loop, which is no product. Seconds: means over the ranks. SPDX-License-Identifier: Apache-2.0
 
 FNR == 1 { file++ }
 { text[file] = text[file] $0 "\n" }
@@ -59,7 +59,8 @@ function group(N, d, corrected) {
     if (!corrected) return
     cross += 2 * d * d
     cholesky_corrected += d * d * d / 3
-    rows += N > d ? 2 * d * d * d + 2 * N * d * d : 4 * N * d * d
+    solves += N > d ? 2 * d * d * d : 4 * N * d * d
+    if (N > d) products += 2 * N * d * d
 }
 
 function minimum(    c, hidden, inter, head, q, kv, tokens, fast) {
@@ -77,7 +78,8 @@ function minimum(    c, hidden, inter, head, q, kv, tokens, fast) {
     add("statistics", "H", fast, tokens * gram)
     add("statistics", "C", fast, tokens * cross)
     add("correction", "factors", "gemm f64", cholesky_corrected)
-    add("correction", "rows", "gemm f64", rows)
+    add("correction", "solves", "gemm f64", solves)
+    add("correction", "W M", "gemm f32", products)
     add("quantize", "factors", "gemm f64", cholesky)
     add("quantize", "loop", "fma f32", loop)
 }
@@ -98,7 +100,7 @@ function table(    i, k, p, s) {
 # Beside what the program's plan counts: where it does more than the minimum.
 function compare(    plan) {
     printf "minimum: forward %.3g, statistics %.3g, factors %.3g, correction %.3g, quantization %.3g TFLOP\n", total["forward"], total["statistics"],
-        tflop["correction", 1] + tflop["quantize", 1], tflop["correction", 2], tflop["quantize", 2]
+        tflop["correction", 1] + tflop["quantize", 1], tflop["correction", 2] + tflop["correction", 3], tflop["quantize", 2]
     plan = text[5]
     if (!sub(/.*work: /, "", plan)) { print "block.awk: no line of the work in the log" >"/dev/stderr"; exit 1 }
     sub(/ TFLOP.*/, " TFLOP", plan)
