@@ -8,13 +8,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGN = 64, MAX_NAMES = 512, HUGE_PAGE = 2 << 20 /* bytes of a huge page */ };
+enum {
+    ALIGN = 64,
+    MAX_NAMES = 512,
+    HUGE_PAGE = 2 << 20, /* bytes of a huge page */
+    KEEP_FROM = 16 << 20, MAX_KEPT = 32 /* freed blocks from this size on are kept for others, so many at most */
+};
 
 /* Lies in the ALIGN bytes in front of the block. */
 typedef struct block_head {
     uint64_t magic; /* tells a block of ours from any other pointer */
     void *raw;      /* what calloc returned */
     int64_t bytes;  /* as asked for */
+    int64_t room;   /* of raw */
     int32_t name;   /* index into names */
 } block_head;
 
@@ -24,6 +30,16 @@ static pthread_mutex_t mem_lock = PTHREAD_MUTEX_INITIALIZER;
 static qep_mem_entry names[MAX_NAMES]; /* the last row takes the names that no longer fit */
 static int name_count;
 static int64_t sum_now, sum_peak, live_blocks;
+
+/* Large blocks that were freed. What the system gives back and maps anew costs a page fault and clearing per page, at a fraction of the memory's
+ * speed where pages are small or the machine is a virtual one; every group of a model asks for the same sizes again. */
+typedef struct kept_block {
+    void *raw;
+    int64_t room;
+} kept_block;
+static kept_block kept[MAX_KEPT];
+static int kept_count;
+static int64_t room_live, room_kept; /* of blocks in use, and of those; bytes */
 
 static int name_index(const char *name)
 {
@@ -89,6 +105,49 @@ static void ask_for_huge_pages(char *raw, int64_t bytes)
 #endif
 }
 
+/* The smallest kept block for `total` bytes that wastes at most an eighth, and its room; NULL: none. Under the lock. */
+static void *take_kept(int64_t total, int64_t *room)
+{
+    int best = -1;
+    for (int i = 0; i < kept_count; i++)
+        if (kept[i].room >= total && kept[i].room - total <= total / 8 && (best < 0 || kept[i].room < kept[best].room)) best = i;
+    if (best < 0) return NULL;
+    void *raw = kept[best].raw;
+    *room = kept[best].room;
+    room_kept -= *room;
+    kept[best] = kept[--kept_count];
+    return raw;
+}
+
+/* Under the lock. */
+static void release_kept(void)
+{
+    while (kept_count > 0) free(kept[--kept_count].raw);
+    room_kept = 0;
+}
+
+/* Zeros. Kept blocks never make the process larger than it has been: they go back before it would be. */
+static char *get_block(int64_t total, int64_t *room)
+{
+    pthread_mutex_lock(&mem_lock);
+    *room = total;
+    char *raw = total >= KEEP_FROM ? take_kept(total, room) : NULL;
+    if (!raw && kept_count > 0 && room_live + room_kept + total > sum_peak) release_kept();
+    room_live += *room;
+    pthread_mutex_unlock(&mem_lock);
+    if (raw) return memset(raw, 0, (size_t)total);
+    /* calloc rather than memset: the pages of a large block stay untouched until they are used. */
+    raw = calloc(1, (size_t)total);
+    if (!raw) {
+        pthread_mutex_lock(&mem_lock);
+        release_kept();
+        pthread_mutex_unlock(&mem_lock);
+        raw = calloc(1, (size_t)total);
+    }
+    if (raw) ask_for_huge_pages(raw, total);
+    return raw;
+}
+
 void *qep_alloc(const char *name, int64_t count, size_t size)
 {
     int64_t bytes, total;
@@ -97,15 +156,14 @@ void *qep_alloc(const char *name, int64_t count, size_t size)
         !qep_add_i64(bytes, 2 * ALIGN, &total)) {
         out_of_memory(name, count, size);
     }
-    /* calloc rather than memset: the pages of a large block stay untouched until they are used. */
-    char *raw = qep_fault_alloc(name) ? NULL : calloc(1, (size_t)total);
+    int64_t room;
+    char *raw = qep_fault_alloc(name) ? NULL : get_block(total, &room);
     if (!raw) out_of_memory(name, count, size);
-    ask_for_huge_pages(raw, total);
     size_t to_boundary = (ALIGN - (uintptr_t)raw % ALIGN) % ALIGN;
     char *p = raw + to_boundary + ALIGN;
     block_head *h = (block_head *)(void *)(p - ALIGN);
     int row = count_block(name, bytes);
-    *h = (block_head){.magic = live_magic, .raw = raw, .bytes = bytes, .name = row};
+    *h = (block_head){.magic = live_magic, .raw = raw, .bytes = bytes, .room = room, .name = row};
     return p;
 }
 
@@ -125,9 +183,12 @@ void qep_free(void *p)
     pthread_mutex_lock(&mem_lock);
     count_bytes(h->name, -h->bytes);
     live_blocks--;
-    pthread_mutex_unlock(&mem_lock);
+    room_live -= h->room;
     h->magic = 0;
-    free(h->raw);
+    const bool keep = h->room >= KEEP_FROM && kept_count < MAX_KEPT;
+    if (keep) kept[kept_count++] = (kept_block){h->raw, h->room}, room_kept += h->room;
+    pthread_mutex_unlock(&mem_lock);
+    if (!keep) free(h->raw);
 }
 
 char *qep_strdup(const char *name, const char *s)

@@ -156,7 +156,7 @@ void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t 
     }
     if (r->plan->gamma_rows > 0) p[n++] = (qep_panel){.gamma = out->gamma, .left = &r->tap[QEP_STATS_GAMMA], .sum = behind};
     for (int64_t k = 0; k < n; k++) panel_open(r, &p[k], col0, width);
-    memset(acc, 0, (size_t)qep_stats_acc_count(r->plan) * sizeof *acc);
+    if (col0 > 0) memset(acc, 0, (size_t)qep_stats_acc_count(r->plan) * sizeof *acc); /* they come as zeros */
     qep_stats_add(r, p, n);
     for (int64_t k = 0; k < n; k++) {
         qep_sum_to_owners_all(r->comm, p[k].sum, p[k].count, p[k].displ, recv);

@@ -60,7 +60,8 @@ void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels);
 /* My n entries of a panel's sums over all ranks, as f64 per token, to where they go: sum 2^(e_i + e_j - s) / tokens, with two roundings, of the
  * conversion and of the division. */
 void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, const int64_t *recv, int64_t n);
-/* Columns [col0, col0 + width) of H (rows from col0 on) and of what else out has. acc, recv: scratch of qep_stats_panel_bytes in all. */
+/* Columns [col0, col0 + width) of H (rows from col0 on) and of what else out has. acc, recv: scratch of qep_stats_panel_bytes in all;
+ * acc is zeros for the first panel. */
 void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
                          const qep_stats *out);
 

@@ -1,5 +1,6 @@
 /* Named allocation. SPDX-License-Identifier: Apache-2.0 */
 #include "qep_die.h"
+#include <unistd.h>
 
 static qep_mem_entry entry_of(const char *name)
 {
@@ -22,7 +23,7 @@ static bool all_zero(const char *p, int64_t n)
 static void blocks_are_zeroed_and_aligned(void **state)
 {
     (void)state;
-    const int64_t sizes[] = {0, 1, 63, 64, 65, 4096, 100003, 3000017};
+    const int64_t sizes[] = {0, 1, 63, 64, 65, 4096, 100003, 3000017, (16 << 20) + 1, 40 << 20};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (int round = 0; round < 3; round++) { /* dirty memory comes back clean */
             char *p = qep_alloc("test.zero", sizes[i], 1);
@@ -35,6 +36,36 @@ static void blocks_are_zeroed_and_aligned(void **state)
     }
     qep_free(NULL);
     assert_int_equal(qep_mem_blocks(), 0);
+}
+
+static int64_t resident_bytes(void)
+{
+    long total = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%ld %ld", &total, &resident), 2);
+    (void)fclose(f);
+    return (int64_t)resident * sysconf(_SC_PAGESIZE);
+}
+
+/* Freed large blocks are kept, but never make the process larger than its peak. */
+static void kept_blocks_stay_below_the_peak(void **state)
+{
+    (void)state;
+    const int64_t big = (int64_t)96 << 20;
+    char *a = qep_alloc("test.kept", big, 1);
+    memset(a, 1, (size_t)big);
+    const int64_t most = resident_bytes();
+    assert_true(most >= big);
+    for (int round = 1; round < 9; round++) {
+        qep_free(a);
+        const int64_t size = big - round * ((int64_t)11 << 20); /* some fit into what is kept, some do not */
+        a = qep_alloc("test.kept", size, 1);
+        assert_true(all_zero(a, size));
+        memset(a, 1, (size_t)size);
+        assert_true(resident_bytes() <= most + (8 << 20));
+    }
+    qep_free(a);
 }
 
 static void realloc_keeps_and_zeroes(void **state)
@@ -179,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_are_zeroed_and_aligned),
+        cmocka_unit_test(kept_blocks_stay_below_the_peak),
         cmocka_unit_test(realloc_keeps_and_zeroes),
         cmocka_unit_test(names_are_counted),
         cmocka_unit_test(table_is_sorted_and_bounded),
