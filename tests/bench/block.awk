@@ -1,5 +1,6 @@
 # block.awk -v type=f32|bf16 -v samples=N -v T=LENGTH -v wall=SECONDS -v processor=SECONDS -v cores=N BEFORE AFTER CONFIG SUMMARY LOG: the table
-# of block.sh. BEFORE, AFTER: ceilings of bench_parts; CONFIG: the model's config.json; SUMMARY, LOG: of the run; processor: its time on all processors.
+# of block.sh. SPDX-License-Identifier: Apache-2.0
+# BEFORE, AFTER: ceilings of bench_parts; CONFIG: the model's config.json; SUMMARY, LOG: of the run; processor: its time on all processors.
 #
 # The minimum scheme, in flops (a multiply-add is 2). A linear group has N stacked rows and d columns; S sequences of T tokens; all groups but down are corrected:
 #   forward      each of the two streams once: 2 S T N d, and attention with the causal half alone: 2 S T T (heads x size of a head)
@@ -7,8 +8,11 @@
 #   correction   Cholesky factor of the damped H: d^3 / 3; W C (H + lambda I)^-1: 4 N d^2 (product and solve for the rows), or, where N > d,
 #                2 d^3 for M = C (H + lambda I)^-1 and 2 N d^2 for W M
 #   quantize     Cholesky factor of H for the loop over columns: d^3 / 3; the loop: N d^2
+# Beyond the minimum stands what the errors of modules.csv cost, by corrected group, in f32: W C, 2 N d^2, in the correction, and the quadratic forms of three
+# candidates, half of H each, 3 N d^2, in quantize. A second table counts them as wanted: the fraction is then that of the work that is done.
+#
 # Ceilings: the library's product in the type of the computation (attention, W M: f32 in both types), f64 for factors and solves; the arithmetic peak for the
-# loop, which is no product. Seconds: means over the ranks. SPDX-License-Identifier: Apache-2.0
+# loop, which is no product. Seconds: means over the ranks.
 
 FNR == 1 { file++ }
 { text[file] = text[file] $0 "\n" }
@@ -58,6 +62,8 @@ function group(N, d, corrected) {
     loop += N * d * d
     if (!corrected) return
     cross += 2 * d * d
+    record_wc += 2 * N * d * d
+    record_forms += 3 * N * d * d
     cholesky_corrected += d * d * d / 3
     solves += N > d ? 2 * d * d * d : 4 * N * d * d
     if (N > d) products += 2 * N * d * d
@@ -97,6 +103,18 @@ function table(    i, k, p, s) {
     printf "%-20s %10.4g  %-10s %10.3f %10.3f %9.3f\n\n", "together", all, "", floors, spent, floors / spent
 }
 
+# The phases with the record of errors.
+function recorded(    extra, p, i) {
+    extra["correction"] = blocks * record_wc / 1e9 / ceiling["gemm f32"]
+    extra["quantize"] = blocks * record_forms / 1e9 / ceiling["gemm f32"]
+    printf "with the record of errors (f32: W C %.3g, forms %.3g TFLOP):", blocks * record_wc / 1e12, blocks * record_forms / 1e12
+    for (i = 1; i <= phases; i++) {
+        p = order[i]
+        printf " %s %.3f,", p, (floor_s[p] + extra[p]) / number(text[4], "seconds/" p "/mean")
+    }
+    printf " together %.3f\n", (floors + extra["correction"] + extra["quantize"]) / spent
+}
+
 # Beside what the program's plan counts: where it does more than the minimum.
 function compare(    plan) {
     printf "minimum: forward %.3g, statistics %.3g, factors %.3g, correction %.3g, quantization %.3g TFLOP\n", total["forward"], total["statistics"],
@@ -124,6 +142,7 @@ END {
     ceilings()
     minimum()
     table()
+    recorded()
     compare()
     outside()
 }
