@@ -17,7 +17,8 @@ qep_dmat *qep_dmat_create_all(qep_comm *c /* [keep] */, const char *name, int64_
 void qep_dmat_destroy_all(qep_dmat **m);
 /* Bytes that rank `rank` would hold (for the plan). */
 int64_t qep_dmat_local_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t rank);
-/* Bytes of scratch ("dmat.factor") that rank `rank` needs while qep_dmat_cholesky_all runs: its rows once more, and a corner; and of the window. */
+/* Bytes of scratch ("dmat.factor") that rank `rank` needs while qep_dmat_cholesky_all runs: its rows once more, and a corner (by ScaLAPACK:
+ * with padding); and of the window. */
 int64_t qep_dmat_factor_bytes(int64_t n, int64_t block, int64_t n_owners, int64_t rank);
 int64_t qep_dmat_factor_window_bytes(int64_t n);
 
@@ -46,11 +47,11 @@ void qep_dmat_symmetrize_all(qep_dmat *m);
 void qep_dmat_transpose_all(qep_dmat *out, const qep_dmat *src);
 /* out[i][j] = src[perm[i]][perm[j]]; perm: permutation of 0..n-1, equal on all ranks; same shape and spread. Collective. */
 void qep_dmat_permute_all(qep_dmat *out, const qep_dmat *src, const int32_t *perm);
+enum { QEP_DMAT_BUNDLE = 512 /* columns that are factored together */ };
 /* In place: the lower triangle (diagonal included) becomes L with A = L L^T; the strict upper triangle becomes 0. *minor = 0, or the 1-based
  * order of the leading minor that is not positive (contents then undefined; equal on all ranks). By panels: the same bits for any block, n_owners and threads;
  * with qep_linalg_set_reproducible(false) by p?potrf on a column of processes, whose BLAS uses all threads. w: at least qep_dmat_factor_window_bytes(n),
  * not in use. Collective. */
-enum { QEP_DMAT_BUNDLE = 512 /* columns that are factored together */ };
 void qep_dmat_cholesky_all(qep_dmat *m, qep_window *w, int64_t *minor);
 /* Rows [row0, row0 + n_rows) (n_rows >= 0) to every node's window at byte `offset`, converted to type (QEP_F32 or QEP_F64), row-major, leading dimension ld;
  * columns [0, n) of a row are written, entries n..ld-1 are set to 0.

@@ -17,11 +17,6 @@ void qep_linalg_start(int threads);
 void qep_linalg_set_reproducible(bool yes);
 bool qep_linalg_is_reproducible(void);
 int qep_linalg_threads(void);
-/* Around calls of BLAS or LAPACK: the calling thread's OpenMP setting becomes 1 and is
- * put back. OpenBLAS's openmp build follows that setting at every call, whatever openblas_set_num_threads was told,
- * and its factorizations change their bits with it. The functions below do this themselves. */
-int qep_linalg_one_thread(void);
-void qep_linalg_restore_threads(int before);
 /* One line: BLAS library, core type, oneDNN version and ISA. */
 const char *qep_linalg_describe(void);
 /* NULL, or a warning for the log: e.g. the CPU has AVX-512 but OpenBLAS was told Haswell through OPENBLAS_CORETYPE. */

@@ -12,8 +12,14 @@ enum {
     ALIGN = 64,
     MAX_NAMES = 512,
     HUGE_PAGE = 2 << 20, /* bytes of a huge page */
-    KEEP_FROM = 16 << 20, MAX_KEPT = 32 /* freed blocks from this size on are kept for others, so many at most */
+    MAX_KEPT = 32,       /* freed blocks that are kept for others */
+    PIECE = 1 << 20      /* bytes that a thread clears at a time */
 };
+#ifdef __SANITIZE_ADDRESS__ /* which could not see any more that a freed block is used */
+static const int64_t KEEP_FROM = INT64_MAX;
+#else
+static const int64_t KEEP_FROM = 16 << 20; /* bytes of the smallest block that is kept */
+#endif
 
 /* Lies in the ALIGN bytes in front of the block. */
 typedef struct block_head {
@@ -39,7 +45,7 @@ typedef struct kept_block {
 } kept_block;
 static kept_block kept[MAX_KEPT];
 static int kept_count;
-static int64_t room_live, room_kept; /* of blocks in use, and of those; bytes */
+static int64_t room_live, room_kept, noted; /* of blocks in use, of those, and what somebody else has; bytes */
 
 static int name_index(const char *name)
 {
@@ -126,22 +132,34 @@ static void release_kept(void)
     room_kept = 0;
 }
 
+void qep_mem_release_kept(void)
+{
+    pthread_mutex_lock(&mem_lock);
+    release_kept();
+    pthread_mutex_unlock(&mem_lock);
+}
+
+static char *clear(char *raw, int64_t total)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < total; i += PIECE) memset(raw + i, 0, (size_t)qep_min_i64(PIECE, total - i));
+    return raw;
+}
+
 /* Zeros. Kept blocks never make the process larger than it has been: they go back before it would be. */
 static char *get_block(int64_t total, int64_t *room)
 {
     pthread_mutex_lock(&mem_lock);
     *room = total;
     char *raw = total >= KEEP_FROM ? take_kept(total, room) : NULL;
-    if (!raw && kept_count > 0 && room_live + room_kept + total > sum_peak) release_kept();
+    if (!raw && kept_count > 0 && room_live + room_kept + noted + total > sum_peak) release_kept();
     room_live += *room;
     pthread_mutex_unlock(&mem_lock);
-    if (raw) return memset(raw, 0, (size_t)total);
+    if (raw) return clear(raw, total);
     /* calloc rather than memset: the pages of a large block stay untouched until they are used. */
     raw = calloc(1, (size_t)total);
     if (!raw) {
-        pthread_mutex_lock(&mem_lock);
-        release_kept();
-        pthread_mutex_unlock(&mem_lock);
+        qep_mem_release_kept();
         raw = calloc(1, (size_t)total);
     }
     if (raw) ask_for_huge_pages(raw, total);
@@ -217,6 +235,7 @@ void qep_mem_note(const char *name, int64_t bytes_delta)
 {
     pthread_mutex_lock(&mem_lock);
     count_bytes(name_index(name), bytes_delta);
+    noted += bytes_delta;
     pthread_mutex_unlock(&mem_lock);
 }
 

@@ -1,7 +1,7 @@
 /* Cholesky factor of rows that are spread over ranks, by bundles of columns, left to right. At a bundle [j0, j0 + w):
  *   1. its rows of L, columns [0, j0), which are final, go to all nodes and are packed there as panels, by all ranks of a node together;
  *   2. every rank takes them off its own rows below: x_J <- a_J - L_i< L_J<^T, strips of 64 rows at a time;
- *   3. the diagonal block of what is left goes to all nodes; every rank factors it (45 million multiply-adds);
+ *   3. the diagonal block of what is left goes to all nodes; every rank factors it (45 million flops);
  *   4. every rank solves its rows below against it.
  * An entry is one chain of fused multiply-adds over the columns before it, in rising order, then a division: its bits depend on nothing but the matrix.
  * Half of the matrix goes to every node, in two steps per bundle. SPDX-License-Identifier: Apache-2.0 */

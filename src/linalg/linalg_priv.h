@@ -34,6 +34,13 @@ typedef void (*qep_any_function)(void);
 /* NULL when no loaded library defines it. */
 qep_any_function qep_find_function(const char *name);
 
+/* --- threads ------------------------------------------------------------------------- */
+
+/* Around calls of BLAS and LAPACK: the calling thread's OpenMP setting becomes 1 and is put back. OpenBLAS's openmp build follows that setting at every
+ * call, whatever openblas_set_num_threads was told, and its factorizations change their bits with it. */
+int qep_linalg_one_thread(void);
+void qep_linalg_restore_threads(int before);
+
 /* --- bf16 product ------------------------------------------------------------------- */
 
 /* One operand: element (i, j) is at data[i * row + j * col]; one of the strides is 1. */

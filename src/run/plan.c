@@ -81,17 +81,17 @@ static qep_status check_memory_all(qep_run *r, int64_t available, int64_t peak)
     return qep_agree_all(r->comm, st);
 }
 
-/* ScaLAPACK counts the elements of a rank's part in 32 bits. */
+/* ScaLAPACK, which factors where the bits may depend on ranks, counts the elements of a rank's part in 32 bits. */
 static qep_status check_solver(const qep_run *r)
 {
-    for (int64_t i = 0; i < r->n_linears; i++) {
+    for (int64_t i = 0; i < r->n_linears && !r->cfg->reproducible; i++) {
         int64_t d = r->linears[i].cols, block = r->cfg->solver_block;
         if (!r->linears[i].quantized || !qep_layer_needs_h(&r->linear_cfg[i])) continue;
         int64_t owners = qep_dmat_owners_rule(d, block, r->ranks, r->cfg->grid);
         int64_t rows = qep_ceil_div(qep_ceil_div(d, block), owners) * block;
         if (rows * qep_round_up(d, block) > INT32_MAX)
             return qep_fail(QEP_E_RESOURCE, "%s: %lld of the %lld rows of its Hessian on one rank are more than ScaLAPACK can count; use more "
-                                            "ranks", r->linears[i].module, (long long)rows, (long long)d);
+                                            "ranks, or run.reproducible = yes", r->linears[i].module, (long long)rows, (long long)d);
     }
     return QEP_OK;
 }

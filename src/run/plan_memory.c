@@ -164,16 +164,24 @@ static void add_products(tally *t, int64_t d, const qep_layer_shape *shape, bool
     add(t, "solve.turned", qep_rows_turned_bytes(d, shape->strips, shape->threads, f64), stages, false);
 }
 
-/* What lives while a group is worked on. An expert's H may be made up with second moments of all the layer's tokens: one more matrix. */
-/* Bytes of an entry of the correction: f32 where W M is formed by one M for all rows (qep_correct_rows_all), else f64. */
-static int64_t correction_size(const qep_run *r, const qep_linear_config *cfg, const int64_t *members, int n)
+/* Bytes of an entry of the correction: f32 where all members have one setting and W M is formed by one M for all rows (qep_correct_rows_all), else f64
+ * at most. */
+static int64_t correction_size(const qep_run *r, const int64_t *members, int n)
 {
-    int64_t rows = 0;
-    for (int i = 0; i < n; i++)
-        if (r->linears[members[i]].quantized) rows += r->linears[members[i]].rows;
-    const bool once = rows > r->linears[members[0]].cols && !mixed(r, members, n) && !qep_layer_needs_gamma(cfg) && !qep_layer_fits(cfg);
+    int64_t rows = 0, first = -1;
+    bool differ = false;
+    for (int i = 0; i < n; i++) {
+        const int64_t k = members[i];
+        if (!r->linears[k].quantized) continue;
+        if (first < 0) first = k;
+        differ = differ || !qep_layer_same(&r->linear_cfg[first], &r->linears[first].spec, &r->linear_cfg[k], &r->linears[k].spec);
+        rows += r->linears[k].rows;
+    }
+    const bool once = first >= 0 && !differ && rows > r->linears[first].cols && !qep_layer_needs_gamma(&r->linear_cfg[first]);
     return (int64_t)(once ? sizeof(float) : sizeof(double));
 }
+
+/* What lives while a group is worked on. An expert's H may be made up with second moments of all the layer's tokens: one more matrix. */
 
 static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, bool expert, int rank, bool keep_act)
 {
@@ -225,7 +233,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     if (want_c) {
         add(t, "solve.c", all, QEP_STAGE_STATISTICS | solving, false);
         add_products(t, d, &shape, qep_layer_corrects(cfg), QEP_STAGE_CORRECT);
-        add(t, "solve.rows", shape.strips * QEP_STRIP * d * correction_size(r, cfg, members, n), QEP_STAGE_CORRECT, false);
+        add(t, "solve.rows", shape.strips * QEP_STRIP * d * correction_size(r, members, n), QEP_STAGE_CORRECT, false);
     }
     add_sums(t, r, &sp, expert && qep_run_experts_apart(r, d), w);
     if (held) {

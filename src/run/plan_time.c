@@ -144,10 +144,13 @@ static int64_t idle_ranks(const qep_run *r, const qep_call *c)
     return qep_max_i64(0, r->ranks - parts);
 }
 
-/* Share of the rank that has most. Strips are dealt from rank 0 on, and so are the blocks of rows. */
+/* Share of the rank that has most. Strips are dealt from rank 0 on, and so are the blocks of rows, of which the first may be cut. */
 static double most_of(clock_sum *t, const qep_call *c)
 {
-    if (c->share == QEP_SHARE_ROWS) return qep_call_share(t->r, c, (int)(c->row0 / c->block % c->owners));
+    if (c->share == QEP_SHARE_ROWS) {
+        const int64_t first = c->row0 / c->block;
+        return fmax(qep_call_share(t->r, c, (int)(first % c->owners)), qep_call_share(t->r, c, (int)((first + 1) % c->owners)));
+    }
     if (c->share == QEP_SHARE_STRIPS) return qep_call_share(t->r, c, 0);
     double *most = &t->most[c->share];
     for (int q = *most < 0 ? 0 : t->r->ranks; q < t->r->ranks; q++) *most = fmax(*most, qep_call_share(t->r, c, q));
