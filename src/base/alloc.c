@@ -12,8 +12,7 @@ enum {
     ALIGN = 64,
     MAX_NAMES = 512,
     HUGE_PAGE = 2 << 20, /* bytes of a huge page */
-    MAX_KEPT = 32,       /* freed blocks that are kept for others */
-    PIECE = 1 << 20      /* bytes that a thread clears at a time */
+    MAX_KEPT = 32        /* freed blocks that are kept for others */
 };
 #ifdef __SANITIZE_ADDRESS__ /* which could not see any more that a freed block is used */
 static const int64_t KEEP_FROM = INT64_MAX;
@@ -139,13 +138,6 @@ void qep_mem_release_kept(void)
     pthread_mutex_unlock(&mem_lock);
 }
 
-static char *clear(char *raw, int64_t total)
-{
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < total; i += PIECE) memset(raw + i, 0, (size_t)qep_min_i64(PIECE, total - i));
-    return raw;
-}
-
 /* Zeros. Kept blocks never make the process larger than it has been: they go back before it would be. */
 static char *get_block(int64_t total, int64_t *room)
 {
@@ -155,7 +147,7 @@ static char *get_block(int64_t total, int64_t *room)
     if (!raw && kept_count > 0 && room_live + room_kept + noted + total > sum_peak) release_kept();
     room_live += *room;
     pthread_mutex_unlock(&mem_lock);
-    if (raw) return clear(raw, total);
+    if (raw) return memset(raw, 0, (size_t)total);
     /* calloc rather than memset: the pages of a large block stay untouched until they are used. */
     raw = calloc(1, (size_t)total);
     if (!raw) {
