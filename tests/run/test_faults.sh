@@ -265,8 +265,11 @@ else
 fi
 cd "$here" || exit 1
 
+# Neither this nor the next while a checkpoint is being created: MPI_File_open of Open MPI's OMPIO waits for ever when the file cannot be opened any more
+# after some ranks have opened it.
 # Made read-only elsewhere and put over the folder in one step: a folder with a file that is open for writing cannot be made read-only.
 begin 2 case.ini
+wait_until "[ -f out/checkpoint.h5 ]"
 mkdir frozen
 if mount --bind out frozen 2>/dev/null; then
     mounts="$mounts $work/case/frozen $work/case/out"
@@ -282,7 +285,6 @@ else
 fi
 cd "$here" || exit 1
 
-# Not while a checkpoint is being created: MPI_File_open of Open MPI's OMPIO waits for ever when the file goes after some ranks opened it.
 begin 3 case.ini
 wait_until "[ -f out/checkpoint.h5 ]"
 until rm -rf out 2>/dev/null; do :; done
