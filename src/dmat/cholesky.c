@@ -96,14 +96,7 @@ static void fetch_rows_all(const factoring *f, bundle J)
 static void read_columns(const factoring *f, int64_t strip, int64_t c0, int64_t n)
 {
     const int64_t rows = qep_min_i64(R, f->m->n_rows - strip * R);
-    const double *a = f->m->data + strip * R * f->m->ld + c0;
-    double *x = columns(f, strip, c0);
-    if (rows == R) {
-        qep_panel_from_rows_f64(x, a, f->m->ld, n);
-        return;
-    }
-    for (int64_t c = 0; c < n; c++)
-        for (int64_t r = 0; r < R; r++) x[c * R + r] = r < rows ? a[r * f->m->ld + c] : 0.0;
+    qep_panel_from_some_rows_f64(columns(f, strip, c0), f->m->data + strip * R * f->m->ld + c0, rows, f->m->ld, n);
 }
 
 /* 2. */

@@ -31,3 +31,13 @@ void qep_panel_pack_turned_f64(double *packed, const double *b, int64_t ldb, int
             for (int64_t l = 0; l < N; l++) packed[j * rows + i * N + l] = l < n ? b[(j + l) * ldb + i] : 0;
     }
 }
+
+void qep_panel_from_some_rows_f64(double *panel, const double *rows, int64_t n, int64_t ld, int64_t cols)
+{
+    if (n == QEP_PANEL_ROWS) {
+        qep_panel_from_rows_f64(panel, rows, ld, cols);
+        return;
+    }
+    for (int64_t c = 0; c < cols; c++)
+        for (int64_t r = 0; r < QEP_PANEL_ROWS; r++) panel[c * QEP_PANEL_ROWS + r] = r < n ? rows[r * ld + c] : 0.0;
+}

@@ -73,13 +73,6 @@ static void write_rows(double *a, int64_t lda, int64_t cols, int64_t t, int64_t 
         for (int64_t c = 0; c < cols; c++) a[(t + r) * lda + c] = c <= t + r ? -x[c * R + r] : 0.0;
 }
 
-/* A strip of rows of a as a panel, zeros below the last row. */
-static void read_rows(double *x, const double *a, int64_t lda, int64_t w, int64_t t)
-{
-    for (int64_t c = 0; c < w; c++)
-        for (int64_t r = 0; r < R; r++) x[c * R + r] = t + r < w ? a[(t + r) * lda + c] : 0.0;
-}
-
 int64_t qep_panel_cholesky_bytes(int64_t n)
 {
     return (qep_round_up(n, R) * n + qep_panel_packed(n, R)) * (int64_t)sizeof(double);
@@ -90,7 +83,7 @@ int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
     const int64_t strips = qep_ceil_div(w, R);
     double *x = qep_alloc("dmat.factor", qep_panel_cholesky_bytes(w), 1), *packed = x + strips * R * w;
     int64_t minor = 0;
-    for (int64_t i = 0; i < strips; i++) read_rows(x + i * R * w, a, lda, w, i * R);
+    for (int64_t i = 0; i < strips; i++) qep_panel_from_some_rows_f64(x + i * R * w, a + i * R * lda, qep_min_i64(R, w - i * R), lda, w);
     for (int64_t t = 0; t < w && minor == 0; t += R) {
         const int64_t n = qep_min_i64(R, w - t);
         double *own = x + t * w;

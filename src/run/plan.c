@@ -84,7 +84,8 @@ static qep_status check_memory_all(qep_run *r, int64_t available, int64_t peak)
 /* ScaLAPACK, which factors where the bits may depend on ranks, counts the elements of a rank's part in 32 bits. */
 static qep_status check_solver(const qep_run *r)
 {
-    for (int64_t i = 0; i < r->n_linears && !r->cfg->reproducible; i++) {
+    if (r->cfg->reproducible) return QEP_OK;
+    for (int64_t i = 0; i < r->n_linears; i++) {
         int64_t d = r->linears[i].cols, block = r->cfg->solver_block;
         if (!r->linears[i].quantized || !qep_layer_needs_h(&r->linear_cfg[i])) continue;
         int64_t owners = qep_dmat_owners_rule(d, block, r->ranks, r->cfg->grid);

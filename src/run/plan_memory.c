@@ -182,7 +182,6 @@ static int64_t correction_size(const qep_run *r, const int64_t *members, int n)
 }
 
 /* What lives while a group is worked on. An expert's H may be made up with second moments of all the layer's tokens: one more matrix. */
-
 static void add_group(tally *t, const qep_run *r, const int64_t *members, int n, bool expert, int rank, bool keep_act)
 {
     bool want_h = false, want_c = false;
