@@ -95,7 +95,7 @@ void qep_log(qep_log_level level, const char *fmt, ...) QEP_PRINTF(2, 3);
 
 /* --- memory ------------------------------------------------------------------------ */
 
-/* Zeroed memory, 64-byte aligned, counted under `name` (string literal: "stats.panel").
+/* Zeroed memory, 64-byte aligned, counted under `name` (string literal: "stats.tap").
  * count >= 0; count * size overflow or no memory: message with rank, name and bytes, the job ends with
  * exit code 3. Never NULL. Release with qep_free (NULL allowed). */
 void *qep_alloc(const char *name, int64_t count, size_t size);

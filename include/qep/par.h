@@ -56,14 +56,25 @@ void qep_gather_all(qep_comm *c, int root, const void *mine, int64_t bytes, void
 /* Each rank sends send[displ[q] .. + count[q]) to rank q, bytes; receives into recv at rdispl. Arrays of size P. */
 void qep_exchange_all(qep_comm *c, const void *send, const int64_t *count, const int64_t *displ,
                       void *recv, const int64_t *rcount, const int64_t *rdispl);
-/* Sum over ranks of int64 parts: rank q's part of every rank's send (count[q] elements at displ[q]; equal on all
- * ranks) is added into recv (count[rank] elements, overwritten). Exact: independent of the number of ranks and of
- * order. Parts are added up inside each node first. Scratch inside: a few MiB, and on nodes of several ranks a rank's
- * share of what its node sends to others. */
-void qep_sum_to_owners_all(qep_comm *c, const int64_t *send, const int64_t *count, const int64_t *displ, int64_t *recv);
-/* Scratch "par.sum" of that call on so many ranks, per_node of them on a node, when the longest part has `longest` and all have `total` elements (for the
- * plan). */
-int64_t qep_sum_to_owners_bytes(const qep_comm *c, int ranks, int per_node, int64_t longest, int64_t total);
+/* --- sums over the nodes, under way while the caller computes ----------------------------- */
+
+/* In memory of this node's ranks (a window): what they have added up for all ranks. Rank q's part: count[q] elements at displ[q] (arrays of size P; counts
+ * equal on all ranks). */
+typedef struct qep_node_sum {
+    int64_t *data;
+    const int64_t *count, *displ;
+} qep_node_sum;
+typedef struct qep_sum qep_sum;
+/* Begins n sums, whose node's parts are complete (a qep_window_sync_all lies behind it). At the end every rank's part, on its own node, is the sum over all
+ * nodes (exact: independent of the number of ranks and nodes and of order), and its parts for ranks of other nodes are zeros. Until then nobody touches the
+ * memory; the arrays are borrowed. All ranks begin and end the same sums in the same order; of all calls between the two, none may exchange messages.
+ * Owned by the caller: qep_sum_end. On one node there is nothing to do. */
+qep_sum *qep_sum_begin(qep_comm *c, const qep_node_sum *sums, int n);
+void qep_sum_poll(qep_sum *s); /* lets messages go on; by the thread that started MPI */
+void qep_sum_end(qep_sum **s);
+/* Scratch "par.sum" while the longest part has `longest` elements (for the plan), and elements of one of its messages. */
+int64_t qep_sum_bytes(const qep_comm *c, int64_t nodes, int64_t longest);
+int64_t qep_sum_step(const qep_comm *c, int64_t longest);
 
 /* --- memory shared by the ranks of a node ------------------------------------------------ */
 
@@ -91,10 +102,8 @@ static inline bool qep_window_gathers(int64_t givers, int64_t n)
     return n > 1 && 2 * givers >= n - 1;
 }
 
-/* Most bytes of one MPI call (QEP_PAR_CHUNK), and elements of one message of qep_sum_to_owners_all whose longest part has `longest`: how a transfer
- * is cut into messages. */
+/* Most bytes of one MPI call (QEP_PAR_CHUNK): how a transfer is cut into messages. */
 int64_t qep_par_chunk(const qep_comm *c);
-int64_t qep_sum_to_owners_step(const qep_comm *c, int64_t longest);
 
 /* Time of a phase, and what this rank sent through this module: payload handed to MPI, a broadcast counted once on its root, a
  * reduction once on every rank. Not counted: barriers, ScaLAPACK's and HDF5's own messages. */

@@ -34,11 +34,11 @@ typedef struct qep_stats_plan {
     bool want_c;
     int64_t gamma_rows;            /* rows of Gamma; 0: no Gamma */
     bool held;                     /* sums over held-out sequences: named "held.h", "held.c", "held.gamma" in the memory table, not "solve.h", "solve.c", "stats.gamma" */
-    int64_t panel;                 /* columns per panel, multiple of QEP_STATS_TILE (memory: 8 bytes x d x panel, twice with C; x gamma_rows with Gamma) */
+    int64_t panel;                 /* columns per panel, multiple of QEP_STATS_TILE (memory of a node: 8 bytes x (rows of H, C, Gamma) x panel, twice where there are several panels) */
     int64_t block, n_owners;       /* of the matrices */
 } qep_stats_plan;
 enum { QEP_STATS_TILE = 512 };     /* rows and columns of one product's tile; the shapes of all products depend on d and T only */
-int64_t qep_stats_panel_bytes(const qep_stats_plan *p, int ranks); /* scratch per rank, by the plan's formula: "stats.panel" */
+int64_t qep_stats_window_bytes(const qep_stats_plan *p); /* of the window where the ranks of a node add up */
 /* How many of a rank's n_seq sequences it keeps as the products read them: all when they fit into QEP_STATS_KEPT bytes, else 1, and then every panel asks
  * the source again. */
 enum { QEP_STATS_KEPT = 256 << 20 };
@@ -55,10 +55,11 @@ typedef struct qep_stats {
 
 /* Collective. Two passes over the sequences: exact largest magnitude of each channel (over all ranks), which fixes the power-of-two scale
  * e_i of channel i; then panels of columns: the f32 product of each sequence (the leaf) is added as int64 in units of 2^(e_i + e_j - s), s = 62 - ceil(log2(total tokens)),
- * summed exactly over sequences and ranks and sent to the owners of the rows. Same bits for any split of the sequences.
+ * to the sums of the node's ranks in w (at least qep_stats_window_bytes, not in use), and these go to the owners of the rows while the next panel is
+ * formed. Same bits for any split of the sequences.
  * Gamma the same way, its rows summed to the owners of the strips; no rank holds more than a panel of its columns beside its own rows.
  * Result: H (full symmetric), C, Gamma, divided by total_tokens. QEP_E_NUMERIC when an input is not finite. */
-QEP_MUST_CHECK qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_stats *out);
+QEP_MUST_CHECK qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_window *w, qep_stats *out);
 void qep_stats_free_all(qep_stats *s);
 
 /* One of many groups with the same d, compute and want_c, without Gamma, none of them held out, whose sums one rank is to have. */
@@ -69,11 +70,11 @@ typedef struct qep_stats_part {
     qep_stats *out;                /* on the owner: H and C over qep_comm_alone(c), to be freed there; NULLs elsewhere */
 } qep_stats_part;
 /* The sums of qep_stats_all, bit for bit, of n groups; whole matrices, so for small d. In rounds of qep_stats_many_at_once: the messages of a
- * round are those of one group. Collective. */
-QEP_MUST_CHECK qep_status qep_stats_many_all(qep_comm *c, const qep_stats_part *parts, int64_t n, int64_t room);
+ * round are those of one group. w: at least qep_stats_many_bytes for a round, not in use. Collective. */
+QEP_MUST_CHECK qep_status qep_stats_many_all(qep_comm *c, const qep_stats_part *parts, int64_t n, int64_t room, qep_window *w);
 int64_t qep_stats_many_at_once(const qep_stats_plan *p, int64_t room); /* parts whose sums fit into `room` bytes; at least 1 */
-/* "stats.panel" of a round of n parts, of which `mine` are this rank's. */
-int64_t qep_stats_many_bytes(const qep_stats_plan *p, int64_t n, int64_t mine);
+int64_t qep_stats_many_sums(const qep_stats_plan *p); /* of one part, 8 bytes each */
+int64_t qep_stats_many_bytes(const qep_stats_plan *p, int64_t n); /* of the window, for a round of n parts */
 int64_t qep_stats_gamma_bytes(const qep_stats_plan *p, int ranks, int rank); /* "stats.gamma" */
 
 /* --- sums of columns, exact: the same bits for any split of the rows -------------------------------- */

@@ -16,8 +16,6 @@ struct qep_comm {
     int node_rank, node_size, node_id, n_nodes;
     int *node_of; /* [size] */
     int *index_of, *member, *node_begin; /* [size] number of a rank inside its node; [size] ranks by node; [n_nodes + 1] where a node's begin */
-    int *collected, *collected_begin; /* ranks by who of my node adds up the parts for them: those of its i-th rank are collected[collected_begin[i] ..
-                                         collected_begin[i + 1]), ascending */
     int64_t chunk; /* most bytes in one MPI call; equal on all ranks */
     char host[MPI_MAX_PROCESSOR_NAME];
     qep_comm *alone; /* owned: see qep_comm_alone; c itself in that one, which sends nothing; NULL in a job of one rank */
@@ -37,7 +35,7 @@ void qep_par_win_error(MPI_Win *win, int *code, ...);
 void qep_par_ops_make(qep_comm *c);
 void qep_par_ops_free(qep_comm *c);
 
-/* Who adds up, on node `node`, the parts for rank q, by number in the node: q itself when it is there. */
+/* Who sends, from node `node`, that node's sum for rank q of another, by number in the node. */
 static inline int qep_par_collector(const qep_comm *c, int node, int q)
 {
     return c->index_of[q] % (c->node_begin[node + 1] - c->node_begin[node]);

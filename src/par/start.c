@@ -80,19 +80,6 @@ static void list_members(qep_comm *c)
     c->node_begin[c->n_nodes] = n;
 }
 
-static void list_collected(qep_comm *c)
-{
-    c->collected = qep_alloc("par.comm", c->size, sizeof *c->collected);
-    c->collected_begin = qep_alloc("par.comm", c->node_size + 1, sizeof *c->collected_begin);
-    int n = 0;
-    for (int i = 0; i < c->node_size; i++) {
-        c->collected_begin[i] = n;
-        for (int q = 0; q < c->size; q++)
-            if (qep_par_collector(c, c->node_id, q) == i) c->collected[n++] = q;
-    }
-    c->collected_begin[c->node_size] = n;
-}
-
 /* Node communicator, the nodes in order of their lowest rank, and the job's ranks numbered anew, over the nodes in turn: what is dealt to the
  * first few ranks lies on as many nodes as there are. */
 static void split_into_nodes(qep_comm *c, int64_t ranks_per_node)
@@ -116,7 +103,6 @@ static void split_into_nodes(qep_comm *c, int64_t ranks_per_node)
     c->node_of = qep_alloc("par.comm", c->size, sizeof *c->node_of);
     MPI_Allgather(&c->node_id, 1, MPI_INT, c->node_of, 1, MPI_INT, c->job);
     list_members(c);
-    list_collected(c);
 }
 
 static void set_error_handlers(qep_comm *c)
@@ -139,7 +125,7 @@ static qep_comm *make_alone(const qep_comm *c)
     a->rank = a->node_rank = a->node_id = 0;
     a->size = a->node_size = a->n_nodes = 1;
     a->node_of = qep_alloc("par.comm", 1, sizeof *a->node_of);
-    a->index_of = a->member = a->node_begin = a->collected = a->collected_begin = NULL; /* of several ranks only */
+    a->index_of = a->member = a->node_begin = NULL; /* of several ranks only */
     return a;
 }
 
@@ -201,8 +187,6 @@ void qep_par_end(qep_comm **comm)
     MPI_Comm_free(&c->job);
     MPI_Errhandler_free(&c->on_error);
     MPI_Errhandler_free(&c->on_win_error);
-    qep_free(c->collected_begin);
-    qep_free(c->collected);
     qep_free(c->node_begin);
     qep_free(c->member);
     qep_free(c->index_of);

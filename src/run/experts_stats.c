@@ -127,7 +127,7 @@ static qep_status sums_all(const qep_experts *x, qep_expert *batch, int64_t n, q
         const int64_t tokens = x->tokens[e->number];
         if (e->want_h && tokens > 0) add_part(x, e, tokens, want_c, &e->sums, parts, &n_own);
     }
-    QEP_TRY(qep_stats_many_all(x->r->comm, parts, n_own, QEP_EXPERTS_ROOM));
+    QEP_TRY(qep_stats_many_all(x->r->comm, parts, n_own, QEP_EXPERTS_ROOM, x->r->stream));
     for (int64_t k = 0; k < n; k++) {
         qep_expert *e = &batch[k];
         const bool mine = e->owner == qep_rank(x->r->comm);
@@ -137,7 +137,7 @@ static qep_status sums_all(const qep_experts *x, qep_expert *batch, int64_t n, q
         all[k].everyone = true;
         if (x->g == 3 && is_short(e)) add_part(x, &all[k], x->r->corpus->kind_tokens[QEP_SEQ_CALIBRATION], false, &pools[k], parts, &n_pools);
     }
-    return qep_stats_many_all(x->r->comm, parts, n_pools, QEP_EXPERTS_ROOM);
+    return qep_stats_many_all(x->r->comm, parts, n_pools, QEP_EXPERTS_ROOM, x->r->stream);
 }
 
 /* Many experts, each for its rank. */

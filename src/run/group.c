@@ -2,13 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "run_priv.h"
 
+/* Wide panels, because where inputs are not kept every panel asks for them again, and makes those of down anew without keep_act; but on several nodes
+ * at least PANELS of them, so that most of what goes over the nodes has another panel to hide behind. */
 int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act)
 {
-    int64_t budget = (int64_t)(keep_act ? 256 : 1024) << 20, column = d * (int64_t)sizeof(int64_t) * (want_c ? 2 : 1);
-    int64_t panel = qep_max_i64(1, budget / (column * QEP_STATS_TILE)) * QEP_STATS_TILE;
-    int64_t shares = keep_act ? r->ranks : qep_min_i64(4, r->ranks);
-    int64_t most = qep_max_i64(qep_ceil_div(d, shares), r->corpus->max_length / 2);
-    return qep_min_i64(panel, qep_round_up(qep_min_i64(d, most), QEP_STATS_TILE));
+    enum { PANELS = 4, MIB_OF_RANK = 64, LEAST_MIB = 256, MOST_MIB = 4096, WITHOUT_ACT = 4 };
+    const int64_t nodes = qep_run_n_nodes(r), per_node = r->ranks / nodes, column = d * (int64_t)sizeof(int64_t) * (want_c ? 2 : 1);
+    const int64_t mib = qep_min_i64(MOST_MIB, (keep_act ? 1 : WITHOUT_ACT) * qep_max_i64(LEAST_MIB, per_node * MIB_OF_RANK));
+    const int64_t panel = qep_max_i64(1, (mib << 20) / (column * QEP_STATS_TILE)) * QEP_STATS_TILE;
+    return qep_min_i64(panel, qep_round_up(nodes > 1 ? qep_ceil_div(d, PANELS) : d, QEP_STATS_TILE));
 }
 
 double qep_run_tap_passes(const qep_run *r, const qep_stats_plan *p)
@@ -58,7 +60,7 @@ qep_stats_plan qep_run_group_plan(const qep_run *r, const int64_t *members, int 
 qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const qep_tap_source *taps, qep_stats *sums)
 {
     qep_meter t0 = qep_meter_now();
-    qep_status st = qep_stats_all(r->comm, plan, taps, sums);
+    qep_status st = qep_stats_all(r->comm, plan, taps, r->stream, sums);
     qep_meter_add(&r->phase[QEP_PHASE_STATISTICS], &t0);
     return st;
 }

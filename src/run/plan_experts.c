@@ -90,7 +90,7 @@ static void many_sums(const walk *w, int64_t n, int64_t tokens, bool want_c)
         recompute(w, 2, (double)count * (double)tokens);
         work(w, QEP_PHASE_STATISTICS, QEP_SHARE_CALIBRATION, QEP_RATE_FAST, (double)count * (double)tokens * d * d * (want_c ? 3 : 1));
         w->visit(w->ctx, &(qep_call){.kind = QEP_CALL_SUM, .phase = QEP_PHASE_STATISTICS, .n = n, .row0 = first, .rows = count,
-                                     .row_bytes = qep_stats_many_bytes(&p, 1, 0), .block = 1, .owners = qep_min_i64(ranks, n)});
+                                     .row_bytes = qep_stats_many_sums(&p) * (int64_t)sizeof(int64_t), .block = 1, .owners = qep_min_i64(ranks, n)});
     }
 }
 
@@ -106,7 +106,7 @@ static void pool(const walk *w)
     }
     if (!wanted || !w->pool || w->g != 2) return;
     const qep_stats_plan p = plan_of(w, w->r->corpus->kind_tokens[QEP_SEQ_CALIBRATION], false);
-    const int64_t row = w->d * (int64_t)sizeof(double), at_once = qep_run_stream_bytes(w->r) / row;
+    const int64_t row = w->d * (int64_t)sizeof(double), at_once = qep_run_stream_bytes(w->r, w->r->keep_act) / row;
     one_sum(w, p.total_tokens, false);
     for (int64_t i = 0; i < w->d && w->apart; i += at_once)
         w->visit(w->ctx, &(qep_call){.kind = QEP_CALL_ROWS, .phase = QEP_PHASE_STATISTICS, .n = w->d, .row0 = i, .rows = qep_min_i64(at_once, w->d - i),

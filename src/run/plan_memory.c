@@ -66,7 +66,7 @@ static void add_lasting(tally *t, const qep_run *r, int rank, bool keep_act)
         qep_block_bytes(a, r->compute, &fp, &q);
         add(t, "model.block.fp", fp, QEP_STAGE_ALL, true);
         if (r->quantizes) add(t, "model.block.q", q, QEP_STAGE_ALL, true);
-        add(t, "solve.stream", qep_run_stream_bytes(r), QEP_STAGE_ALL, true);
+        add(t, "solve.stream", qep_run_stream_bytes(r, keep_act), QEP_STAGE_ALL, true);
     }
 }
 
@@ -126,22 +126,20 @@ static int64_t matrix_bytes(const qep_run *r, int64_t d, workers w)
     return qep_dmat_local_bytes(d, block, qep_dmat_owners_rule(d, block, w.ranks, r->cfg->grid), w.rank);
 }
 
-/* The sums of a round of experts, or of a group. */
+/* Messages of the sums of a round of experts, or of a group. */
 static void add_sums(tally *t, const qep_run *r, const qep_stats_plan *p, bool apart, workers w)
 {
-    const int64_t ranks = r->ranks, owners = qep_dmat_owners_rule(p->d, p->block, ranks, r->cfg->grid);
-    const int per_node = r->per_node > 0 ? r->per_node : qep_node_size(r->comm);
+    const int64_t ranks = r->ranks;
+    int64_t longest;
     if (apart) {
-        const int64_t n = qep_min_i64(w.groups * ranks, qep_stats_many_at_once(p, QEP_EXPERTS_ROOM)), mine = qep_ceil_div(n, ranks);
-        const int64_t longest = qep_stats_many_bytes(p, 0, mine) / (int64_t)sizeof(int64_t), total = longest / mine * n;
-        add(t, "stats.panel", qep_stats_many_bytes(p, n, mine), QEP_STAGE_STATISTICS, false);
-        add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, r->ranks, per_node, longest, total), QEP_STAGE_STATISTICS, false);
-        return;
+        const int64_t n = qep_min_i64(w.groups * ranks, qep_stats_many_at_once(p, QEP_EXPERTS_ROOM));
+        longest = qep_ceil_div(n, ranks) * qep_stats_many_sums(p);
+    } else {
+        const int64_t owners = qep_dmat_owners_rule(p->d, p->block, ranks, r->cfg->grid);
+        const int64_t most_rows = qep_ceil_div(qep_ceil_div(p->d, p->block), owners) * p->block; /* of an owner */
+        longest = qep_min_i64(most_rows, p->d) * qep_min_i64(p->panel, p->d);
     }
-    const int64_t most_rows = qep_ceil_div(qep_ceil_div(p->d, p->block), owners) * p->block; /* of an owner */
-    add(t, "stats.panel", qep_stats_panel_bytes(p, r->ranks), QEP_STAGE_STATISTICS, false);
-    const int64_t width = qep_min_i64(p->panel, p->d);
-    add(t, "par.sum", qep_sum_to_owners_bytes(r->comm, r->ranks, per_node, qep_min_i64(most_rows, p->d) * width, p->d * width), QEP_STAGE_STATISTICS, false);
+    add(t, "par.sum", qep_sum_bytes(r->comm, qep_run_n_nodes(r), longest), QEP_STAGE_STATISTICS, false);
 }
 
 /* The inputs of one sequence, or of all of the rank's; held-out ones come after the others. */

@@ -52,7 +52,7 @@ int64_t qep_plan_node_peak(const qep_run *r, bool keep_act);
 typedef enum qep_call_kind {
     QEP_CALL_WORK,     /* flops */
     QEP_CALL_REDUCE,   /* row_bytes of every rank, reduced over all of them for all */
-    QEP_CALL_SUM,      /* rows of every rank, added up on the rows' owners (qep_sum_to_owners_all) */
+    QEP_CALL_SUM,      /* rows of every rank, added up on the rows' owners: inside the nodes where they are, then over the nodes (qep_sum_begin) */
     QEP_CALL_ROWS,     /* rows from their owners into every node's window (qep_dmat_fetch_rows_all) */
     QEP_CALL_STRIPS,   /* rows of one linear from their ranks into every node's window (qep_window_merge_all) */
     QEP_CALL_TURN,     /* the upper triangle from the lower one (qep_dmat_symmetrize_all) */

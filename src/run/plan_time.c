@@ -3,7 +3,7 @@
  *
  * Network: a message costs `latency`, all ranks of a node share `bandwidth`. Inside a node every rank moves NODE_BANDWIDTH, while all others do (an assumption:
  * it is the memory's bandwidth that they share). Reductions and broadcasts go over binary trees, first among nodes, then inside; long broadcasts are pipelined and cost
- * at most twice their bytes. Rows of several nodes for all nodes go around a ring (qep_window_merge_all). p?potrf (run.reproducible = no) on one column of processes: at each block of columns the diagonal
+ * at most twice their bytes. The statistics' sums over the nodes go on while the next panel's products are made. Rows of several nodes for all nodes go around a ring (qep_window_merge_all). p?potrf (run.reproducible = no) on one column of processes: at each block of columns the diagonal
  * block goes to all, the panel to one rank and from there to all. Reading, writing and checkpoints take what `storage` allows, when it is given.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
@@ -19,6 +19,7 @@ typedef struct clock_sum {
     qep_machine m;
     int nodes;
     double most[QEP_N_SHARES]; /* largest share of a rank in what goes by sequences; < 0: not known yet */
+    double under_way;          /* seconds of sums over the nodes that go on beside the next panel's products */
     qep_phase_time *phase;
 } clock_sum;
 
@@ -61,15 +62,15 @@ static double exchange(const clock_sum *t, const qep_call *c)
            (double)t->r->per_node * (double)n.far_bytes / t->m.bandwidth + near / NODE_BANDWIDTH;
 }
 
-/* Parts are added up in every node by all of its ranks; then each node sends one sum, and the node with most owners gets its rows from all others. */
+/* Each node sends the sum of its ranks, and the node with most owners gets its rows from all others. */
 static double sum_to_owners(const clock_sum *t, const qep_call *c)
 {
+    if (t->nodes == 1) return 0;
     const qep_call_traffic n = qep_call_count(t->r, c, 0);
     const double all = (double)c->rows * (double)c->row_bytes, per = (double)t->r->per_node;
     const double first = c->owners > 0 ? (double)qep_ceil_div(c->owners, t->nodes) / (double)c->owners : per / t->r->ranks; /* of the rows, on the first node */
-    const double far = t->nodes > 1 ? all * fmax(1, first * (t->nodes - 1)) / t->m.bandwidth : 0;
-    const double adding = (all + (double)(n.bytes - n.far_bytes)) / NODE_BANDWIDTH;
-    return (double)n.messages * NODE_LATENCY + t->nodes * t->m.latency + adding + far;
+    const double far = all * fmax(1, first * (t->nodes - 1)) / t->m.bandwidth;
+    return (double)n.messages * t->m.latency + far + (double)n.bytes / NODE_BANDWIDTH;
 }
 
 static double cholesky(const clock_sum *t, const qep_call *c)
@@ -157,13 +158,26 @@ static double most_of(clock_sum *t, const qep_call *c)
     return *most;
 }
 
+/* What is under way has `beside` seconds to hide behind; the rest is waited for. */
+static void end_sums(clock_sum *t, double beside)
+{
+    t->phase[QEP_PHASE_STATISTICS].messages += fmax(0, t->under_way - beside);
+    t->under_way = 0;
+}
+
 static void add_call(void *ctx, const qep_call *c)
 {
     clock_sum *t = ctx;
     qep_phase_time *p = &t->phase[c->phase];
-    p->messages += qep_call_seconds(t->r, &t->m, c);
-    if (!(c->flops > 0)) return;
-    const double all = c->flops / t->m.rates[c->rate], mine = all * most_of(t, c), mean = all / t->r->ranks;
+    const double seconds = qep_call_seconds(t->r, &t->m, c);
+    if (c->kind == QEP_CALL_SUM) {
+        t->under_way += seconds;
+        return;
+    }
+    p->messages += seconds;
+    const double all = c->flops > 0 ? c->flops / t->m.rates[c->rate] : 0, mine = all > 0 ? all * most_of(t, c) : 0, mean = all / t->r->ranks;
+    end_sums(t, mine);
+    if (!(all > 0)) return;
     p->work += mean;
     p->uneven += mine - mean;
     const int64_t idle = idle_ranks(t->r, c);

@@ -1,7 +1,7 @@
-/* The calls of one block as SimGrid's time-independent traces: compute, allreduce, send, irecv, recv, wait. One file per rank.
+/* The calls of one block as SimGrid's time-independent traces: compute, allreduce, send, isend, irecv, recv, wait, waitall. One file per rank.
  *
  * What is merged, so that thousands of ranks can be replayed: neighbouring reductions; all passes of a matrix between two computations; the messages
- * between two ranks in one sum, and, on more than MERGE_RANKS ranks, the panels of one set of statistics; steps of p?potrf beyond FACTOR_STEPS. On more
+ * between two ranks in one sum; steps of p?potrf beyond FACTOR_STEPS. On more
  * than MERGE_NODES ranks a process of the simulation is a whole node: what its ranks send to another node is one message, what goes on inside is time,
  * by the plan's formulas. A broadcast among the nodes goes down a binary tree in pieces; what many nodes have for all goes around a ring. Computing is time: a host of the platform makes 1e9 flops per second.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { MERGE_RANKS = 64, MERGE_NODES = 1024, FACTOR_STEPS = 64, PIECE = 1 << 20, PIECES = 64 };
+enum { MERGE_NODES = 1024, FACTOR_STEPS = 64, PIECE = 1 << 20, PIECES = 64 };
 
 typedef struct trace {
     const qep_run *r;
@@ -21,7 +21,9 @@ typedef struct trace {
     bool gathers;          /* the passes' rows come from many nodes at a time */
     double flops;          /* of calls that are not written yet */
     int64_t reduce, passes; /* bytes */
-    qep_call pass, sum[2]; /* the pass's owners; sums of matrices and of Gamma; rows 0: none */
+    qep_call pass;         /* the pass's owners */
+    bool under_way;        /* sums over the nodes, */
+    double arriving;       /* of so many bytes for this process */
 } trace;
 
 static void compute(const trace *t, double seconds)
@@ -50,8 +52,8 @@ static int messages_of(double bytes)
     return bytes >= 1 ? 1 + (int)(bytes / (1 << 30)) : 0;
 }
 
-/* Both at once; 0: nothing. What comes in is added up when `add`. */
-static void swap(const trace *t, int to, double out, int from, double in, bool add)
+/* Both at once; 0: nothing. */
+static void swap(const trace *t, int to, double out, int from, double in)
 {
     const int n_out = messages_of(out), n_in = messages_of(in);
     for (int k = 0; k < n_out || k < n_in; k++) {
@@ -59,7 +61,6 @@ static void swap(const trace *t, int to, double out, int from, double in, bool a
         if (k < n_out) send_to(t, to, out / n_out);
         if (k < n_in) await(t, from);
     }
-    if (in >= 1 && add) compute(t, in / qep_plan_node_bandwidth() / t->unit);
 }
 
 /* Down a binary tree of n ranks, `stride` apart from rank `first` on, from the root-th of them; others do nothing. */
@@ -82,7 +83,7 @@ static void broadcast(const trace *t, int first, int n, int stride, int root, do
 static void ring(const trace *t, double bytes)
 {
     for (int k = 1; k < t->nodes && t->index == 0; k++)
-        swap(t, (t->rank + 1) % t->nodes, bytes / t->nodes, (t->rank - 1 + t->nodes) % t->nodes, bytes / t->nodes, false);
+        swap(t, (t->rank + 1) % t->nodes, bytes / t->nodes, (t->rank - 1 + t->nodes) % t->nodes, bytes / t->nodes);
 }
 
 /* The others of a node go on when its first rank has what was sent to the node. */
@@ -116,26 +117,38 @@ static double work_of(const trace *t, const qep_call *c)
     return most * c->flops / t->m->rates[c->rate];
 }
 
-/* Bytes for the processes with number `index` on their nodes, those of the other nodes included. */
-static double collected(const trace *t, const qep_call *c, int index)
+/* Of a sum's rows, those of process p. */
+static double bytes_for(const trace *t, const qep_call *c, int p)
 {
-    double rows = 0;
-    for (int node = 0; node < t->nodes; node++) rows += rows_of(t, c, index * t->nodes + node);
-    return rows * (double)c->row_bytes;
+    return rows_of(t, c, p) * (double)c->row_bytes * (double)c->rows / (double)c->n;
 }
 
-static void write_sum(const trace *t, const qep_call *c)
+/* What the nodes have for each other goes off, and stays under way. */
+static void begin_sum(trace *t, const qep_call *c)
 {
-    const double mine = collected(t, c, t->index), own = rows_of(t, c, t->rank) * (double)c->row_bytes;
-    if (t->unit > 1) compute(t, 2 * (double)c->n * (double)c->row_bytes / qep_plan_node_bandwidth()); /* sent and added up by each rank */
-    for (int k = 1; k < t->per; k++) {
-        const int to = (t->index + k) % t->per, from = (t->index - k + t->per) % t->per;
-        swap(t, t->node + to * t->nodes, collected(t, c, to), t->node + from * t->nodes, mine, true);
+    const double own = bytes_for(t, c, t->rank);
+    const int messages = messages_of(own);
+    for (int k = 1; k < t->nodes; k++) {
+        const int from = (t->node - k + t->nodes) % t->nodes + t->index * t->nodes;
+        for (int i = 0; i < messages; i++) receive_later(t, from, own / messages);
+        if (own >= 1) t->arriving += own;
     }
     for (int k = 1; k < t->nodes; k++) {
-        const int to = (t->node + k) % t->nodes + t->index * t->nodes, from = (t->node - k + t->nodes) % t->nodes + t->index * t->nodes;
-        swap(t, to, rows_of(t, c, to) * (double)c->row_bytes, from, own, true);
+        const int to = (t->node + k) % t->nodes + t->index * t->nodes;
+        const double out = bytes_for(t, c, to);
+        for (int i = 0; i < messages_of(out); i++) fprintf(t->f, "%d isend %d 0 %.0f\n", t->rank, to, out / messages_of(out));
+        t->under_way = t->under_way || out >= 1;
     }
+    t->under_way = t->under_way || own >= 1;
+}
+
+/* It has arrived and is added. */
+static void end_sums(trace *t)
+{
+    if (t->under_way) fprintf(t->f, "%d waitall\n", t->rank);
+    compute(t, t->arriving / qep_plan_node_bandwidth() / t->unit);
+    t->under_way = false;
+    t->arriving = 0;
 }
 
 /* The owners' processes. */
@@ -149,7 +162,7 @@ static void write_exchange(const trace *t, const qep_call *c)
 {
     const int n = owners_of(t, c);
     const double bytes = (c->kind == QEP_CALL_TURN ? 0.5 : 1.0) * (double)c->n * (double)c->n * (double)sizeof(double) / ((double)n * n);
-    for (int k = 1; k < n && t->rank < n; k++) swap(t, (t->rank + k) % n, bytes, (t->rank - k + n) % n, bytes, false);
+    for (int k = 1; k < n && t->rank < n; k++) swap(t, (t->rank + k) % n, bytes, (t->rank - k + n) % n, bytes);
 }
 
 /* To the first n ranks: among the nodes, then inside each. */
@@ -192,22 +205,9 @@ static void flush(trace *t)
     write_pass(t);
     compute(t, t->flops);
     t->flops = 0;
-    for (int i = 0; i < 2; i++) {
-        if (t->sum[i].rows > 0) write_sum(t, &t->sum[i]);
-        t->sum[i].rows = 0;
-    }
+    end_sums(t);
     if (t->reduce > 0) fprintf(t->f, "%d allreduce %lld 0\n", t->rank, (long long)t->reduce);
     t->reduce = 0;
-}
-
-/* A sum of some rows, as one of all rows with fewer bytes each. */
-static void collect_sum(trace *t, const qep_call *c)
-{
-    qep_call *s = &t->sum[c->owners == 0];
-    const int64_t before = s->rows > 0 ? s->row_bytes : 0;
-    *s = *c;
-    s->rows = c->n;
-    s->row_bytes = before + c->row_bytes * c->rows / c->n;
 }
 
 /* Rows that pass by come from so many nodes at a time that they go around a ring. */
@@ -219,25 +219,23 @@ static bool gathers(const trace *t, const qep_call *c)
 static void write_call(void *ctx, const qep_call *c)
 {
     trace *t = ctx;
-    const bool merges = t->r->ranks > MERGE_RANKS;
-    const bool sums = t->sum[0].rows + t->sum[1].rows > 0;
     const bool by_panels = c->kind == QEP_CALL_CHOLESKY && t->r->cfg->reproducible; /* its messages are calls of their own */
     switch (by_panels ? QEP_CALL_WORK : c->kind) {
     case QEP_CALL_WORK:
-        if (t->reduce > 0 || (sums && !merges)) flush(t);
+        if (t->reduce > 0) flush(t);
         write_pass(t);
         t->flops += work_of(t, c);
         return;
     case QEP_CALL_SUM:
-        if (t->reduce > 0) flush(t);
-        collect_sum(t, c);
+        if (t->flops > 0 || t->reduce > 0) flush(t); /* those of the panel before have had this one's products beside them */
+        begin_sum(t, c);
         return;
     case QEP_CALL_REDUCE:
-        if (t->passes > 0) flush(t);
+        if (t->passes > 0 || t->under_way) flush(t);
         t->reduce += c->row_bytes;
         return;
     case QEP_CALL_ROWS:
-        if (t->reduce > 0 || t->flops > 0 || (t->passes > 0 && gathers(t, c) != t->gathers)) flush(t);
+        if (t->reduce > 0 || t->flops > 0 || t->under_way || (t->passes > 0 && gathers(t, c) != t->gathers)) flush(t);
         t->pass = *c;
         t->gathers = gathers(t, c);
         t->passes += c->rows * c->row_bytes;

@@ -22,12 +22,6 @@ static int64_t rows_of(const qep_run *r, const qep_call *c, int64_t q)
     return qep_call_rows_below(r, c, q, c->row0 + c->rows) - qep_call_rows_below(r, c, q, c->row0);
 }
 
-static void send_near(qep_call_traffic *t, int64_t bytes, int64_t piece)
-{
-    t->bytes += bytes;
-    t->messages += qep_ceil_div(bytes, piece);
-}
-
 /* One transfer from `rank` to `to`, in pieces. */
 static void send(const qep_run *r, qep_call_traffic *t, int rank, int to, int64_t bytes, int64_t piece)
 {
@@ -66,7 +60,7 @@ static int number_ranks(const qep_run *r, int rank, int *index)
     return mine;
 }
 
-/* First inside the node, to the one who collects for the owner; from there to the owner. */
+/* A node's ranks take turns in sending its sums to the ranks of another. */
 static void count_sum(const qep_run *r, const qep_call *c, int rank, qep_call_traffic *t)
 {
     const int64_t size = (int64_t)sizeof(int64_t);
@@ -75,12 +69,10 @@ static void count_sum(const qep_run *r, const qep_call *c, int rank, qep_call_tr
     const int mine = number_ranks(r, rank, index);
     int64_t longest = 0;
     for (int q = 0; q < r->ranks; q++) longest = qep_max_i64(longest, rows_of(r, c, q));
-    const int64_t step = size * qep_sum_to_owners_step(r->comm, longest * c->row_bytes / size);
+    const int64_t step = size * qep_sum_step(r->comm, longest * c->row_bytes / size);
     for (int q = 0; q < r->ranks; q++) {
         const int64_t bytes = rows_of(r, c, q) * c->row_bytes;
-        const bool collected = index[q] % mine == index[rank], away = qep_run_node_of(r, q) != node;
-        if (away && collected) send(r, t, rank, q, bytes, step);
-        if (!collected) send_near(t, bytes, step);
+        if (qep_run_node_of(r, q) != node && index[q] % mine == index[rank]) send(r, t, rank, q, bytes, step);
     }
     qep_free(index);
 }

@@ -184,7 +184,7 @@ QEP_MUST_CHECK qep_status qep_run_block_all(qep_run *r, int64_t b);
 /* Columns per token of the activations kept between two groups, and of the widest for one sequence (streams.c). */
 int64_t qep_run_kept_act(const qep_arch *a, bool keep_act);
 int64_t qep_run_widest_act(const qep_arch *a);
-int64_t qep_run_stream_bytes(const qep_run *r); /* "solve.stream" */
+int64_t qep_run_stream_bytes(const qep_run *r, bool keep_act); /* "solve.stream": sums of statistics, then matrices that pass by */
 /* Groups 2 and 3 of a block with experts and both streams through them (experts.c). QEP_E_STOPPED as above. */
 QEP_MUST_CHECK qep_status qep_run_experts_all(qep_run *r, int64_t b);
 /* QEP_E_NUMERIC when a stream is not finite (finite.c); names stream, sequence, token and channel. Collective. */

@@ -20,11 +20,27 @@ int64_t qep_run_widest_act(const qep_arch *a)
     return qep_max_i64(qep_run_kept_act(a, true), a->expert_inter);
 }
 
-int64_t qep_run_stream_bytes(const qep_run *r)
+/* For the statistics of a linear's group, as far as it asks for them, and, of an expert, of many at once. */
+static int64_t statistics_bytes(const qep_run *r, int64_t linear, bool keep_act)
+{
+    const qep_linear_config *c = &r->linear_cfg[linear];
+    const qep_export_linear *l = &r->linears[linear];
+    if (!qep_layer_needs_h(c)) return 0;
+    qep_stats_plan p = qep_run_stats_plan(r, l->cols, 1, qep_layer_needs_c(c), keep_act);
+    if (qep_layer_needs_gamma(c)) p.gamma_rows = l->rows;
+    const int64_t bytes = qep_stats_window_bytes(&p);
+    if (!qep_run_experts_apart(r, l->cols)) return bytes;
+    return qep_max_i64(bytes, qep_stats_many_bytes(&p, qep_stats_many_at_once(&p, QEP_EXPERTS_ROOM)));
+}
+
+int64_t qep_run_stream_bytes(const qep_run *r, bool keep_act)
 {
     int64_t bytes = 64;
-    for (int64_t i = 0; i < r->n_linears; i++)
-        if (r->linears[i].quantized) bytes = qep_max_i64(bytes, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
+    for (int64_t i = 0; i < r->n_linears; i++) {
+        if (!r->linears[i].quantized) continue;
+        bytes = qep_max_i64(bytes, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
+        bytes = qep_max_i64(bytes, statistics_bytes(r, i, keep_act));
+    }
     return bytes;
 }
 
@@ -46,7 +62,7 @@ void qep_run_start_streams_all(qep_run *r)
     }
     r->work = qep_work_create(a, r->compute, longest);
     r->block = qep_block_create_all(r->comm, r->model, r->compute, r->quantizes);
-    r->stream = qep_window_create_all(r->comm, "solve.stream", qep_run_stream_bytes(r));
+    r->stream = qep_window_create_all(r->comm, "solve.stream", qep_run_stream_bytes(r, r->keep_act));
     if (r->apart) r->stream_alone = qep_window_create_all(qep_comm_alone(r->comm), "experts.stream", qep_run_experts_stream(r));
 }
 

@@ -41,14 +41,9 @@ int64_t qep_stats_gamma_bytes(const qep_stats_plan *p, int ranks, int rank)
     return qep_round_up(qep_stats_gamma_rows(p, ranks, rank, &row0), QEP_SOLVE_STRIP) * p->d * (int64_t)sizeof(double);
 }
 
-int64_t qep_stats_panel_bytes(const qep_stats_plan *p, int ranks)
+int64_t qep_stats_window_bytes(const qep_stats_plan *p)
 {
-    /* rank 0 owns the most rows */
-    const int64_t row_bytes = qep_round_up(p->d, 8) * (int64_t)sizeof(double);
-    const int64_t rows = qep_dmat_local_bytes(p->d, p->block, p->n_owners, 0) / row_bytes;
-    int64_t row0;
-    const int64_t most = qep_max_i64(rows, qep_stats_gamma_rows(p, ranks, 0, &row0));
-    return (qep_stats_acc_count(p) + qep_stats_recv_count(p, most)) * (int64_t)sizeof(int64_t);
+    return qep_stats_room_bytes(qep_stats_n_sums(p));
 }
 
 /* Of all factors. */
@@ -155,19 +150,6 @@ static qep_status exponents_all(qep_stats_run *r)
     return st;
 }
 
-static void sum_panels_all(qep_stats_run *r, const qep_stats *out)
-{
-    const qep_stats_plan *p = r->plan;
-    int64_t row0, gamma_rows = qep_stats_gamma_rows(p, qep_size(r->comm), qep_rank(r->comm), &row0);
-    const int64_t rows = qep_max_i64(qep_dmat_n_rows_of(out->H, qep_rank(r->comm)), gamma_rows);
-    int64_t *acc = qep_alloc("stats.panel", qep_stats_acc_count(p), sizeof *acc);
-    int64_t *recv = qep_alloc("stats.panel", qep_stats_recv_count(p, rows), sizeof *recv);
-    for (int64_t col0 = 0; col0 < p->d; col0 += p->panel)
-        qep_stats_panel_all(r, col0, qep_min_i64(p->panel, p->d - col0), acc, recv, out);
-    qep_free(recv);
-    qep_free(acc);
-}
-
 void qep_stats_free_all(qep_stats *s)
 {
     qep_dmat_destroy_all(&s->H);
@@ -176,7 +158,7 @@ void qep_stats_free_all(qep_stats *s)
     *s = (qep_stats){NULL, NULL, NULL};
 }
 
-qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_stats *out)
+qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_window *w, qep_stats *out)
 {
     *out = (qep_stats){NULL, NULL, NULL};
     QEP_REQUIRE(p->gamma_rows == 0 || src->residual);
@@ -187,7 +169,8 @@ qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_sou
     out->H = qep_dmat_create_all(c, p->held ? "held.h" : "solve.h", p->d, p->block, p->n_owners);
     if (p->want_c) out->C = qep_dmat_create_all(c, p->held ? "held.c" : "solve.c", p->d, p->block, p->n_owners);
     if (p->gamma_rows > 0) out->gamma = qep_alloc(p->held ? "held.gamma" : "stats.gamma", qep_stats_gamma_bytes(p, qep_size(c), qep_rank(c)), 1);
-    sum_panels_all(&r, out);
+    r.room = qep_stats_room_open_all(c, w, qep_stats_n_sums(p));
+    qep_stats_panels_all(&r, out);
     qep_dmat_symmetrize_all(out->H);
 done:
     qep_stats_run_destroy(&r);

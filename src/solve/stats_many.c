@@ -1,5 +1,5 @@
 /* Statistics of many groups of the same width, each whole on one rank. They go in rounds, as many groups at a time as the room holds: the
- * local sums of a round stand side by side, ordered by the rank that wants them, and cross the ranks in one exchange. The products and the sums
+ * node's sums of a round stand side by side, ordered by the rank that wants them, and cross the nodes in one exchange. The products and the sums
  * are those of qep_stats_all, so the bits are, too.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
@@ -9,7 +9,7 @@ typedef struct many {
     const qep_stats_part *parts; /* borrowed: of this round */
     int64_t n, entries;          /* parts; sums of one */
     float *max;                  /* owned: [n, channels] */
-    int64_t *at;                 /* owned, [n]: where a part's sums begin among all, or, of my parts, among mine */
+    int64_t *at;                 /* owned, [n]: where a part's sums begin */
     int64_t *count, *displ;      /* owned, [P]: sums of each rank's parts */
 } many;
 
@@ -26,9 +26,14 @@ int64_t qep_stats_many_at_once(const qep_stats_plan *p, int64_t room)
     return qep_max_i64(1, room / (entries_of(p) * (int64_t)sizeof(int64_t)));
 }
 
-int64_t qep_stats_many_bytes(const qep_stats_plan *p, int64_t n, int64_t mine)
+int64_t qep_stats_many_sums(const qep_stats_plan *p)
 {
-    return (n + mine) * entries_of(p) * (int64_t)sizeof(int64_t);
+    return entries_of(p);
+}
+
+int64_t qep_stats_many_bytes(const qep_stats_plan *p, int64_t n)
+{
+    return qep_stats_room_bytes(n * entries_of(p));
 }
 
 static void check_parts_all(qep_comm *c, const qep_stats_part *parts, int64_t n)
@@ -111,26 +116,26 @@ static void deliver(many *r, int64_t k, int64_t *sums)
     qep_free(panels);
 }
 
-static void sums_all(many *r)
+static void sums_all(many *r, qep_window *w)
 {
-    const int rank = qep_rank(r->run.comm);
+    qep_stats_run *run = &r->run;
     place_parts(r);
-    int64_t *acc = qep_alloc("stats.panel", r->n * r->entries, sizeof *acc);
-    int64_t *mine = qep_alloc("stats.panel", r->count[rank], sizeof *mine);
+    run->room = qep_stats_room_open_all(run->comm, w, r->n * r->entries);
     for (int64_t k = 0; k < r->n; k++) {
         qep_panel *panels;
-        const int64_t n = open_panels(r, k, acc + r->at[k], NULL, &panels);
-        qep_stats_add(&r->run, panels, n);
+        const int64_t n = open_panels(r, k, run->room.sums + r->at[k], NULL, &panels);
+        qep_stats_add(run, panels, n);
         qep_free(panels);
     }
-    qep_sum_to_owners_all(r->run.comm, acc, r->count, r->displ, mine);
-    qep_free(acc);
+    qep_window_sync_all(w);
+    const qep_node_sum sum = {run->room.sums, r->count, r->displ};
+    qep_sum *under_way = qep_sum_begin(run->comm, &sum, 1);
+    qep_sum_end(&under_way);
     for (int64_t k = 0; k < r->n; k++)
-        if (r->parts[k].owner == rank) deliver(r, k, mine + r->at[k] - r->displ[rank]);
-    qep_free(mine);
+        if (r->parts[k].owner == qep_rank(run->comm)) deliver(r, k, run->room.sums + r->at[k]);
 }
 
-static qep_status round_all(qep_comm *c, const qep_stats_part *parts, int64_t n)
+static qep_status round_all(qep_comm *c, const qep_stats_part *parts, int64_t n, qep_window *w)
 {
     check_parts_all(c, parts, n);
     many r = {.parts = parts, .n = n, .entries = entries_of(&parts->plan), .run = qep_stats_run_create(c, &parts->plan, &parts->source, 1)};
@@ -139,20 +144,20 @@ static qep_status round_all(qep_comm *c, const qep_stats_part *parts, int64_t n)
     r.count = r.at + n;
     r.displ = r.count + qep_size(c);
     qep_status st = exponents_all(&r);
-    if (st == QEP_OK) sums_all(&r);
+    if (st == QEP_OK) sums_all(&r, w);
     qep_free(r.at);
     qep_free(r.max);
     qep_stats_run_destroy(&r.run);
     return st;
 }
 
-qep_status qep_stats_many_all(qep_comm *c, const qep_stats_part *parts, int64_t n, int64_t room)
+qep_status qep_stats_many_all(qep_comm *c, const qep_stats_part *parts, int64_t n, int64_t room, qep_window *w)
 {
     qep_status st = QEP_OK;
     for (int64_t k = 0; k < n; k++) *parts[k].out = (qep_stats){NULL, NULL, NULL};
     for (int64_t k = 0; k < n && st == QEP_OK;) {
         const int64_t count = qep_min_i64(n - k, qep_stats_many_at_once(&parts[k].plan, room));
-        st = round_all(c, parts + k, count);
+        st = round_all(c, parts + k, count, w);
         k += count;
     }
     return st;

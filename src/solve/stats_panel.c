@@ -1,11 +1,13 @@
 /* Pass 2 of the statistics: one panel of columns of H, C and Gamma over all sequences and ranks.
- * The local sums of the panel are ordered by the owner of the row, so that they can be sent as they
- * are.
+ * The sums of the panel are ordered by the owner of the row, so that they can be sent as they
+ * are: to the owner's node, while the next panel is formed in the other half of the room.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
 #include <math.h>
 #include <omp.h>
 #include <string.h>
+
+enum { DIAGONAL_PARTS = 4 };
 
 /* Rows of rank q from row0 on get their places in order. */
 static int64_t place_rows(const qep_stats_run *r, qep_panel *p, int q, int64_t next)
@@ -54,25 +56,38 @@ static void scale(const qep_tap *tap, const double *factor, int64_t T)
     }
 }
 
-/* The product of one sequence and one tile: rows from i0, columns from j0. Its shape depends on
- * the sizes and T only. */
-static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t i0, int64_t j0, int64_t T)
+/* leaf = the product of one sequence and one tile: rows from i0, columns from j0. */
+static void multiply(const qep_stats_run *r, const qep_panel *p, float *leaf, int64_t i0, int64_t rows, int64_t j0, int64_t cols, int64_t T)
 {
     const int64_t d = r->plan->d, ld = p->left->width, tile = QEP_STATS_TILE;
-    const int64_t rows = qep_min_i64(tile, p->rows - i0), cols = qep_min_i64(tile, d - j0);
-    float *leaf = r->leaf + omp_get_thread_num() * tile * tile;
     const qep_tap *right = &r->tap[QEP_STATS_H];
     if (r->plan->compute == QEP_COMPUTE_BF16)
         qep_tile_tn_bf16(leaf, tile, p->left->bf16 + i0, ld, right->bf16 + j0, d, rows, cols, T);
     else
         qep_tile_tn_f32(leaf, tile, p->left->x + i0, ld, right->x + j0, d, rows, cols, T);
-    for (int64_t i = i0; i < i0 + rows; i++) {
-        const int64_t at = p->place ? p->place[i] : i - p->row0;
-        qep_stats_add_fixed(p->sum + at * p->width + (j0 - p->col0), leaf + (i - i0) * tile, cols, r->unit_exp);
-    }
 }
 
-/* All tiles of all panels for the sequence in the taps. */
+/* The product of one sequence and one tile, into the sums. Its shape depends on the sizes and T only. Of a tile on H's diagonal, what is right of it
+ * by a whole part is left out. */
+static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t i0, int64_t j0, int64_t T)
+{
+    const int64_t tile = QEP_STATS_TILE, rows = qep_min_i64(tile, p->rows - i0), cols = qep_min_i64(tile, r->plan->d - j0);
+    const bool diagonal = p->lower && i0 == j0;
+    const int64_t part = diagonal ? tile / DIAGONAL_PARTS : tile;
+    float *leaf = r->leaf + omp_get_thread_num() * tile * tile;
+    for (int64_t k = 0; k < rows; k += part)
+        multiply(r, p, leaf + k * tile, i0 + k, qep_min_i64(part, rows - k), j0, diagonal ? qep_min_i64(k + part, cols) : cols, T);
+    const int64_t first = p->place ? p->place[i0] : i0 - p->row0;
+    atomic_int *lock = qep_stats_lock(&r->room, p->sum + first * p->width + (j0 - p->col0));
+    for (int64_t i = i0; i < i0 + rows; i++) {
+        const int64_t at = p->place ? p->place[i] : i - p->row0, k = i - i0;
+        const int64_t n = diagonal ? qep_min_i64((k / part + 1) * part, cols) : cols;
+        qep_stats_add_fixed(p->sum + at * p->width + (j0 - p->col0), leaf + k * tile, n, r->unit_exp);
+    }
+    qep_stats_unlock(lock);
+}
+
+/* All tiles of all panels for the sequence in the taps. Each rank of a node begins somewhere else, so that they do not wait for each other's locks. */
 static void add_sequence(const qep_stats_run *r, const qep_panel *p, int64_t n_panels, int64_t T)
 {
     const int64_t tile = QEP_STATS_TILE;
@@ -81,15 +96,15 @@ static void add_sequence(const qep_stats_run *r, const qep_panel *p, int64_t n_p
         most = qep_max_i64(most, p[k].rows);
         widest = qep_max_i64(widest, p[k].width);
     }
-    const int64_t n_i = qep_ceil_div(most, tile), n_j = qep_ceil_div(widest, tile);
-#pragma omp parallel for collapse(3) schedule(dynamic)
-    for (int64_t k = 0; k < n_panels; k++)
-        for (int64_t j = 0; j < n_j; j++)
-            for (int64_t i = 0; i < n_i; i++) {
-                const int64_t i0 = i * tile, j0 = p[k].col0 + j * tile;
-                const bool inside = i0 < p[k].rows && j * tile < p[k].width;
-                if (inside && (!p[k].lower || i0 >= j0)) add_leaf(r, &p[k], i0, j0, T);
-            }
+    const int64_t n_i = qep_ceil_div(most, tile), n_j = qep_ceil_div(widest, tile), n = n_panels * n_i * n_j;
+    const int64_t begin = n * qep_node_rank(r->comm) / qep_node_size(r->comm);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t t = 0; t < n; t++) {
+        const int64_t at = (begin + t) % n, k = at / (n_i * n_j), i0 = at % n_i * tile, j = at / n_i % n_j * tile;
+        const bool inside = i0 < p[k].rows && j < p[k].width;
+        if (inside && (!p[k].lower || i0 >= p[k].col0 + j)) add_leaf(r, &p[k], i0, p[k].col0 + j, T);
+        if (r->under_way && omp_get_thread_num() == 0) qep_sum_poll(r->under_way);
+    }
 }
 
 void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels)
@@ -114,7 +129,7 @@ void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels)
     for (int k = 0; k < QEP_STATS_KINDS; k++) qep_free(factor[k]);
 }
 
-void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, const int64_t *recv, int64_t n)
+void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, int64_t *sums, int64_t n)
 {
     const double tokens = (double)r->plan->total_tokens;
     const int owner = p->m ? qep_rank(qep_dmat_comm(p->m)) : 0;
@@ -125,42 +140,81 @@ void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, const int64_t
     for (int64_t j = 0; j < p->width; j++) col_unit[j] = ldexp(1.0, r->tap[QEP_STATS_H].exp[p->col0 + j]);
 #pragma omp parallel for schedule(static)
     for (int64_t l = skip; l < n_rows; l++) {
-        const int64_t *sum = recv + (l - skip) * p->width;
+        int64_t *sum = sums + (l - skip) * p->width;
         const int64_t global = p->m ? qep_dmat_row_of(p->m, owner, l) : gamma0 + l;
         const double unit = ldexp(1.0, p->left->exp[global] - r->unit_exp);
         double *row = (p->m ? qep_dmat_row(p->m, l) : p->gamma + l * r->plan->d) + p->col0;
         for (int64_t j = 0; j < p->width; j++)
             row[j] = (double)sum[j] * unit * col_unit[j] / tokens;
+        memset(sum, 0, (size_t)p->width * sizeof *sum);
     }
     qep_free(col_unit);
 }
 
-int64_t qep_stats_acc_count(const qep_stats_plan *p)
+/* Of one panel. */
+static int64_t panel_sums(const qep_stats_plan *p)
 {
     return (p->d * (p->want_c ? 2 : 1) + p->gamma_rows) * qep_min_i64(p->panel, p->d);
 }
 
-int64_t qep_stats_recv_count(const qep_stats_plan *p, int64_t rows)
+int64_t qep_stats_n_sums(const qep_stats_plan *p)
 {
-    return rows * qep_min_i64(p->panel, p->d);
+    return (p->panel < p->d ? 2 : 1) * panel_sums(p);
 }
 
-void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
-                         const qep_stats *out)
+/* The panels of all matrices at the same columns. */
+typedef struct panels {
+    int n;
+    qep_panel panel[QEP_STATS_KINDS];
+    qep_node_sum sum[QEP_STATS_KINDS];
+} panels;
+
+static void add_panel(const qep_stats_run *r, panels *s, qep_panel p, int64_t col0, int64_t width)
 {
-    qep_panel p[QEP_STATS_KINDS] = {{.m = out->H, .left = &r->tap[QEP_STATS_H], .lower = true, .row0 = col0, .sum = acc}};
-    int64_t n = 1, *behind = acc + (r->plan->d - col0) * width;
+    panel_open(r, &p, col0, width);
+    s->panel[s->n] = p;
+    s->sum[s->n++] = (qep_node_sum){p.sum, p.count, p.displ};
+}
+
+static void open_panels(const qep_stats_run *r, int64_t col0, int64_t width, int64_t *sum, const qep_stats *out, panels *s)
+{
+    const int64_t d = r->plan->d;
+    s->n = 0;
+    add_panel(r, s, (qep_panel){.m = out->H, .left = &r->tap[QEP_STATS_H], .lower = true, .row0 = col0, .sum = sum}, col0, width);
+    sum += (d - col0) * width;
     if (out->C) {
-        p[n++] = (qep_panel){.m = out->C, .left = &r->tap[QEP_STATS_C], .sum = behind};
-        behind += r->plan->d * width;
+        add_panel(r, s, (qep_panel){.m = out->C, .left = &r->tap[QEP_STATS_C], .sum = sum}, col0, width);
+        sum += d * width;
     }
-    if (r->plan->gamma_rows > 0) p[n++] = (qep_panel){.gamma = out->gamma, .left = &r->tap[QEP_STATS_GAMMA], .sum = behind};
-    for (int64_t k = 0; k < n; k++) panel_open(r, &p[k], col0, width);
-    if (col0 > 0) memset(acc, 0, (size_t)qep_stats_acc_count(r->plan) * sizeof *acc); /* they come as zeros */
-    qep_stats_add(r, p, n);
-    for (int64_t k = 0; k < n; k++) {
-        qep_sum_to_owners_all(r->comm, p[k].sum, p[k].count, p[k].displ, recv);
-        qep_stats_deliver(r, &p[k], recv, p[k].count[qep_rank(r->comm)]);
-        qep_free(p[k].place);
+    if (r->plan->gamma_rows > 0) add_panel(r, s, (qep_panel){.gamma = out->gamma, .left = &r->tap[QEP_STATS_GAMMA], .sum = sum}, col0, width);
+}
+
+/* My rows of the panels under way, which then leave zeros in their half of the room. */
+static void close_panels(qep_stats_run *r, panels *s)
+{
+    const int rank = qep_rank(r->comm);
+    if (!r->under_way) return;
+    qep_sum_end(&r->under_way);
+    for (int k = 0; k < s->n; k++) {
+        const qep_panel *p = &s->panel[k];
+        qep_stats_deliver(r, p, p->sum + p->displ[rank], p->count[rank]);
+        qep_free(p->place);
     }
+}
+
+/* A rank that passes the node's barrier behind panel k has closed panel k - 1, and so have all: its half is free. */
+void qep_stats_panels_all(qep_stats_run *r, const qep_stats *out)
+{
+    const qep_stats_plan *plan = r->plan;
+    panels now, before = {.n = 0};
+    int turn = 0;
+    for (int64_t col0 = 0; col0 < plan->d; col0 += plan->panel, turn = 1 - turn) {
+        open_panels(r, col0, qep_min_i64(plan->panel, plan->d - col0), r->room.sums + turn * panel_sums(plan), out, &now);
+        qep_stats_add(r, now.panel, now.n);
+        close_panels(r, &before);
+        qep_window_sync_all(r->room.window);
+        before = now;
+        r->under_way = qep_sum_begin(r->comm, before.sum, before.n);
+    }
+    close_panels(r, &before);
 }

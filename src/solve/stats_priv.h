@@ -4,6 +4,7 @@
 #define QEP_STATS_PRIV_H
 
 #include "qep/solve.h"
+#include <stdatomic.h>
 
 /* The left factors of the three sums, and of H also the right one of all. */
 typedef enum qep_stats_kind { QEP_STATS_H, QEP_STATS_C, QEP_STATS_GAMMA, QEP_STATS_KINDS } qep_stats_kind;
@@ -19,6 +20,21 @@ typedef struct qep_tap {
     int32_t *exp;     /* owned: [width] exponent e of each channel, |x| < 2^e; 0 when the channel is zero throughout */
 } qep_tap;
 
+/* Sums in the node's window, to which all its ranks add, a tile at a time under a lock. */
+typedef struct qep_stats_room {
+    qep_window *window;           /* borrowed */
+    atomic_int *locks;            /* in the window, as are the sums */
+    int64_t *sums;
+} qep_stats_room;
+
+/* Bytes of a window for so many sums, of the whole node. */
+int64_t qep_stats_room_bytes(int64_t sums);
+/* The window, with zeros as the first `sums` of them. Collective. */
+qep_stats_room qep_stats_room_open_all(const qep_comm *c, qep_window *w, int64_t sums);
+/* The lock of a tile whose first sum is *tile: others may have the same. */
+atomic_int *qep_stats_lock(const qep_stats_room *r, const int64_t *tile);
+void qep_stats_unlock(atomic_int *lock);
+
 typedef struct qep_stats_run {
     qep_comm *comm;               /* borrowed */
     const qep_stats_plan *plan;   /* borrowed */
@@ -28,6 +44,8 @@ typedef struct qep_stats_run {
     int64_t sets;                 /* sequences that there is room for */
     bool raw, scaled;             /* all of mine are there, as the source gives them (f32 only), or scaled */
     int unit_exp;                 /* s: sums count in units of 2^(e_i + e_j - s) */
+    qep_stats_room room;
+    qep_sum *under_way;           /* owned: of the panel before; NULL: none */
 } qep_stats_run;
 
 /* Buffers for a plan, for so many sequences (qep_stats_sets, or 1); r->plan and r->source may be changed for others with the same d, compute, want_c and
@@ -43,27 +61,25 @@ QEP_MUST_CHECK qep_status qep_stats_maxima(qep_stats_run *r, float *max);
 /* The taps' exponents from the maxima over all ranks. */
 void qep_stats_exponents(qep_stats_run *r, const float *max);
 
-/* Local sums of rows [row0, rows) of one matrix, columns [col0, col0 + width). */
+/* The node's sums of rows [row0, rows) of one matrix, columns [col0, col0 + width). */
 typedef struct qep_panel {
     qep_dmat *m;     /* borrowed: where the result goes; NULL for Gamma, and where the matrix is another rank's */
     double *gamma;   /* borrowed: my rows of Gamma */
     const qep_tap *left; /* borrowed: its channels are the rows */
     bool lower;      /* only tiles on and below the diagonal */
     int64_t rows, row0, col0, width;
-    int64_t *sum;    /* borrowed: [rows - row0, width], rows ordered by owner */
+    int64_t *sum;    /* borrowed, in the room: [rows - row0, width], rows ordered by owner */
     int64_t *place;  /* owned, [rows]: position of a row in sum; NULL: in order from row0 on */
-    int64_t *count, *displ; /* owned, [P]: entries of each owner; NULL with place */
+    int64_t *count, *displ; /* owned, [P]: sums of each owner; NULL with place */
 } qep_panel;
 
-/* Pass 2: adds my sequences' products to the panels. */
+/* Pass 2: adds my sequences' products to the panels, while the sums under way go on. */
 void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels);
 /* My n entries of a panel's sums over all ranks, as f64 per token, to where they go: sum 2^(e_i + e_j - s) / tokens, with two roundings, of the
- * conversion and of the division. */
-void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, const int64_t *recv, int64_t n);
-/* Columns [col0, col0 + width) of H (rows from col0 on) and of what else out has. acc, recv: scratch of qep_stats_panel_bytes in all;
- * acc is zeros for the first panel. */
-void qep_stats_panel_all(qep_stats_run *r, int64_t col0, int64_t width, int64_t *acc, int64_t *recv,
-                         const qep_stats *out);
+ * conversion and of the division. They become zeros. */
+void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, int64_t *sums, int64_t n);
+/* H, from its diagonal on, and what else out has, panel by panel. Collective. */
+void qep_stats_panels_all(qep_stats_run *r, const qep_stats *out);
 
 /* Sequence i becomes the one at hand; get: into the taps, unscaled. */
 void qep_stats_turn_to_sequence(qep_stats_run *r, int64_t i);
@@ -74,9 +90,8 @@ void qep_stats_get(qep_stats_run *r, int64_t i);
 void qep_stats_add_fixed(int64_t *restrict sum, const float *restrict leaf, int64_t n,
                          int unit_exp);
 
-/* Entries of the two scratch arrays. */
-int64_t qep_stats_acc_count(const qep_stats_plan *p);
-int64_t qep_stats_recv_count(const qep_stats_plan *p, int64_t rows);
+/* Sums that there is room for: of one panel, or of two, so that one goes over the nodes while the next is formed. */
+int64_t qep_stats_n_sums(const qep_stats_plan *p);
 
 /* Rows of Gamma that rank `rank` of `size` owns: [*row0, *row0 + result). */
 int64_t qep_stats_gamma_rows(const qep_stats_plan *p, int size, int rank, int64_t *row0);

@@ -32,26 +32,29 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
     for (int64_t k = 0; k < n; k++) delta[k] = t->g->fp[at + k] - t->g->q[at + k];
 }
 
+static qep_stats_plan stats_plan(const bench *b, int64_t d, qep_compute compute, bool want_c)
+{
+    return (qep_stats_plan){.d = d,
+                            .compute = compute,
+                            .total_tokens = b->total_tokens,
+                            .want_c = want_c,
+                            .panel = qep_run_panel(&(qep_run){.comm = b->comm, .ranks = qep_size(b->comm)}, d, want_c, true),
+                            .block = SOLVER_BLOCK,
+                            .n_owners = qep_dmat_owners_rule(d, SOLVER_BLOCK, qep_size(b->comm), 0)};
+}
+
 static qep_status statistics_all(bench *b, const bench_group *g, qep_compute compute, bool want_c,
                                  qep_dmat **H, qep_dmat **C)
 {
     qep_stats out;
     tap t = {b, g};
     const qep_tap_source source = {.ctx = &t, .n_seq = b->n_seq, .max_tokens = b->opt.tokens, .tokens = tap_tokens, .get = tap_get};
-    const qep_stats_plan plan = {
-        .d = g->d,
-        .compute = compute,
-        .total_tokens = b->total_tokens,
-        .want_c = want_c,
-        .panel = qep_run_panel(&(qep_run){.ranks = qep_size(b->comm), .corpus = &(qep_corpus){.max_length = b->opt.tokens}}, g->d, want_c, true),
-        .block = SOLVER_BLOCK,
-        .n_owners = qep_dmat_owners_rule(g->d, SOLVER_BLOCK, qep_size(b->comm), 0)};
-    qep_status st = qep_stats_all(b->comm, &plan, &source, &out);
+    const qep_stats_plan plan = stats_plan(b, g->d, compute, want_c);
+    qep_status st = qep_stats_all(b->comm, &plan, &source, g->stream, &out);
     *H = out.H;
     if (C) *C = out.C;
     return st;
 }
-
 static qep_qspec quantizer_of(const bench *b, int64_t d)
 {
     return (qep_qspec){.method = &qep_method_gptq,
@@ -106,7 +109,9 @@ qep_status bench_group_open_all(bench *b, int role_group, bench_group *g)
     g->rdiag = qep_alloc("bench", d, sizeof *g->rdiag);
     qep_qspec widest = g->spec;
     widest.method = &qep_method_gptaq;
-    g->stream = qep_window_create_all(b->comm, "bench.stream", qep_layer_stream_bytes(&widest, d));
+    const qep_stats_plan h_alone = stats_plan(b, d, QEP_COMPUTE_F32, false), with_c = stats_plan(b, d, QEP_COMPUTE_F32, true);
+    const int64_t sums = qep_max_i64(qep_stats_window_bytes(&h_alone), qep_stats_window_bytes(&with_c));
+    g->stream = qep_window_create_all(b->comm, "bench.stream", qep_max_i64(sums, qep_layer_stream_bytes(&widest, d)));
     QEP_TRY(
         statistics_all(b, g, b->opt.bf16 ? QEP_COMPUTE_BF16 : QEP_COMPUTE_F32, true, &g->H, &g->C));
     return find_order_all(g);

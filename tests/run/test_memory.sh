@@ -61,7 +61,7 @@ for np in 1 2 3 4; do
         done
         total=$(json "$summary" memory.peaks.0.measured)
         for name in streams.fp streams.q streams.act run.sequence model.work model.block.fp model.block.q solve.stream layer.rows \
-            quantize.strips quantize.polish layer.figures stats.gamma held.h held.c solve.h solve.c solve.factor dmat.factor solve.rows solve.pieces solve.turned stats.panel stats.tap eval.logits model.head; do
+            quantize.strips quantize.polish layer.figures stats.gamma held.h held.c solve.h solve.c solve.factor dmat.factor solve.rows solve.pieces solve.turned stats.tap eval.logits model.head; do
             planned=$(sed -n "/\"rank0\"/,\$p" "$summary" | sed -n "/\"$name\"/,/}/s/.*\"planned\": \([0-9]*\).*/\1/p" | head -n 1)
             measured=$(sed -n "/\"rank0\"/,\$p" "$summary" | sed -n "/\"$name\"/,/}/s/.*\"measured\": \([0-9]*\).*/\1/p" | head -n 1)
             check "np $np, $activations: $name planned ${planned:-none}, measured ${measured:-none}" within "$name" "${planned:-0}" "${measured:-0}" "$total"

@@ -67,7 +67,7 @@ paired() {
         $2 == "init" { begun++ } $2 == "finalize" { ended++ }
         $2 == "compute" && !($3 > 0) { bad = 1 }
         $2 == "allreduce" { reduced[$1] = reduced[$1] " " $3 }
-        $2 == "send" { sent[$1 " " $3] = sent[$1 " " $3] " " $5; n++ }
+        $2 == "send" || $2 == "isend" { sent[$1 " " $3] = sent[$1 " " $3] " " $5; n++ }
         $2 == "irecv" || $2 == "recv" { got[$3 " " $1] = got[$3 " " $1] " " $5 }
         END {
             for (k in sent) if (sent[k] != got[k]) bad = 1

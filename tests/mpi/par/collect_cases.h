@@ -296,33 +296,62 @@ static int64_t owned(int kind, int q, int P)
     }
 }
 
-static void sum_to_owners(void **state)
+/* Elements of a sum in all, descending by rank, with a gap of 2. */
+static int64_t lay_out(int kind, int64_t *count, int64_t *displ)
+{
+    int64_t n = 0;
+    for (int q = qep_size(world) - 1; q >= 0; q--) {
+        count[q] = owned(kind, q, qep_size(world));
+        displ[q] = n;
+        n += count[q] + 2;
+    }
+    return n;
+}
+
+/* What the node should have at the end where rank q's part is, and in the gap behind it. */
+static bool part_is(const qep_node_sum *s, int kind, int q)
+{
+    const int node = qep_node_id(world);
+    bool ok = true;
+    for (int64_t i = s->displ[q]; i < s->displ[q] + s->count[q] + 2; i++) {
+        uint64_t want = 0;
+        if (i >= s->displ[q] + s->count[q]) want = (uint64_t)word_of(node, kind, i);
+        else if (qep_node_of(world, q) == node)
+            for (int k = 0; k < qep_n_nodes(world); k++) want += (uint64_t)word_of(k, kind, i); /* wraps around */
+        ok = ok && (uint64_t)s->data[i] == want;
+    }
+    return ok;
+}
+
+/* Sums of all kinds at the same time. */
+static void sums_over_nodes(void **state)
 {
     (void)state;
-    int P = qep_size(world), r = qep_rank(world);
-    for (int kind = 0; kind < 4; kind++) {
-        int64_t *count = qep_alloc("test", 2 * P, sizeof *count), *displ = count + P, n = 0;
-        for (int q = P - 1; q >= 0; q--) { /* descending, with a gap of 2 */
-            count[q] = owned(kind, q, P);
-            displ[q] = n;
-            n += count[q] + 2;
-        }
-        int64_t *send = qep_alloc("test", n, sizeof *send);
-        int64_t *recv = count[r] ? qep_alloc("test", count[r] + 1, sizeof *recv) : NULL;
-        for (int64_t i = 0; i < n; i++) send[i] = word_of(r, kind, i); /* sums wrap around */
-        if (recv) memset(recv, 0x55, (size_t)(count[r] + 1) * sizeof *recv);
-        qep_sum_to_owners_all(world, send, count, displ, recv);
-        bool ok = !recv || recv[count[r]] == INT64_C(0x5555555555555555);
-        for (int64_t i = 0; i < count[r]; i++) {
-            uint64_t want = 0;
-            for (int q = 0; q < P; q++) want += (uint64_t)word_of(q, kind, displ[r] + i);
-            ok = ok && (uint64_t)recv[i] == want;
-        }
-        for (int64_t i = 0; i < n; i++) ok = ok && send[i] == word_of(r, kind, i);
+    enum { KINDS = 4 };
+    const int P = qep_size(world);
+    qep_window *w[KINDS];
+    qep_node_sum sums[KINDS];
+    int64_t *counts[KINDS];
+    for (int kind = 0; kind < KINDS; kind++) {
+        int64_t *count = counts[kind] = qep_alloc("test", 2 * P, sizeof *count), n = lay_out(kind, count, count + P);
+        w[kind] = qep_window_create_all(world, "test.sum", n * (int64_t)sizeof n);
+        sums[kind] = (qep_node_sum){qep_window_data(w[kind]), count, count + P};
+        for (int64_t i = 0; i < n && qep_node_rank(world) == 0; i++) sums[kind].data[i] = word_of(qep_node_id(world), kind, i);
+        qep_window_sync_all(w[kind]);
+    }
+    for (int n = 0; n <= KINDS; n += KINDS) { /* none, all */
+        qep_sum *s = qep_sum_begin(world, sums, n);
+        for (int i = 0; i < 3; i++) qep_sum_poll(s);
+        qep_sum_end(&s);
+        assert_all(world, s == NULL);
+    }
+    for (int kind = 0; kind < KINDS; kind++) {
+        bool ok = true;
+        qep_window_sync_all(w[kind]);
+        for (int q = 0; q < P; q++) ok = ok && part_is(&sums[kind], kind, q);
         assert_all(world, ok);
-        qep_free(recv);
-        qep_free(send);
-        qep_free(count);
+        qep_free(counts[kind]);
+        qep_window_destroy_all(&w[kind]);
     }
 }
 
@@ -373,7 +402,7 @@ static void nothing_leaks(void **state)
     broadcast_text(state);
     gather(state);
     exchange(state);
-    sum_to_owners(state);
+    sums_over_nodes(state);
     assert_all(world, qep_mem_blocks() == before);
 }
 
@@ -383,7 +412,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(any_rank),          cmocka_unit_test(broadcast),
     cmocka_unit_test(broadcast_text),    cmocka_unit_test(integer_sums),
     cmocka_unit_test(real_reductions),   cmocka_unit_test(gather),
-    cmocka_unit_test(exchange),          cmocka_unit_test(sum_to_owners),
+    cmocka_unit_test(exchange),          cmocka_unit_test(sums_over_nodes),
     cmocka_unit_test(traffic_is_counted), cmocka_unit_test(alone), cmocka_unit_test(nothing_leaks),
 };
 

@@ -14,6 +14,31 @@ typedef struct samples {
     int64_t every;       /* only each so-many-th sequence has tokens; 0: all */
 } samples;
 
+/* A window that others have used. */
+static qep_window *used_window(int64_t bytes)
+{
+    qep_window *w = qep_window_create_all(world, "test.room", bytes);
+    if (qep_node_rank(world) == 0) memset(qep_window_data(w), 0xa5, (size_t)bytes);
+    return w;
+}
+
+static qep_status stats_all(const qep_stats_plan *p, const qep_tap_source *src, qep_stats *out)
+{
+    qep_window *w = used_window(qep_stats_window_bytes(p));
+    const qep_status st = qep_stats_all(world, p, src, w, out);
+    qep_window_destroy_all(&w);
+    return st;
+}
+
+static qep_status stats_many_all(const qep_stats_part *parts, int64_t n, int64_t room)
+{
+    const int64_t most = n > 0 ? qep_min_i64(n, qep_stats_many_at_once(&parts->plan, room)) : 0;
+    qep_window *w = used_window(most > 0 ? qep_stats_many_bytes(&parts->plan, most) : 1);
+    const qep_status st = qep_stats_many_all(world, parts, n, room, w);
+    qep_window_destroy_all(&w);
+    return st;
+}
+
 static double channel_size(const samples *s, int64_t c)
 {
     if (s->d > 2 && c == s->d / 2) return 0.0; /* dead */
@@ -166,7 +191,7 @@ static void check_accuracy(int64_t d, double spread, qep_compute compute, double
     qep_tap_source src = source_of(&s);
     p.gamma_rows = rows_of(d);
     qep_stats out;
-    assert_ok(qep_stats_all(world, &p, &src, &out));
+    assert_ok(stats_all(&p, &src, &out));
     double *want_H = qep_alloc("test", d * d, sizeof *want_H), *want_C = qep_alloc("test", d * d, sizeof *want_C);
     double *want_D = qep_alloc("test", d, sizeof *want_D), *h = gathered(out.H), *c = gathered(out.C);
     double *gamma = gathered_gamma(&p, out.gamma);
@@ -215,7 +240,7 @@ static void test_exact(void **state)
     qep_tap_source src = source_of(&s);
     src.get = get_integers;
     qep_stats out;
-    assert_ok(qep_stats_all(world, &p, &src, &out));
+    assert_ok(stats_all(&p, &src, &out));
     assert_null(out.gamma);
     double *want = qep_alloc("test", 2 * D * D, sizeof *want), *h = gathered(out.H), *c = gathered(out.C);
     float x[24 * D], e[24 * D];
@@ -240,7 +265,7 @@ static void digests(samples *s, const qep_stats_plan *p, uint64_t got[3])
 {
     qep_tap_source src = source_of(s);
     qep_stats out;
-    assert_ok(qep_stats_all(world, p, &src, &out));
+    assert_ok(stats_all(p, &src, &out));
     got[0] = digest(out.H);
     got[1] = p->want_c ? digest(out.C) : 0;
     got[2] = 0;
@@ -302,7 +327,7 @@ static void expect_failure(samples *s, const qep_stats_plan *p, const char *text
 {
     qep_tap_source src = source_of(s);
     qep_stats out;
-    assert_fails(qep_stats_all(world, p, &src, &out), QEP_E_NUMERIC, text);
+    assert_fails(stats_all(p, &src, &out), QEP_E_NUMERIC, text);
     assert_true(out.H == NULL && out.C == NULL && out.gamma == NULL);
     qep_error_clear();
 }
@@ -358,13 +383,13 @@ static int64_t check_many(int64_t d, qep_compute compute, bool want_c, int64_t n
         parts[k] = (qep_stats_part){plan_of_many(d, compute, want_c, k), source_of(&s[k]), (k + 1) % qep_size(world), &out[k]};
     }
     const qep_meter before = qep_meter_now();
-    assert_ok(qep_stats_many_all(world, parts, n, room));
+    assert_ok(stats_many_all(parts, n, room));
     const qep_meter after = qep_meter_now();
     for (int k = 0; k < n; k++) {
         samples other = group_of_many(d, k, 2);
         const qep_tap_source src = source_of(&other);
         const qep_stats_plan p = plan_of_many(d, compute, want_c, k);
-        assert_ok(qep_stats_all(world, &p, &src, &want));
+        assert_ok(stats_all(&p, &src, &want));
         bad += (out[k].H != NULL) != (parts[k].owner == qep_rank(world));
         bad += digest_alone(out[k].H) != digest(want.H);
         if (want_c) bad += digest_alone(out[k].C) != digest(want.C);
@@ -385,7 +410,7 @@ static void test_many(void **state)
         check_many(sizes[k], QEP_COMPUTE_BF16, k % 2 != 0, MANY, 1 << 24);
     }
     /* few bytes: as many messages for all as for one */
-    const int64_t one = check_many(33, QEP_COMPUTE_F32, true, 1, 1 << 24), all = check_many(33, QEP_COMPUTE_F32, true, MANY, 1 << 24);
+    const int64_t one = check_many(11, QEP_COMPUTE_F32, true, 1, 1 << 24), all = check_many(11, QEP_COMPUTE_F32, true, MANY, 1 << 24);
     assert_all(world, all <= one + 2 * qep_size(world)); /* one group's sums go to one rank, those of many to all */
     check_many(33, QEP_COMPUTE_F32, true, 0, 1 << 24);
 }
@@ -401,7 +426,7 @@ static void test_many_not_finite(void **state)
         parts[k] = (qep_stats_part){plan_of(33, QEP_COMPUTE_F32, true), source_of(&s[k]), 0, &out[k]};
     }
     s[2].bad_seq = 4;
-    assert_fails(qep_stats_many_all(world, parts, 3, 1 << 24), QEP_E_NUMERIC, "token 0, channel 32");
+    assert_fails(stats_many_all(parts, 3, 1 << 24), QEP_E_NUMERIC, "token 0, channel 32");
     for (int k = 0; k < 3; k++) assert_true(out[k].H == NULL && out[k].C == NULL);
     qep_error_clear();
 }
@@ -410,8 +435,11 @@ static void test_bytes(void **state)
 {
     (void)state;
     qep_stats_plan p = {.d = 1000, .total_tokens = 1, .want_c = true, .panel = 512, .block = 64, .n_owners = 2};
-    /* rank 0 holds blocks 0 2 4 .. 14: 8 * 64 rows */
-    assert_int_equal(qep_stats_panel_bytes(&p, 2), 8 * 512 * (2 * 1000 + 512));
+    const int64_t locks = qep_stats_many_bytes(&p, 0);
+    assert_int_equal(qep_stats_window_bytes(&p), locks + 2 * 8 * 512 * 2 * 1000); /* two panels at a time */
+    p.panel = 1024;
+    assert_int_equal(qep_stats_window_bytes(&p), locks + 8 * 1000 * 2 * 1000);
+    p.panel = 512;
     assert_int_equal(qep_stats_tap_bytes(&p, 1, 10, 3), 10 * 1000 * 8 + 3 * 512 * 512 * 4);
     assert_int_equal(qep_stats_tap_bytes(&p, 4, 10, 3), 4 * 10 * 1000 * 8 + 3 * 512 * 512 * 4);
     assert_int_equal(qep_stats_tap_bytes(&p, 0, 10, 3), 3 * 512 * 512 * 4);
@@ -423,11 +451,13 @@ static void test_bytes(void **state)
     assert_int_equal(qep_stats_tap_bytes(&p, 4, 10, 3), 10 * 2000 * (4 * 2 + 4) + 3 * 512 * 512 * 4);
     p.compute = QEP_COMPUTE_F32;
     /* tiles of columns: of H from the diagonal on, 512 x 1000 + 488 x 488, and all of C */
-    assert_int_equal(qep_stats_many_bytes(&p, 3, 2), 8 * 5 * (512 * 1000 + 488 * 488 + 1000 * 1000));
-    assert_int_equal(qep_stats_many_at_once(&p, 3 * qep_stats_many_bytes(&p, 1, 0) + 1), 3);
+    const int64_t sums = 512 * 1000 + 488 * 488 + 1000 * 1000;
+    assert_int_equal(qep_stats_many_sums(&p), sums);
+    assert_int_equal(qep_stats_many_bytes(&p, 3), locks + 8 * 3 * sums);
+    assert_int_equal(qep_stats_many_at_once(&p, 3 * 8 * sums + 1), 3);
     assert_int_equal(qep_stats_many_at_once(&p, 1), 1);
     p.gamma_rows = 1300; /* 21 strips: 11 and 10 */
-    assert_int_equal(qep_stats_panel_bytes(&p, 2), 8 * 512 * (2 * 1000 + 1300 + 11 * 64));
+    assert_int_equal(qep_stats_window_bytes(&p), locks + 2 * 8 * 512 * (2 * 1000 + 1300));
     assert_int_equal(qep_stats_tap_bytes(&p, 1, 10, 3), 10 * (2000 + 1300) * 4 + 3 * 512 * 512 * 4);
     assert_int_equal(qep_stats_gamma_bytes(&p, 2, 1), 640 * 1000 * 8);
 }
