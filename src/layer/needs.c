@@ -43,6 +43,11 @@ bool qep_layer_fits(const qep_linear_config *s)
     return qep_layer_corrects(s) && s->alpha == QEP_ALPHA_AUTO;
 }
 
+bool qep_layer_multiplies(const qep_linear_config *s, const qep_qspec *spec)
+{
+    return spec->paper || !qep_layer_corrects(s);
+}
+
 qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min)
 {
     static const char *const clips[] = {[QEP_CLIP_NONE] = "none", [QEP_CLIP_MSE] = "mse", [QEP_CLIP_HESSIAN] = "hessian"};

@@ -148,7 +148,7 @@ static void correct(const walk *w, const qep_linear_config *c)
 {
     const double f64 = (double)w->d * (double)w->d * (double)w->d;
     const int64_t size = (int64_t)sizeof(double);
-    const bool gamma = qep_layer_needs_gamma(c), once = w->rows > w->d && !gamma;
+    const bool once = qep_correct_by_matrix(w->rows, w->d, qep_layer_needs_gamma(c));
     for (int k = 0; k < (qep_layer_fits(c) ? 4 : 0); k++) { /* the dampings that alpha = auto tries */
         if (k == 0) stream_f32(w);
         factor(w);
@@ -254,7 +254,7 @@ static void figures(walk *w, int members, bool with_c, bool corrects, bool held)
     if (!with_c) return;
     for (int k = 0; k < 1 + held; k++) {
         if (k == 1) w->kept = false, stream_f32(w); /* the held-out sequences' matrices */
-        for (int stage = 0; stage < 2 + corrects; stage++) { /* the result, W rounded, W corrected */
+        for (int stage = 0; stage < 2 + corrects; stage++) { /* the result, W rounded, W corrected or the correction alone */
             forms(w);
             reduce(w, w->strips * QEP_STRIP * (int64_t)sizeof(double));
         }
@@ -284,7 +284,7 @@ static void quantize_set(walk *w, const int64_t *members, int n, bool with_c, bo
     }
     w->phase = QEP_PHASE_CORRECTION;
     agree(w);
-    if (with_c) stream_f32(w);
+    if (with_c && qep_layer_multiplies(c, q)) stream_f32(w);
     if (qep_layer_corrects(c)) correct(w, c);
     w->phase = QEP_PHASE_QUANTIZE;
     if (q->method->drive == QEP_DRIVE_FACTOR) column_loop(w, q);

@@ -203,8 +203,7 @@ static qep_status correct(bench *b, void *ctx)
 {
     (void)b;
     solve_case *c = ctx;
-    qep_correct_rows_all(c->C, c->L, c->g->rows, c->g->count, c->alpha, c->g->w, NULL, 0.0, c->out,
-                         c->g->stream);
+    qep_correct_rows_all(c->C, c->L, c->g->rows, c->g->count, c->alpha, c->g->w, NULL, 0.0, c->out, NULL, c->g->stream);
     return QEP_OK;
 }
 

@@ -94,7 +94,7 @@ static double *correct(const layer *l, double alpha, double damping, int64_t tot
         alphas[mine] = alpha;
     }
     float *to = in_place ? rows : out;
-    qep_correct_rows_all(C, L, total_rows, mine, alphas, rows, NULL, 0.0, to, w);
+    qep_correct_rows_all(C, L, total_rows, mine, alphas, rows, NULL, 0.0, to, NULL, w);
     for (int64_t s = qep_rank(world), k = 0; s < n_strips; s += qep_size(world), k++)
         for (int64_t i = 0; i < size && s * size + i < l->rows * d; i++) whole[s * size + i] = (double)to[k * size + i];
     qep_sum_f64_all(world, whole, l->rows * d);
@@ -197,7 +197,7 @@ static void run_mixed(int64_t d, int64_t total_rows, bool in_place, float *out)
     int64_t minor = 0;
     for (int64_t i = 0; i < n; i++) rows[i] = i == 3 ? NAN : (float)noise(i, qep_rank(world));
     qep_dmat_cholesky_all(L, w, &minor);
-    qep_correct_rows_all(C, L, total_rows, 2, alpha, rows, NULL, 0.0, in_place ? rows : out, w);
+    qep_correct_rows_all(C, L, total_rows, 2, alpha, rows, NULL, 0.0, in_place ? rows : out, NULL, w);
     if (in_place) memcpy(out, rows, (size_t)n * sizeof *out);
     qep_free(rows);
     qep_window_destroy_all(&w);
@@ -237,9 +237,9 @@ static void check_residual(int64_t d)
     double *gamma = qep_alloc("test", n, sizeof *gamma), *y = qep_alloc("test", n, sizeof *y), *back = qep_alloc("test", n, sizeof *back);
     for (int64_t i = 0; i < n; i++) rows[i] = (float)noise(i, qep_rank(world)), gamma[i] = noise(i, 99 + qep_rank(world));
     const double half = 0.5, none = 0.0;
-    qep_correct_rows_all(C, L, 1, 1, &half, rows, gamma, 0.25, out, w);
-    qep_correct_rows_all(C, L, d + 1, 1, &none, rows, gamma, 0.25, out + n, w);
-    qep_correct_rows_all(C, L, 1, 1, &half, rows, NULL, 0.0, out + 2 * n, w);
+    qep_correct_rows_all(C, L, 1, 1, &half, rows, gamma, 0.25, out, NULL, w);
+    qep_correct_rows_all(C, L, d + 1, 1, &none, rows, gamma, 0.25, out + n, NULL, w);
+    qep_correct_rows_all(C, L, 1, 1, &half, rows, NULL, 0.0, out + 2 * n, NULL, w);
     qep_correction_rows_all(C, L, 1, rows, gamma, 0.5, y, w);
     double worst = 0.0, scale = 0.0;
     for (int64_t i = 0; i < n; i++) {
