@@ -162,6 +162,7 @@ static void test_figures(void **state)
         {"Y", 48, "qep", 1.0, 0.0, 0.01, false, true},
         {"Y, half of it, little damping", 48, "qep", 0.5, 0.0, 1e-4, false, true},
         {"Y, much damping", 96, "qep", 1.5, 0.0, 1.0, false, true},
+        {"Y, fitted", 48, "qep", QEP_ALPHA_AUTO, 0.0, 0.01, false, true},
         {"as published", 48, "qep", 1.0, 0.0, 0.01, true, false},
         {"rows", 128, "qep", 1.0, 0.0, 0.01, false, false},
         {"rows as published", 128, "qep", 1.0, 0.0, 0.01, true, false},
