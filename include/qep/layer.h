@@ -17,9 +17,8 @@ bool qep_layer_needs_c(const qep_linear_config *s);
 bool qep_layer_same(const qep_linear_config *a, const qep_qspec *x, const qep_linear_config *b, const qep_qspec *y);
 bool qep_layer_needs_gamma(const qep_linear_config *s);
 bool qep_layer_fits(const qep_linear_config *s); /* alpha = auto */
-/* With C, the figures want W C by a product of its own: there is no correction that leaves what they need, or it is one of other weights (compat = paper:
- * without dead channels). */
-bool qep_layer_multiplies(const qep_linear_config *s, const qep_qspec *spec);
+/* The published code writes corrected weights back into the model, in its type, before they are rounded. */
+bool qep_layer_rounds(const qep_qspec *spec, qep_dtype published);
 /* Translation of the configuration into the quantizer's settings; zero_min from qep_export_zero_min. */
 qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min);
 

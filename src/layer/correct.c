@@ -4,22 +4,22 @@
 
 #include <string.h>
 
-/* What the figures need of C, which the correction may destroy: W C of my rows, now or by the correction, or the correction's Y. */
+/* What the figures need of C, which the correction may destroy: W C of my rows, or Y (figures.c). The correction leaves it in what is returned; NULL: it is
+ * there, as nothing is corrected or, as published, weights without those of dead channels. */
 static float *keep_all(qep_set *s)
 {
-    const bool multiplies = qep_layer_multiplies(&s->lead->cfg, &s->lead->spec);
-    const bool y = !multiplies && qep_correct_by_matrix(s->total_rows, s->cols, qep_layer_needs_gamma(&s->lead->cfg));
+    const bool leaves = qep_layer_corrects(&s->lead->cfg) && !(s->lead->spec.paper && s->n_dead > 0);
+    const bool y = leaves && qep_correct_by_matrix(s->total_rows, s->cols, qep_layer_needs_gamma(&s->lead->cfg));
     float **kept = y ? &s->y : &s->wc;
     *kept = qep_alloc("layer.figures", s->count * QEP_STRIP * s->cols, sizeof **kept);
-    if (!multiplies) return *kept;
+    if (leaves) return *kept;
     qep_rows_times_f32_all(s->job->C, s->count, s->w, s->wc, s->job->stream);
     return NULL;
 }
 
-/* The published code writes corrected weights back into the model, in its type, before they are rounded. */
 static void round_trip(qep_set *s)
 {
-    if (!s->lead->spec.paper || s->job->published_type != QEP_BF16) return;
+    if (!qep_layer_rounds(&s->lead->spec, s->job->published_type)) return;
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < s->count * QEP_STRIP * s->cols; k++) s->target[k] = qep_bf16_to_f32(qep_f32_to_bf16(s->target[k]));
 }

@@ -3,13 +3,11 @@
  * With J(V) = |W X - V Xq|^2 per token, C = (X - Xq) Xq^T, H = Xq Xq^T and E_V = W - V:
  *   J(V) = J(W) + 2 tr(W C E_V^T) + tr(E_V H E_V^T)
  * (expand J(V) = |W (X - Xq) + E_V Xq|^2). V: W itself, W rounded to nearest on the same kind of grid, the target W*, the result Q. J(Q) itself is
- * measured in the forward pass.
- *
- * A correction by one matrix for all rows leaves Y = W C (H + lambda I)^-1 and no W C (qep_correct_rows_all). There W C = Y (H + lambda I), so
+ * measured in the forward pass. A correction by one matrix for all rows leaves Y = W C (H + lambda I)^-1 and no W C (qep_correct_rows_all); with
+ * W C = Y (H + lambda I), 0 in dead channels as C is, and W* = W + alpha Y:
  *   J(V) = J(W) + tr((E_V + Y) H (E_V + Y)^T) - tr(Y H Y^T) + 2 lambda tr(Y E_V^T)
- * and, as W* = W + alpha Y,
- *   J(W*) = J(W) + (alpha^2 - 2 alpha) tr(Y H Y^T) - 2 lambda alpha tr(Y Y^T).
- * Three quadratic forms either way. Y is 0 in dead channels, as C is.
+ *   J(W*) = J(W) + (alpha^2 - 2 alpha) tr(Y H Y^T) - 2 lambda alpha tr(Y Y^T)
+ * Three quadratic forms either way; a fourth where W* is rounded on (qep_layer_rounds) and is a V like the others.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
@@ -121,7 +119,7 @@ static void row_excess_all(const qep_set *s, const basis *b, stage of, double *e
     const double a = s->alpha;
     double *sum = excess + s->first * QEP_STRIP;
     memset(excess, 0, (size_t)(s->total_strips * QEP_STRIP) * sizeof *excess);
-    if (of == CORRECTED && b->y) {
+    if (of == CORRECTED && b->y && !qep_layer_rounds(&s->lead->spec, s->job->published_type)) {
         add_dots(s, b->y, b->y, -2.0 * s->lambda * a, sum);
         for (int64_t i = 0; i < rows; i++) sum[i] += (a * a - 2.0 * a) * b->y_form[i];
     } else {
