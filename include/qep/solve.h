@@ -169,8 +169,8 @@ void qep_rows_stream_all(const qep_dmat *M, qep_rows_visit *visit, void *ctx, qe
 void qep_correct_rows_all(qep_dmat *C, const qep_dmat *L, int64_t total_rows, int64_t n_strips, const double *alpha,
                           const float *w_rows, const double *gamma, double beta, float *out, float *beside, qep_window *w);
 bool qep_correct_by_matrix(int64_t total_rows, int64_t d, bool gamma); /* M is formed: more rows than d, and no gamma */
-/* The correction at alpha = 1 alone: y[n_strips * 64, d] = (W C + beta Gamma) (H + lambda I)^-1. C stays. gamma may be NULL. Collective. */
-void qep_correction_rows_all(qep_dmat *C, const qep_dmat *L, int64_t n_strips, const float *w_rows, const double *gamma,
-                             double beta, double *y, qep_window *w);
+/* What the correction at alpha = 1 is solved from (qep_rows_solve_all), whatever lambda: y[n_strips * 64, d], zeros, becomes W C + beta Gamma. gamma may be
+ * NULL. Collective. */
+void qep_correction_sides_all(const qep_dmat *C, int64_t n_strips, const float *w_rows, const double *gamma, double beta, double *y, qep_window *w);
 
 #endif

@@ -150,9 +150,8 @@ static void correct(const walk *w, const qep_linear_config *c)
     const int64_t size = (int64_t)sizeof(double);
     const bool once = qep_correct_by_matrix(w->rows, w->d, qep_layer_needs_gamma(c));
     for (int k = 0; k < (qep_layer_fits(c) ? 4 : 0); k++) { /* the dampings that alpha = auto tries */
-        if (k == 0) stream_f32(w);
+        if (k == 0) stream_f32(w), stream(w, size, QEP_RATE_F64, 2);
         factor(w);
-        stream(w, size, QEP_RATE_F64, 2);
         solve(w);
         forms(w);
         reduce(w, 2 * w->strips * QEP_STRIP * size);

@@ -2,7 +2,6 @@
  * 2509.06297, as restated in arXiv 2512.01546), both least squares on the inputs of the quantized stream.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "rows_priv.h"
-#include <string.h>
 
 /* out = w + factor[i] y by strips; y in f64 or in f32, the other NULL. */
 static void apply(int64_t n_strips, int64_t strip, const double *factor, const double *y64, const float *y32, const float *w_rows, float *out)
@@ -29,26 +28,19 @@ static void add_residual(int64_t n_strips, int64_t strip, const double *alpha, c
     }
 }
 
-/* factor[i] y[i] = (alpha[i] W C + beta Gamma) (H + lambda I)^-1, so that neither factor multiplies a matrix, by the rows; where factor[i] is 0 y[i] is
- * left at W C. y: zeros. wc: NULL, or takes W C. */
-static void solve_rows_all(const qep_dmat *C, const qep_dmat *L, int64_t n_strips, const double *alpha, const double *factor,
-                           const float *w_rows, const double *gamma, double beta, double *y, float *wc, qep_window *w)
+/* By the rows: factor[i] y[i] = (alpha[i] W C + beta Gamma) (H + lambda I)^-1, so that neither factor multiplies a matrix; strips whose factor[i] is 0
+ * are left alone. wc: NULL, or takes W C. */
+static void correct_by_rows_all(const qep_dmat *C, const qep_dmat *L, int64_t n_strips, const double *alpha, const float *w_rows, const double *gamma,
+                                double beta, float *out, float *wc, qep_window *w)
 {
     const int64_t d = qep_dmat_n(C), strip = QEP_SOLVE_STRIP * d;
+    double *y = qep_alloc("solve.rows", n_strips * strip, sizeof *y);
+    double *factor = qep_alloc("solve.rows", n_strips, sizeof *factor);
+    for (int64_t i = 0; i < n_strips; i++) factor[i] = alpha[i] == 0.0 && gamma != NULL ? beta : alpha[i];
     qep_rows_times_all(C, n_strips, NULL, w_rows, y, w);
     if (wc != NULL) copy_f32(wc, y, n_strips * strip);
     if (gamma != NULL) add_residual(n_strips, strip, alpha, factor, gamma, beta, y);
     qep_rows_solve_strips_all(L, n_strips * QEP_SOLVE_STRIP, factor, y, d, w);
-}
-
-static void correct_by_rows_all(const qep_dmat *C, const qep_dmat *L, int64_t n_strips, const double *alpha, const float *w_rows, const double *gamma,
-                                double beta, float *out, float *wc, qep_window *w)
-{
-    const int64_t strip = QEP_SOLVE_STRIP * qep_dmat_n(C);
-    double *y = qep_alloc("solve.rows", n_strips * strip, sizeof *y);
-    double *factor = qep_alloc("solve.rows", n_strips, sizeof *factor);
-    for (int64_t i = 0; i < n_strips; i++) factor[i] = alpha[i] == 0.0 && gamma != NULL ? beta : alpha[i];
-    solve_rows_all(C, L, n_strips, alpha, factor, w_rows, gamma, beta, y, wc, w);
     apply(n_strips, strip, factor, y, NULL, w_rows, out);
     qep_free(factor);
     qep_free(y);
@@ -79,12 +71,10 @@ void qep_correct_rows_all(qep_dmat *C, const qep_dmat *L, int64_t total_rows, in
     else correct_by_rows_all(C, L, n_strips, alpha, w_rows, gamma, beta, out, beside, w);
 }
 
-void qep_correction_rows_all(qep_dmat *C, const qep_dmat *L, int64_t n_strips, const float *w_rows, const double *gamma,
-                             double beta, double *y, qep_window *w)
+void qep_correction_sides_all(const qep_dmat *C, int64_t n_strips, const float *w_rows, const double *gamma, double beta, double *y, qep_window *w)
 {
-    double *one = qep_alloc("solve.rows", n_strips, sizeof *one);
-    memset(y, 0, (size_t)(n_strips * QEP_SOLVE_STRIP * qep_dmat_n(C)) * sizeof *y);
-    for (int64_t i = 0; i < n_strips; i++) one[i] = 1.0;
-    solve_rows_all(C, L, n_strips, one, one, w_rows, gamma, beta, y, NULL, w);
-    qep_free(one);
+    qep_rows_times_all(C, n_strips, NULL, w_rows, y, w);
+    if (gamma == NULL) return;
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < n_strips * QEP_SOLVE_STRIP * qep_dmat_n(C); k++) y[k] += beta * gamma[k];
 }

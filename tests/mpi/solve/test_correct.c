@@ -241,7 +241,8 @@ static void check_residual(int64_t d)
     qep_correct_rows_all(C, L, d + 1, 1, &none, rows, gamma, 0.25, out + n, wc + n, w);
     qep_correct_rows_all(C, L, 1, 1, &half, rows, NULL, 0.0, out + 2 * n, wc + 2 * n, w);
     assert_all(world, memcmp(wc, wc + n, (size_t)n * sizeof *wc) == 0 && memcmp(wc, wc + 2 * n, (size_t)n * sizeof *wc) == 0);
-    qep_correction_rows_all(C, L, 1, rows, gamma, 0.5, y, w);
+    qep_correction_sides_all(C, 1, rows, gamma, 0.5, y, w);
+    qep_rows_solve_all(L, 1, y, w);
     double worst = 0.0, scale = 0.0;
     for (int64_t i = 0; i < n; i++) {
         const double both = (double)out[i] - (double)rows[i], a = (double)out[n + i] - (double)rows[i];
