@@ -286,7 +286,7 @@ static void quantize_set(walk *w, const int64_t *members, int n, bool with_c, bo
     w->phase = QEP_PHASE_CORRECTION;
     agree(w);
     if (qep_layer_corrects(c)) correct(w, c);
-    else if (with_c) stream_f32(w);
+    else if (with_c) stream_f32(w); /* W C for the figures, which a correction leaves (with compat = paper, if no channel is dead) */
     w->phase = QEP_PHASE_QUANTIZE;
     if (q->method->drive == QEP_DRIVE_FACTOR) column_loop(w, q);
     polish(w, c, q);
