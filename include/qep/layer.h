@@ -17,6 +17,8 @@ bool qep_layer_needs_c(const qep_linear_config *s);
 bool qep_layer_same(const qep_linear_config *a, const qep_qspec *x, const qep_linear_config *b, const qep_qspec *y);
 bool qep_layer_needs_gamma(const qep_linear_config *s);
 bool qep_layer_fits(const qep_linear_config *s); /* alpha = auto */
+/* The published code writes corrected weights back into the model, in its type, before they are rounded. */
+bool qep_layer_rounds(const qep_qspec *spec, qep_dtype published);
 /* Translation of the configuration into the quantizer's settings; zero_min from qep_export_zero_min. */
 qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min);
 
@@ -108,7 +110,7 @@ bool qep_layer_polishes(const qep_linear_config *cfg, const qep_qspec *spec);
 /* Scratch of a rank that owns `strips` strips of a set, for the plan: by name of the allocation. */
 typedef struct qep_layer_bytes {
     int64_t rows;          /* "layer.rows": weights, target, codes, scales, zeros */
-    int64_t wc;            /* "layer.figures", with C: W C, kept from the correction to the figures */
+    int64_t wc;            /* "layer.figures", with C: W C or Y, kept from the correction to the figures */
     int64_t figures;       /* "layer.figures", with C: while the figures are made */
     int64_t fit;           /* "layer.fit": while alpha = auto is fitted */
     int64_t writing;       /* "export.rows": at most, while rows are written */

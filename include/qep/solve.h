@@ -109,6 +109,7 @@ int64_t qep_minimize_bytes(int64_t n); /* scratch "solve.minimize" */
 typedef struct qep_ladder {
     double damping;    /* in: relative to mean(diag H); out: what was used */
     bool repair;       /* on a failed factor: damping *= 10 (from at least 1e-3), until > 1 */
+    double shift;      /* out: what that adds to the diagonal, lambda: damping mean(diag H) */
     int attempts;      /* out: 1 when the first factor worked */
     int64_t minor;     /* out: last failing minor, 0 when none */
 } qep_ladder;
@@ -163,12 +164,14 @@ void qep_rows_stream_all(const qep_dmat *M, qep_rows_visit *visit, void *ctx, qe
 /* The correction: out = W + (alpha W C + beta Gamma) (H + lambda I)^-1 for my strips: QEP (arXiv 2504.09629, Prop. 5.1 and Eq. 6) and, with gamma, the
  * term of the residual stream (arXiv 2512.01546 on LoaQ). L: factor of H + lambda I.
  * w_rows, out: [n_strips * 64, d] f32 (may be the same array); gamma: the same shape in f64 or NULL. total_rows: rows of all linears of the group over all ranks:
- * chooses between forming M = C (H + lambda I)^-1 once (total_rows > d and no gamma; C is overwritten by M; W M in f32, all else in f64) and solving for the rows. alpha[i]: factor of
- * strip i (0 without gamma: the strip is left alone). Scratch "solve.rows". Collective. */
+ * chooses between forming M = C (H + lambda I)^-1 once (qep_correct_by_matrix; C is overwritten by M; W M in f32, all else in f64) and solving for the rows. alpha[i]: factor of
+ * strip i (0 without gamma: the strip is left alone). beside: NULL, or zeros of w_rows' shape (another array), which take what the correction comes by, whatever
+ * alpha: Y = W C (H + lambda I)^-1 = W M where M is formed, else W C. Scratch "solve.rows", for M only without beside. Collective. */
 void qep_correct_rows_all(qep_dmat *C, const qep_dmat *L, int64_t total_rows, int64_t n_strips, const double *alpha,
-                          const float *w_rows, const double *gamma, double beta, float *out, qep_window *w);
-/* The correction at alpha = 1 alone: y[n_strips * 64, d] = (W C + beta Gamma) (H + lambda I)^-1. C stays. gamma may be NULL. Collective. */
-void qep_correction_rows_all(qep_dmat *C, const qep_dmat *L, int64_t n_strips, const float *w_rows, const double *gamma,
-                             double beta, double *y, qep_window *w);
+                          const float *w_rows, const double *gamma, double beta, float *out, float *beside, qep_window *w);
+bool qep_correct_by_matrix(int64_t total_rows, int64_t d, bool gamma); /* M is formed: more rows than d, and no gamma */
+/* What the correction at alpha = 1 is solved from (qep_rows_solve_all), whatever lambda: y[n_strips * 64, d], zeros, becomes W C + beta Gamma. gamma may be
+ * NULL. Collective. */
+void qep_correction_sides_all(const qep_dmat *C, int64_t n_strips, const float *w_rows, const double *gamma, double beta, double *y, qep_window *w);
 
 #endif

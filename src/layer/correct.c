@@ -4,17 +4,22 @@
 
 #include <string.h>
 
-/* W C of my rows, needed by the figures and destroyed with C by the correction. */
-static void keep_wc_all(qep_set *s)
+/* What the figures need of C, which the correction may destroy: W C of my rows, or Y (figures.c). The correction leaves it in what is returned; NULL: it is
+ * there, as nothing is corrected or, as published, weights without those of dead channels. */
+static float *keep_all(qep_set *s)
 {
-    s->wc = qep_alloc("layer.figures", s->count * QEP_STRIP * s->cols, sizeof *s->wc);
+    const bool leaves = qep_layer_corrects(&s->lead->cfg) && !(s->lead->spec.paper && s->n_dead > 0);
+    const bool y = leaves && qep_correct_by_matrix(s->total_rows, s->cols, qep_layer_needs_gamma(&s->lead->cfg));
+    float **kept = y ? &s->y : &s->wc;
+    *kept = qep_alloc("layer.figures", s->count * QEP_STRIP * s->cols, sizeof **kept);
+    if (leaves) return *kept;
     qep_rows_times_f32_all(s->job->C, s->count, s->w, s->wc, s->job->stream);
+    return NULL;
 }
 
-/* The published code writes corrected weights back into the model, in its type, before they are rounded. */
 static void round_trip(qep_set *s)
 {
-    if (!s->lead->spec.paper || s->job->published_type != QEP_BF16) return;
+    if (!qep_layer_rounds(&s->lead->spec, s->job->published_type)) return;
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < s->count * QEP_STRIP * s->cols; k++) s->target[k] = qep_bf16_to_f32(qep_f32_to_bf16(s->target[k]));
 }
@@ -24,7 +29,7 @@ qep_status qep_set_correct_all(qep_set *s)
     const qep_layer_job *j = s->job;
     const qep_linear_config *cfg = &s->lead->cfg;
     memcpy(s->target, s->w, (size_t)(s->count * QEP_STRIP * s->cols) * sizeof *s->w);
-    if (j->C) keep_wc_all(s);
+    float *beside = j->C ? keep_all(s) : NULL;
     if (!qep_layer_corrects(cfg)) return QEP_OK;
     s->alpha = cfg->alpha;
     s->residual = cfg->residual;
@@ -35,12 +40,13 @@ qep_status qep_set_correct_all(qep_set *s)
     qep_dmat *L = NULL;
     QEP_TRY(qep_factor_all(j->H, &ladder, j->stream, &L));
     s->correction_damping = ladder.damping;
+    s->lambda = ladder.shift;
     s->attempts = ladder.attempts;
     s->fallback = ladder.attempts > 1;
     double *alpha = qep_alloc("layer.rows", s->count, sizeof *alpha);
     const double *gamma = qep_layer_needs_gamma(cfg) ? j->gamma : NULL;
     for (int64_t i = 0; i < s->count; i++) alpha[i] = s->alpha;
-    qep_correct_rows_all(j->C, L, s->total_rows, s->count, alpha, s->target, gamma, s->residual, s->target, j->stream);
+    qep_correct_rows_all(j->C, L, s->total_rows, s->count, alpha, s->target, gamma, s->residual, s->target, beside, j->stream);
     qep_free(alpha);
     qep_dmat_destroy_all(&L);
     round_trip(s);

@@ -56,7 +56,7 @@ qep_layer_bytes qep_layer_plan(const qep_linear_config *cfg, const qep_qspec *sp
         b.wc = mine * cols * 4;
         b.figures = mine * cols * 4;
     }
-    if (qep_layer_fits(cfg)) b.fit = mine * cols * 16;
+    if (qep_layer_fits(cfg)) b.fit = mine * cols * 24;
     if (d->plan) d->plan(spec, shape, &b);
     b.polish = qep_set_polish_bytes(cfg, spec, shape->strips, cols, shape->threads);
     return b;

@@ -34,16 +34,16 @@ static void stream_h_all(qep_set *s, void (*use)(qep_set *s, const rows_of_h *h,
     qep_window_sync_all(win);
 }
 
-/* G of my strips, NULL when it is 0. */
+/* G of my strips, NULL when it is 0. Without W C by the correction's Y: W C = Y (H + lambda I). */
 static float *cross_terms_all(qep_set *s)
 {
     const int64_t n = s->count * QEP_STRIP * s->cols;
-    if (!s->wc || s->lead->spec.paper) return NULL;
+    if ((!s->wc && !s->y) || s->lead->spec.paper) return NULL;
     float *moved = qep_alloc(SEARCH, n, sizeof *moved), *g = qep_alloc(SEARCH, n, sizeof *g);
-    for (int64_t k = 0; k < n; k++) moved[k] = s->target[k] - s->w[k];
+    for (int64_t k = 0; k < n; k++) moved[k] = s->target[k] - s->w[k] - (s->y ? s->y[k] : 0.0f);
     qep_rows_times_f32_all(s->job->H, s->count, moved, g, s->job->stream);
     const double *gamma = qep_layer_needs_gamma(&s->lead->cfg) ? s->job->gamma : NULL;
-    for (int64_t k = 0; k < n; k++) g[k] -= s->wc[k] + (gamma ? (float)(s->residual * gamma[k]) : 0.0f);
+    for (int64_t k = 0; k < n; k++) g[k] -= (s->y ? (float)(s->lambda * (double)s->y[k]) : s->wc[k]) + (gamma ? (float)(s->residual * gamma[k]) : 0.0f);
     qep_free(moved);
     return g;
 }

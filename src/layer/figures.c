@@ -3,7 +3,11 @@
  * With J(V) = |W X - V Xq|^2 per token, C = (X - Xq) Xq^T, H = Xq Xq^T and E_V = W - V:
  *   J(V) = J(W) + 2 tr(W C E_V^T) + tr(E_V H E_V^T)
  * (expand J(V) = |W (X - Xq) + E_V Xq|^2). V: W itself, W rounded to nearest on the same kind of grid, the target W*, the result Q. J(Q) itself is
- * measured in the forward pass.
+ * measured in the forward pass. A correction by one matrix for all rows leaves Y = W C (H + lambda I)^-1 and no W C (qep_correct_rows_all); with
+ * W C = Y (H + lambda I), 0 in dead channels as C is, and W* = W + alpha Y:
+ *   J(V) = J(W) + tr((E_V + Y) H (E_V + Y)^T) - tr(Y H Y^T) + 2 lambda tr(Y E_V^T)
+ *   J(W*) = J(W) + (alpha^2 - 2 alpha) tr(Y H Y^T) - 2 lambda alpha tr(Y Y^T)
+ * Three quadratic forms either way; a fourth where W* is rounded on (qep_layer_rounds) and is a V like the others.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
@@ -57,25 +61,72 @@ static void strip_error(const qep_set *s, int64_t i, stage of, float *e)
     for (int64_t k = 0; k < n; k++) e[k] = w[k] - e[k];
 }
 
-/* excess[row of the set] = the row's part of J(V) - J(W), from H and W C. */
-static void row_excess_all(const qep_set *s, const qep_dmat *H, const float *wc, stage of, double *excess)
+/* The sums that the errors come from; of W C and Y one is NULL. */
+typedef struct basis {
+    const qep_dmat *H;
+    const float *wc;
+    float *y;       /* comes back as it was */
+    double *y_form; /* owned, with y: Y H Y^T of each of my rows */
+} basis;
+
+static basis open_basis_all(const qep_set *s, const qep_dmat *H, const float *wc, float *y)
+{
+    basis b = {H, wc, y, NULL};
+    if (!y) return b;
+    b.y_form = qep_alloc("layer.figures", s->count * QEP_STRIP, sizeof *b.y_form);
+    qep_rows_forms_all(H, s->count, y, b.y_form, s->job->stream);
+    return b;
+}
+
+/* factor a b^T of each of my rows is added to sum. */
+static void add_dots(const qep_set *s, const float *a, const float *b, double factor, double *sum)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < s->count * QEP_STRIP; i++) {
+        double dot = 0;
+        for (int64_t k = i * s->cols; k < (i + 1) * s->cols; k++) dot += (double)a[k] * (double)b[k];
+        sum[i] += factor * dot;
+    }
+}
+
+static void add_rows(const qep_set *s, const float *y, float *e)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < s->count * QEP_STRIP * s->cols; k++) e[k] += y[k];
+}
+
+/* sum[my rows], zeros: J(V) - J(W) by a quadratic form of E_V, or of E_V + Y. */
+static void add_error_all(const qep_set *s, const basis *b, stage of, double *sum)
 {
     const int64_t rows = s->count * QEP_STRIP;
     float *e = qep_alloc("layer.figures", rows * s->cols, sizeof *e);
     double *form = qep_alloc("layer.figures", rows, sizeof *form);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) strip_error(s, i, of, qep_set_row(s, e, i));
-    if (H == s->job->H) qep_set_clear_dead(s, e); /* Xq is 0 there; H has been given a diagonal for the factor only */
-    qep_rows_forms_all(H, s->count, e, form, s->job->stream);
-    memset(excess, 0, (size_t)(s->total_strips * QEP_STRIP) * sizeof *excess);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < rows; i++) {
-        double sum = form[i];
-        for (int64_t k = i * s->cols; k < (i + 1) * s->cols; k++) sum += 2.0 * (double)wc[k] * (double)e[k];
-        if (i % QEP_STRIP < s->strips[i / QEP_STRIP].n) excess[s->first * QEP_STRIP + i] = sum;
-    }
+    if (b->H == s->job->H) qep_set_clear_dead(s, e); /* Xq is 0 there; H has been given a diagonal for the factor only */
+    add_dots(s, b->y ? b->y : b->wc, e, b->y ? 2.0 * s->lambda : 2.0, sum);
+    if (b->y) add_rows(s, b->y, e);
+    qep_rows_forms_all(b->H, s->count, e, form, s->job->stream);
+    for (int64_t i = 0; i < rows; i++) sum[i] += form[i] - (b->y ? b->y_form[i] : 0.0);
     qep_free(form);
     qep_free(e);
+}
+
+/* excess[row of the set] = the row's part of J(V) - J(W). */
+static void row_excess_all(const qep_set *s, const basis *b, stage of, double *excess)
+{
+    const int64_t rows = s->count * QEP_STRIP;
+    const double a = s->alpha;
+    double *sum = excess + s->first * QEP_STRIP;
+    memset(excess, 0, (size_t)(s->total_strips * QEP_STRIP) * sizeof *excess);
+    if (of == CORRECTED && b->y && !qep_layer_rounds(&s->lead->spec, s->job->published_type)) {
+        add_dots(s, b->y, b->y, -2.0 * s->lambda * a, sum);
+        for (int64_t i = 0; i < rows; i++) sum[i] += (a * a - 2.0 * a) * b->y_form[i];
+    } else {
+        add_error_all(s, b, of, sum);
+    }
+    for (int64_t i = 0; i < rows; i++)
+        if (i % QEP_STRIP >= s->strips[i / QEP_STRIP].n) sum[i] = 0; /* padding */
     qep_sum_f64_all(s->job->comm, excess, s->total_strips * QEP_STRIP); /* one rank's value plus zeros: exact */
 }
 
@@ -93,13 +144,14 @@ static void sum_members(const qep_set *s, const double *excess, double *sum)
 }
 
 /* The gaps of all members, at `offset` in their records. */
-static void gaps_all(const qep_set *s, const qep_dmat *H, const float *wc, size_t offset, qep_layer_record *records)
+static void gaps_all(const qep_set *s, const qep_dmat *H, const float *wc, float *y, size_t offset, qep_layer_record *records)
 {
+    basis b = open_basis_all(s, H, wc, y);
     double *excess = qep_alloc("layer.figures", s->total_strips * QEP_STRIP, sizeof *excess);
     double *sums = qep_alloc("layer.figures", (int64_t)STAGES * s->n_members, sizeof *sums);
     const bool corrects = qep_layer_corrects(&s->lead->cfg);
     for (int of = 0; of < (corrects ? STAGES : CORRECTED); of++) {
-        row_excess_all(s, H, wc, (stage)of, excess);
+        row_excess_all(s, &b, (stage)of, excess);
         sum_members(s, excess, sums + of * s->n_members);
     }
     for (int m = 0; m < s->n_members; m++) {
@@ -111,6 +163,7 @@ static void gaps_all(const qep_set *s, const qep_dmat *H, const float *wc, size_
     }
     qep_free(sums);
     qep_free(excess);
+    qep_free(b.y_form);
 }
 
 static double largest_scale(const qep_set *s, int member)
@@ -150,9 +203,10 @@ void qep_set_figures_all(qep_set *s, qep_layer_record *records)
         qep_sum_i64_all(s->job->comm, &records[m].n_cut, 1);
     }
     if (!s->job->C) return;
-    gaps_all(s, s->job->H, s->wc, offsetof(qep_layer_record, gap), records);
+    gaps_all(s, s->job->H, s->wc, s->y, offsetof(qep_layer_record, gap), records);
     if (!held || !held->C) return;
-    memset(s->wc, 0, (size_t)(s->count * QEP_STRIP * s->cols) * sizeof *s->wc);
-    qep_rows_times_f32_all(held->C, s->count, s->w, s->wc, s->job->stream);
-    gaps_all(s, held->H, s->wc, offsetof(qep_layer_record, held_gap), records);
+    float *wc = s->y ? s->y : s->wc; /* not needed any more */
+    memset(wc, 0, (size_t)(s->count * QEP_STRIP * s->cols) * sizeof *wc);
+    qep_rows_times_f32_all(held->C, s->count, s->w, wc, s->job->stream);
+    gaps_all(s, held->H, wc, NULL, offsetof(qep_layer_record, held_gap), records);
 }

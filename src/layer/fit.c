@@ -14,17 +14,19 @@ static const double lambdas[] = {0.001, 0.01, 0.1, 1.0};
 
 typedef struct fit {
     float *b, *g;      /* [s->count * QEP_STRIP, cols] */
-    double *y;         /* the same shape */
+    double *sides, *y; /* the same shape: W C + beta Gamma, and that solved */
     double *sums;      /* [2][rows of the set]: tr(B G^T), tr(G Hv G^T) by row */
 } fit;
 
-/* B of my rows. */
-static void form_b_all(const qep_set *s, fit *f)
+/* B of my rows, and what they are solved from. */
+static void form_sides_all(const qep_set *s, fit *f)
 {
     const qep_stats *held = s->job->held;
     qep_rows_times_f32_all(held->C, s->count, s->w, f->b, s->job->stream);
     int64_t n = held->gamma ? s->count * QEP_STRIP * s->cols : 0;
     for (int64_t k = 0; k < n; k++) f->b[k] = (float)((double)f->b[k] + s->lead->cfg.residual * held->gamma[k]);
+    qep_correction_sides_all(s->job->C, s->count, s->w, qep_layer_needs_gamma(&s->lead->cfg) ? s->job->gamma : NULL, s->lead->cfg.residual, f->sides,
+                             s->job->stream);
 }
 
 /* tr(B G^T) and tr(G Hv G^T) at one lambda, in a fixed order of rows. */
@@ -36,8 +38,8 @@ static qep_status traces_all(qep_set *s, fit *f, double *lambda, double *num, do
     qep_dmat *L = NULL;
     QEP_TRY(qep_factor_all(j->H, &ladder, j->stream, &L));
     *lambda = ladder.damping;
-    qep_correction_rows_all(j->C, L, s->count, s->w, qep_layer_needs_gamma(&s->lead->cfg) ? j->gamma : NULL, s->lead->cfg.residual, f->y,
-                            j->stream);
+    if (n > 0) memcpy(f->y, f->sides, (size_t)n * sizeof *f->y);
+    qep_rows_solve_all(L, s->count, f->y, j->stream);
     qep_dmat_destroy_all(&L);
     for (int64_t k = 0; k < n; k++) f->g[k] = (float)f->y[k];
     memset(f->sums, 0, (size_t)(2 * rows) * sizeof *f->sums);
@@ -56,10 +58,11 @@ qep_status qep_set_fit_all(qep_set *s)
     int64_t n = s->count * QEP_STRIP * s->cols;
     QEP_REQUIRE(s->job->held->H && s->job->held->C);
     fit f = {.b = qep_alloc(FIT, n, sizeof *f.b), .g = qep_alloc(FIT, n, sizeof *f.g),
-             .y = qep_alloc(FIT, n, sizeof *f.y), .sums = qep_alloc(FIT, 2 * s->total_strips * QEP_STRIP, sizeof *f.sums)};
+             .sides = qep_alloc(FIT, n, sizeof *f.sides), .y = qep_alloc(FIT, n, sizeof *f.y),
+             .sums = qep_alloc(FIT, 2 * s->total_strips * QEP_STRIP, sizeof *f.sums)};
     double best = 0;
     qep_status st = QEP_OK;
-    form_b_all(s, &f);
+    form_sides_all(s, &f);
     s->alpha = s->residual = 0; /* what stays when no correction serves the held-out sequences */
     for (int k = 0; k < (int)(sizeof lambdas / sizeof *lambdas) && st == QEP_OK; k++) {
         double lambda = lambdas[k], num, den;
@@ -74,6 +77,7 @@ qep_status qep_set_fit_all(qep_set *s)
     }
     qep_free(f.sums);
     qep_free(f.y);
+    qep_free(f.sides);
     qep_free(f.g);
     qep_free(f.b);
     return st;

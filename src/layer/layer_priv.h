@@ -28,7 +28,8 @@ typedef struct qep_set {
     float *target;                   /* the same, corrected */
     float *values;                   /* owned, [count * QEP_STRIP, cols]: what the codes stand for, when scales and zeros alone do not tell; NULL: they do */
     double scale_ratio;              /* exponent of the channel scales (AWQ); NAN: none */
-    float *wc;                       /* W C, for the figures; NULL without C */
+    float *wc, *y;                   /* for the figures: W C, or Y = W C (H + lambda I)^-1 and not W C (figures.c); both NULL without C */
+    double lambda;                   /* of y */
     uint8_t *codes, *zeros;          /* [count * QEP_STRIP, cols], [.., groups] */
     float *scales;                   /* [count * QEP_STRIP, groups] */
     int32_t *g_idx;                  /* [cols] */

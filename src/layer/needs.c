@@ -43,6 +43,11 @@ bool qep_layer_fits(const qep_linear_config *s)
     return qep_layer_corrects(s) && s->alpha == QEP_ALPHA_AUTO;
 }
 
+bool qep_layer_rounds(const qep_qspec *spec, qep_dtype published)
+{
+    return spec->paper && published == QEP_BF16;
+}
+
 qep_qspec qep_layer_spec(const qep_linear_config *s, int zero_min)
 {
     static const char *const clips[] = {[QEP_CLIP_NONE] = "none", [QEP_CLIP_MSE] = "mse", [QEP_CLIP_HESSIAN] = "hessian"};

@@ -46,6 +46,7 @@ void qep_set_close(qep_set *s)
     qep_free(s->w);
     qep_free(s->target);
     qep_free(s->wc);
+    qep_free(s->y);
     qep_free(s->values);
     qep_free(s->codes);
     qep_free(s->zeros);

@@ -148,11 +148,10 @@ static void correct(const walk *w, const qep_linear_config *c)
 {
     const double f64 = (double)w->d * (double)w->d * (double)w->d;
     const int64_t size = (int64_t)sizeof(double);
-    const bool gamma = qep_layer_needs_gamma(c), once = w->rows > w->d && !gamma;
+    const bool once = qep_correct_by_matrix(w->rows, w->d, qep_layer_needs_gamma(c));
     for (int k = 0; k < (qep_layer_fits(c) ? 4 : 0); k++) { /* the dampings that alpha = auto tries */
-        if (k == 0) stream_f32(w);
+        if (k == 0) stream_f32(w), stream(w, size, QEP_RATE_F64, 2);
         factor(w);
-        stream(w, size, QEP_RATE_F64, 2);
         solve(w);
         forms(w);
         reduce(w, 2 * w->strips * QEP_STRIP * size);
@@ -248,13 +247,15 @@ static void polish(walk *w, const qep_linear_config *c, const qep_qspec *q)
     if (c->refit > 0 && c->sweeps > 0) refit_scales(w, q);
 }
 
-static void figures(walk *w, int members, bool with_c, bool corrects, bool held)
+static void figures(walk *w, int members, const qep_linear_config *c, const qep_qspec *q, bool with_c, bool held)
 {
+    const bool corrects = qep_layer_corrects(c), y = corrects && qep_correct_by_matrix(w->rows, w->d, qep_layer_needs_gamma(c));
     for (int m = 0; m < 2 * members; m++) reduce(w, (int64_t)sizeof(double)); /* largest scale, scales that were cut */
     if (!with_c) return;
     for (int k = 0; k < 1 + held; k++) {
         if (k == 1) w->kept = false, stream_f32(w); /* the held-out sequences' matrices */
-        for (int stage = 0; stage < 2 + corrects; stage++) { /* the result, W rounded, W corrected */
+        if (k == 0 && y && qep_layer_rounds(q, w->r->compute == QEP_COMPUTE_BF16 ? QEP_BF16 : QEP_F32)) forms(w);
+        for (int stage = 0; stage < 2 + corrects; stage++) { /* the result, W rounded, W corrected or the correction alone */
             forms(w);
             reduce(w, w->strips * QEP_STRIP * (int64_t)sizeof(double));
         }
@@ -284,12 +285,12 @@ static void quantize_set(walk *w, const int64_t *members, int n, bool with_c, bo
     }
     w->phase = QEP_PHASE_CORRECTION;
     agree(w);
-    if (with_c) stream_f32(w);
     if (qep_layer_corrects(c)) correct(w, c);
+    else if (with_c) stream_f32(w); /* W C for the figures, which a correction leaves (with compat = paper, if no channel is dead) */
     w->phase = QEP_PHASE_QUANTIZE;
     if (q->method->drive == QEP_DRIVE_FACTOR) column_loop(w, q);
     polish(w, c, q);
-    figures(w, n, with_c, qep_layer_corrects(c), held);
+    figures(w, n, c, q, with_c, held);
     w->kept = false;
     w->phase = QEP_PHASE_WRITE;
     write_rows(w, members, n);

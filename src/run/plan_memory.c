@@ -162,8 +162,8 @@ static void add_products(tally *t, int64_t d, const qep_layer_shape *shape, bool
     add(t, "solve.turned", qep_rows_turned_bytes(d, shape->strips, shape->threads, f64), stages, false);
 }
 
-/* Bytes of an entry of the correction: f32 where all members have one setting and W M is formed by one M for all rows (qep_correct_rows_all), else f64
- * at most. */
+/* Bytes of an entry of the correction: where all members have one setting and W M is formed by one M for all rows (qep_correct_rows_all) none, W M is kept for
+ * the figures, or f32 if channels may be dead with compat = paper; else f64 at most. */
 static int64_t correction_size(const qep_run *r, const int64_t *members, int n)
 {
     int64_t rows = 0, first = -1;
@@ -175,8 +175,8 @@ static int64_t correction_size(const qep_run *r, const int64_t *members, int n)
         differ = differ || !qep_layer_same(&r->linear_cfg[first], &r->linears[first].spec, &r->linear_cfg[k], &r->linears[k].spec);
         rows += r->linears[k].rows;
     }
-    const bool once = first >= 0 && !differ && rows > r->linears[first].cols && !qep_layer_needs_gamma(&r->linear_cfg[first]);
-    return (int64_t)(once ? sizeof(float) : sizeof(double));
+    if (first < 0 || differ || !qep_correct_by_matrix(rows, r->linears[first].cols, qep_layer_needs_gamma(&r->linear_cfg[first]))) return (int64_t)sizeof(double);
+    return r->linears[first].spec.paper ? (int64_t)sizeof(float) : 0;
 }
 
 /* What lives while a group is worked on. An expert's H may be made up with second moments of all the layer's tokens: one more matrix. */

@@ -31,7 +31,8 @@ static qep_status climb_all(const qep_dmat *H, const int32_t *order, qep_ladder 
         } else {
             qep_dmat_copy(m, H);
         }
-        qep_dmat_add_diag(m, ladder->damping * mean);
+        ladder->shift = ladder->damping * mean;
+        qep_dmat_add_diag(m, ladder->shift);
         int64_t minor = 0;
         qep_dmat_cholesky_all(m, w, &minor);
         ladder->attempts++;

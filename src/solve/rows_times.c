@@ -49,8 +49,7 @@ static void turn_pieces_f64(double *pieces, const double *a64, const float *a32,
                 }
 }
 
-void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32,
-                        const double *alpha, double *y, qep_window *w)
+void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32, double *y, qep_window *w)
 {
     const int64_t d = qep_dmat_n(M), strip = QEP_SOLVE_STRIP * d;
     double *pieces = qep_alloc("solve.pieces", n_strips * piece_size(d), sizeof *pieces);
@@ -63,9 +62,8 @@ void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, 
 #pragma omp parallel for collapse(2) schedule(dynamic)
         for (int64_t j = 0; j < d; j += QEP_SOLVE_CHUNK)
             for (int64_t i = 0; i < n_strips; i++)
-                if (alpha == NULL || alpha[i] != 0.0)
-                    qep_panel_update_f64(y + i * strip + j * QEP_SOLVE_STRIP, 1.0, pieces + i * piece_size(d), rows, packed + j * rows, 0,
-                                         qep_min_i64(QEP_SOLVE_CHUNK, d - j));
+                qep_panel_update_f64(y + i * strip + j * QEP_SOLVE_STRIP, 1.0, pieces + i * piece_size(d), rows, packed + j * rows, 0,
+                                     qep_min_i64(QEP_SOLVE_CHUNK, d - j));
     }
     turn_strips(y, QEP_F64, n_strips, d, true);
     qep_free(pieces);
@@ -75,7 +73,7 @@ void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, 
 void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a, double *y,
                             qep_window *w)
 {
-    qep_rows_times_all(M, n_strips, a, NULL, NULL, y, w);
+    qep_rows_times_all(M, n_strips, a, NULL, y, w);
 }
 
 /* --- f32 ------------------------------------------------------------------------------------------------- */

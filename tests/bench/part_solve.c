@@ -208,8 +208,7 @@ static qep_status correct(bench *b, void *ctx)
 {
     (void)b;
     solve_case *c = ctx;
-    qep_correct_rows_all(c->C, c->L, c->g->rows, c->g->count, c->alpha, c->g->w, NULL, 0.0, c->out,
-                         c->g->stream);
+    qep_correct_rows_all(c->C, c->L, c->g->rows, c->g->count, c->alpha, c->g->w, NULL, 0.0, c->out, NULL, c->g->stream);
     return QEP_OK;
 }
 
@@ -264,8 +263,7 @@ static qep_status time_correction_all(bench *b, solve_case *c)
     drop_all(c);
     QEP_TRY(factor(b, c));
     QEP_TRY(time_one_all(b, "correction: rows", "f64", work, BENCH_GEMM_F64, copy_c, correct, c));
-    return time_one_all(b, "correction: W C of the figures", "f32", 2 * rows * d * d,
-                        BENCH_GEMM_F32, NULL, times, c);
+    return time_one_all(b, "figures: W C, held out", "f32", 2 * rows * d * d, BENCH_GEMM_F32, NULL, times, c);
 }
 
 qep_status bench_solve_all(bench *b, bench_group *g)

@@ -94,7 +94,7 @@ static double *correct(const layer *l, double alpha, double damping, int64_t tot
         alphas[mine] = alpha;
     }
     float *to = in_place ? rows : out;
-    qep_correct_rows_all(C, L, total_rows, mine, alphas, rows, NULL, 0.0, to, w);
+    qep_correct_rows_all(C, L, total_rows, mine, alphas, rows, NULL, 0.0, to, NULL, w);
     for (int64_t s = qep_rank(world), k = 0; s < n_strips; s += qep_size(world), k++)
         for (int64_t i = 0; i < size && s * size + i < l->rows * d; i++) whole[s * size + i] = (double)to[k * size + i];
     qep_sum_f64_all(world, whole, l->rows * d);
@@ -197,7 +197,7 @@ static void run_mixed(int64_t d, int64_t total_rows, bool in_place, float *out)
     int64_t minor = 0;
     for (int64_t i = 0; i < n; i++) rows[i] = i == 3 ? NAN : (float)noise(i, qep_rank(world));
     qep_dmat_cholesky_all(L, w, &minor);
-    qep_correct_rows_all(C, L, total_rows, 2, alpha, rows, NULL, 0.0, in_place ? rows : out, w);
+    qep_correct_rows_all(C, L, total_rows, 2, alpha, rows, NULL, 0.0, in_place ? rows : out, NULL, w);
     if (in_place) memcpy(out, rows, (size_t)n * sizeof *out);
     qep_free(rows);
     qep_window_destroy_all(&w);
@@ -225,7 +225,7 @@ static void test_corners(void **state)
     }
 }
 
-/* The two terms together are the sum of the two alone, and the residual term alone solves Gamma = G (H + lambda I). */
+/* The two terms together are the sum of the two alone, and the residual term alone solves Gamma = G (H + lambda I); W C is left whatever the terms. */
 static void check_residual(int64_t d)
 {
     qep_dmat *H = make(d, 16, qep_size(world), definite), *C = make(d, 16, qep_size(world), small), *L = NULL;
@@ -233,14 +233,16 @@ static void check_residual(int64_t d)
     const int64_t n = STRIP * d;
     qep_ladder ladder = {.damping = 0.01};
     assert_ok(qep_factor_all(H, &ladder, w, &L));
-    float *rows = qep_alloc("test", n, sizeof *rows), *out = qep_alloc("test", 3 * n, sizeof *out);
+    float *rows = qep_alloc("test", n, sizeof *rows), *out = qep_alloc("test", 3 * n, sizeof *out), *wc = qep_alloc("test", 3 * n, sizeof *wc);
     double *gamma = qep_alloc("test", n, sizeof *gamma), *y = qep_alloc("test", n, sizeof *y), *back = qep_alloc("test", n, sizeof *back);
     for (int64_t i = 0; i < n; i++) rows[i] = (float)noise(i, qep_rank(world)), gamma[i] = noise(i, 99 + qep_rank(world));
     const double half = 0.5, none = 0.0;
-    qep_correct_rows_all(C, L, 1, 1, &half, rows, gamma, 0.25, out, w);
-    qep_correct_rows_all(C, L, d + 1, 1, &none, rows, gamma, 0.25, out + n, w);
-    qep_correct_rows_all(C, L, 1, 1, &half, rows, NULL, 0.0, out + 2 * n, w);
-    qep_correction_rows_all(C, L, 1, rows, gamma, 0.5, y, w);
+    qep_correct_rows_all(C, L, 1, 1, &half, rows, gamma, 0.25, out, wc, w);
+    qep_correct_rows_all(C, L, d + 1, 1, &none, rows, gamma, 0.25, out + n, wc + n, w);
+    qep_correct_rows_all(C, L, 1, 1, &half, rows, NULL, 0.0, out + 2 * n, wc + 2 * n, w);
+    assert_all(world, memcmp(wc, wc + n, (size_t)n * sizeof *wc) == 0 && memcmp(wc, wc + 2 * n, (size_t)n * sizeof *wc) == 0);
+    qep_correction_sides_all(C, 1, rows, gamma, 0.5, y, w);
+    qep_rows_solve_all(L, 1, y, w);
     double worst = 0.0, scale = 0.0;
     for (int64_t i = 0; i < n; i++) {
         const double both = (double)out[i] - (double)rows[i], a = (double)out[n + i] - (double)rows[i];
@@ -254,7 +256,11 @@ static void check_residual(int64_t d)
     qep_dmat_diag_all(H, diag);
     for (int64_t i = 0; i < d; i++) mean += diag[i] / (double)d;
     for (int64_t i = 0; i < n; i++) off = worse(off, fabs(back[i] + 0.01 * mean * y[i] - gamma[i]));
-    qep_free(diag), qep_free(rows), qep_free(gamma), qep_free(out), qep_free(y), qep_free(back);
+    memset(back, 0, (size_t)n * sizeof *back);
+    for (int64_t i = 0; i < n; i++) y[i] = (double)rows[i];
+    qep_rows_times_f64_all(C, 1, y, back, w);
+    for (int64_t i = 0; i < n; i++) off = worse(off, (float)back[i] == wc[i] ? 0.0 : 1.0);
+    qep_free(diag), qep_free(rows), qep_free(gamma), qep_free(out), qep_free(wc), qep_free(y), qep_free(back);
     qep_window_destroy_all(&w);
     qep_dmat_destroy_all(&H), qep_dmat_destroy_all(&C), qep_dmat_destroy_all(&L);
     assert_all(world, worst <= 1e-5 * fmax(1.0, scale));
