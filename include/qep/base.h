@@ -141,6 +141,8 @@ const char *qep_format_bytes(int64_t bytes, char *buf, size_t cap); /* "1.25 GiB
 
 /* 64-bit hash of bytes (own mixing function, little-endian words, same on every machine). */
 uint64_t qep_hash64(const void *data, size_t bytes, uint64_t seed);
+/* out[k] = that of seed[k], both in one pass: in hardly more time than one. */
+void qep_hash64_pair(const void *data, size_t bytes, const uint64_t seed[2], uint64_t out[2]);
 
 /* Fault injection for tests: QEP_FAULT="site:n[@rank]" makes the n-th (1-based) call for that site on that
  * rank (default 0) answer true. Sites are string literals "safetensors.read"; "alloc.NAME" is every qep_alloc of that name. Several, separated
