@@ -99,9 +99,13 @@ void qep_set_share_all(const qep_set *s)
 qep_status qep_set_write_all(qep_set *s)
 {
     const qep_layer_job *j = s->job;
+    qep_part_begin("files");
     qep_status st = write_mine(s);
+    qep_part_end();
+    qep_part_begin("values");
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) hand_over_strip(s, i);
+    qep_part_end();
     st = qep_agree_all(j->comm, st);
     if (st != QEP_OK) return st;
     for (int m = 0; m < s->n_members; m++)
