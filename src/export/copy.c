@@ -145,7 +145,7 @@ qep_status qep_export_copy_all(qep_comm *c, qep_export *e)
     qep_status st;
 
     QEP_REQUIRE(e->writer);
-    st = e->extra && qep_rank(c) == 0 ? QEP_ALONE("output files", write_extra(e)) : QEP_OK;
+    st = e->extra && qep_rank(c) == 0 ? QEP_ALONE("files", write_extra(e)) : QEP_OK;
     if (st == QEP_OK)
         st = copy_mine(e, qep_rank(c), qep_size(c), buf);
     qep_free(buf);

@@ -58,11 +58,11 @@ static qep_status write_run(void *ctx, int64_t run, int thread)
     return QEP_OK;
 }
 
-/* All threads write. Packed rows go into a few bytes of many places, so their runs stay long; those of dense output take the scratch of the plan together. */
+/* All threads write. Packed rows go into a few bytes of many places, so their runs stay long. A strip of dense output is one place of the file. */
 static qep_status write_mine(const qep_set *s)
 {
     const int64_t threads = qep_each_threads(s->count, QEP_FILE_THREADS);
-    const int64_t share = qep_export_is_packed(s->job->output) ? qep_max_i64(qep_ceil_div(s->count, threads), 4) : QEP_WRITE_STRIPS / threads;
+    const int64_t share = qep_export_is_packed(s->job->output) ? qep_max_i64(qep_ceil_div(s->count, threads), 4) : 1;
     runs r = {s, qep_min_i64(share, QEP_WRITE_STRIPS)};
     return qep_each(qep_ceil_div(s->count, r.strips), threads, write_run, &r);
 }

@@ -136,7 +136,9 @@ static qep_status run_group_all(qep_run *r, int64_t b, int g)
     double *ref = qep_alloc("run.errors", n * r->n_mine, sizeof *ref);
     qep_error_sums sums[QEP_MAX_MEMBERS][2];
     if (r->quantizes) advance_grouped(r, g, diff, ref);
+    qep_part_begin("sums");
     qep_run_error_sums_all(r, n, diff, ref, sums);
+    qep_part_end();
     qep_phase_end(r, QEP_PHASE_FORWARD, &t0);
     qep_free(ref);
     qep_free(diff);

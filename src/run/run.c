@@ -22,7 +22,7 @@ static qep_status take_output(qep_run *r)
 
 static qep_status take_output_all(qep_run *r)
 {
-    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? QEP_ALONE("output directory", take_output(r)) : QEP_OK);
+    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? QEP_ALONE("directory", take_output(r)) : QEP_OK);
 }
 
 /* For tests of stopping and restarting on models that take no time: QEP_TEST_BLOCK_SLEEP=seconds after each block. */
@@ -152,14 +152,14 @@ static qep_status work_all(qep_run *r)
     QEP_TRY(take_output_all(r));
     QEP_TRY(check_output_all(r)); /* once more: another job may have finished there while we waited for its lock */
     QEP_TRY(qep_run_save_tokens_all(r));
-    const qep_timing t0 = qep_phase_begin(QEP_PHASE_LOAD);
+    const qep_timing t0 = qep_phase_begin(QEP_PHASE_OPEN);
     qep_part_begin("streams");
     qep_run_start_streams_all(r);
     QEP_TRY(qep_run_resume_all(r, &resumed));
     if (resumed) qep_info("resuming behind block %lld/%lld", (long long)r->next_block, (long long)r->model->arch.n_blocks);
     if (!resumed) QEP_TRY(qep_run_embed_all(r));
     qep_part_end();
-    qep_phase_end(r, QEP_PHASE_LOAD, &t0);
+    qep_phase_end(r, QEP_PHASE_OPEN, &t0);
     QEP_TRY(obey_all(r, "before the first block"));
     QEP_TRY(open_output_all(r, resumed));
     QEP_TRY(blocks_all(r));
