@@ -200,7 +200,7 @@ int main(void)
         cmocka_unit_test(durations_for_people),
         cmocka_unit_test(bytes_for_people),
         cmocka_unit_test(clocks_go_forward),
-        cmocka_unit_test(hash_values_are_fixed),
+        cmocka_unit_test(hash_values_are_fixed), cmocka_unit_test(hash_pair),
         cmocka_unit_test(hash_spreads),
         cmocka_unit_test(faults_hit_once),
         cmocka_unit_test(a_wrong_fault_is_told),
