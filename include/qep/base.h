@@ -2,7 +2,7 @@
  * Status codes and the process-wide error record, log, named allocation, checked sizes,
  * clock, hash, fault injection, version.
  * Invariant: the only mutable file-scope state of the program lives here (log, error record,
- * allocation table). SPDX-License-Identifier: Apache-2.0 */
+ * allocation table, table of seconds). SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_BASE_H
 #define QEP_BASE_H
 
@@ -139,8 +139,27 @@ int64_t qep_wall_time_s(void); /* seconds since the epoch */
 const char *qep_format_seconds(double s, char *buf, size_t cap);
 const char *qep_format_bytes(int64_t bytes, char *buf, size_t cap); /* "1.25 GiB" */
 
+/* Where the time of this rank goes, in seconds by name (literals): parts of the phase at hand, and what this rank does alone, while all others wait for it. Begun
+ * inside of another one they are not counted: those of a phase add up to no more than it. For the thread that set the phase, outside of parallel regions. What
+ * an error leaves without an end hides what follows. */
+const char *qep_parts_of(const char *phase); /* returns the former one; NULL: none, whose parts are not counted */
+void qep_part_begin(const char *name);
+void qep_part_end(void);
+#define QEP_ONE_RANK "one rank"
+void qep_alone_begin(const char *name);      /* by the rank that works, not by those that wait */
+qep_status qep_alone_end(qep_status st);     /* st */
+#define QEP_ALONE(name, expr) (qep_alone_begin(name), qep_alone_end(expr))
+typedef struct qep_part_entry {
+    const char *of, *name; /* a phase or QEP_ONE_RANK */
+    double seconds;
+} qep_part_entry;
+const qep_part_entry *qep_part_at(int i);                  /* in the order of their first ends; NULL behind the last */
+double qep_part_seconds(const char *of, const char *name); /* 0: not known; name NULL: all of them */
+
 /* 64-bit hash of bytes (own mixing function, little-endian words, same on every machine). */
 uint64_t qep_hash64(const void *data, size_t bytes, uint64_t seed);
+/* out[k] = that of seed[k], both in one pass: in hardly more time than one. */
+void qep_hash64_pair(const void *data, size_t bytes, const uint64_t seed[2], uint64_t out[2]);
 
 /* Fault injection for tests: QEP_FAULT="site:n[@rank]" makes the n-th (1-based) call for that site on that
  * rank (default 0) answer true. Sites are string literals "safetensors.read"; "alloc.NAME" is every qep_alloc of that name. Several, separated

@@ -1,4 +1,4 @@
-/* tensor: element types, conversions, random numbers. Local, no I/O.
+/* tensor: element types, conversions, random numbers, steps on all threads. Local, no I/O.
  * Shape letters used everywhere: T tokens of a sequence, C channels in (columns of a weight), O channels out (rows),
  * H heads, D head size, G groups along C. Matrices are row-major unless said otherwise; activations are [T, C].
  * SPDX-License-Identifier: Apache-2.0 */
@@ -39,6 +39,12 @@ void qep_to_f32(float *dst, const void *src, qep_dtype type, int64_t n);
 void qep_from_f32(void *dst, qep_dtype type, const float *src, int64_t n);
 /* Index of the first element that is not finite, -1 when all are. */
 int64_t qep_find_nonfinite_f32(const float *x, int64_t n);
+
+/* Independent steps on the threads of this process: step(ctx, i, thread) for i = 0 .. n - 1 in any order, thread < qep_each_threads(n, most). The outcome is
+ * that of the lowest step that fails, whatever the number of threads; steps behind it may be left out, and that step may be done twice. */
+int qep_each_threads(int64_t n, int64_t most); /* 1 .. most; 1 inside of a parallel region */
+typedef qep_status (*qep_each_step)(void *ctx, int64_t i, int thread);
+QEP_MUST_CHECK qep_status qep_each(int64_t n, int64_t most, qep_each_step step, void *ctx);
 
 /* Random numbers: xoshiro256** seeded by splitmix64. Same on every machine. */
 typedef struct qep_rng { uint64_t s[4]; } qep_rng;

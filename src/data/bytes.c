@@ -57,14 +57,14 @@ static qep_status unpack_file(const char *path, char *dst, int64_t cap, int64_t 
 
 static qep_status open_packed_all(qep_comm *c, const char *path, qep_bytes *out)
 {
-    qep_status st = qep_rank(c) == 0 ? unpack_file(path, NULL, 0, &out->n) : QEP_OK;
+    qep_status st = qep_rank(c) == 0 ? QEP_ALONE("texts", unpack_file(path, NULL, 0, &out->n)) : QEP_OK;
     QEP_TRY(qep_agree_all(c, st));
     qep_bcast_all(c, 0, &out->n, sizeof out->n);
     if (out->n == 0) return QEP_OK;
     out->unpacked = qep_window_create_all(c, "data.unpacked", out->n);
     int64_t n = 0;
     if (qep_node_rank(c) == 0) {
-        st = unpack_file(path, qep_window_data(out->unpacked), out->n, &n);
+        st = QEP_ALONE("texts", unpack_file(path, qep_window_data(out->unpacked), out->n, &n));
         if (st == QEP_OK && n != out->n) st = qep_fail(QEP_E_IO, "%s changes while it is read", path);
     }
     st = qep_agree_all(c, st);

@@ -71,7 +71,7 @@ done:
 static qep_status share_index_all(qep_comm *c, qep_text *t)
 {
     qep_document_index *x = &t->index;
-    QEP_TRY(qep_agree_all(c, qep_rank(c) == 0 ? find_documents(t) : QEP_OK));
+    QEP_TRY(qep_agree_all(c, qep_rank(c) == 0 ? QEP_ALONE("texts", find_documents(t)) : QEP_OK));
     qep_bcast_all(c, 0, &x->n, sizeof x->n);
     qep_bcast_all(c, 0, &t->wrong_utf8, sizeof t->wrong_utf8);
     if (qep_rank(c) != 0) {

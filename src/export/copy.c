@@ -1,17 +1,32 @@
 /* Tensors that are not quantized, copied as bytes. SPDX-License-Identifier: Apache-2.0 */
 #include "export_priv.h"
 
-/* Bytes [begin, begin + n) of one tensor. */
-static qep_status copy_bytes(qep_export *e, const qep_copied *t, int64_t begin, int64_t n,
-                             void *buf)
-{
-    for (int64_t at = begin; at < begin + n; at += QEP_EXPORT_COPY_BYTES) {
-        int64_t m = qep_min_i64(QEP_EXPORT_COPY_BYTES, begin + n - at);
+enum { MOST_THREADS = 16 };
 
-        QEP_TRY(qep_st_read(e->files, t->src, at, m, buf));
-        QEP_TRY(qep_st_write(e->writer, t->dst, at, m, buf));
-    }
-    return QEP_OK;
+/* Bytes [begin, begin + n) of one tensor, or of its rows [begin, begin + n), on their way. */
+typedef struct copying {
+    qep_export *e;
+    const qep_copied *t;
+    int64_t begin, n;
+    int64_t piece; /* bytes at a time */
+    char *buf;     /* one piece for each thread */
+} copying;
+
+static qep_status copy_piece(void *ctx, int64_t i, int thread)
+{
+    const copying *c = ctx;
+    int64_t at = c->begin + i * c->piece, n = qep_min_i64(c->piece, c->begin + c->n - at);
+    char *buf = c->buf + thread * c->piece;
+
+    QEP_TRY(qep_st_read(c->e->files, c->t->src, at, n, buf));
+    return qep_st_write(c->e->writer, c->t->dst, at, n, buf);
+}
+
+/* One thread reads while another writes: the pieces of all have the room of one. */
+static qep_status copy_bytes(copying *c)
+{
+    c->piece = QEP_EXPORT_COPY_BYTES / qep_each_threads(INT64_MAX, MOST_THREADS);
+    return qep_each(qep_ceil_div(c->n, c->piece), MOST_THREADS, copy_piece, c);
 }
 
 /* Where row r of a tensor goes. */
@@ -20,40 +35,54 @@ static int64_t row_place(const qep_copied *t, int64_t r)
     return t->heads > 0 ? qep_st_interleaved(r, t->src->shape[0], t->heads) : r;
 }
 
-/* In another type or another order of rows. Norms, biases and the like, so one rank does the whole of a tensor: a vector at once, rows of a matrix or in another
- * order one by one. */
-static qep_status convert_rows(qep_export *e, const qep_copied *t)
+/* In another type or another order of rows: norms and biases at once, by the rank that has their first byte; rows of a matrix or in another order one by one. */
+static qep_status convert_step(void *ctx, int64_t i, int thread)
 {
+    const copying *c = ctx;
+    const qep_copied *t = c->t;
     int64_t rows = t->src->shape[0], step = t->heads == 0 && t->src->rank == 1 ? rows : 1;
     int64_t n = t->dst->bytes / qep_dtype_size(t->dtype) / qep_max_i64(rows, 1) * step, bad;
-    int64_t bytes = n * qep_dtype_size(t->dtype);
+    int64_t bytes = n * qep_dtype_size(t->dtype), row = c->begin + i * step;
     float *values = qep_alloc("export.copy", n, sizeof *values);
     float *back = qep_alloc("export.copy", n, sizeof *back);
     void *raw = qep_alloc("export.copy", bytes, 1);
-    qep_status st = QEP_OK;
+    qep_status st;
 
-    for (int64_t r = 0; r < rows; r += step) {
-        QEP_GO(st, qep_st_read_rows_f32(e->files, t->src, r, step, values));
-        for (int64_t k = 0; k < n; k++)
-            values[k] += t->more;
-        qep_from_f32(raw, t->dtype, values, n);
-        qep_to_f32(back, raw, t->dtype, n);
-        bad = qep_find_nonfinite_f32(back, n);
-        if (bad >= 0) {
-            st = qep_fail(QEP_E_INPUT, "tensor \"%s\": element %lld = %g is too large for %s, in "
-                          "which the %s format stores it; write [output] format = dense",
-                          t->src->name, (long long)(r / step * n + bad), (double)values[bad],
-                          qep_dtype_name(t->dtype), e->format->name);
-            goto done;
-        }
-        QEP_GO(st, qep_st_write(e->writer, t->dst, row_place(t, r) * bytes, bytes, raw));
+    (void)thread;
+    QEP_GO(st, qep_st_read_rows_f32(c->e->files, t->src, row, step, values));
+    for (int64_t k = 0; k < n; k++)
+        values[k] += t->more;
+    qep_from_f32(raw, t->dtype, values, n);
+    qep_to_f32(back, raw, t->dtype, n);
+    bad = qep_find_nonfinite_f32(back, n);
+    if (bad >= 0) {
+        st = qep_fail(QEP_E_INPUT, "tensor \"%s\": element %lld = %g is too large for %s, in "
+                      "which the %s format stores it; write [output] format = dense",
+                      t->src->name, (long long)(row / step * n + bad), (double)values[bad],
+                      qep_dtype_name(t->dtype), c->e->format->name);
+        goto done;
     }
+    st = qep_st_write(c->e->writer, t->dst, row_place(t, row) * bytes, bytes, raw);
 
 done:
     qep_free(raw);
     qep_free(back);
     qep_free(values);
     return st;
+}
+
+/* The rows that begin in [begin, begin + n) of the tensor's bytes. */
+static qep_status convert_rows(copying *c)
+{
+    const qep_st_tensor *src = c->t->src;
+    int64_t rows = qep_max_i64(src->shape[0], 1), width = src->bytes / rows;
+    int64_t end = qep_ceil_div(c->begin + c->n, width);
+
+    if (c->t->heads == 0 && src->rank == 1)
+        return c->begin == 0 ? qep_each(1, 1, convert_step, c) : QEP_OK;
+    c->begin = qep_ceil_div(c->begin, width);
+    c->n = end - c->begin;
+    return qep_each(c->n, MOST_THREADS, convert_step, c);
 }
 
 /* The tensor that has no source. */
@@ -84,7 +113,7 @@ qep_status qep_export_put_copied(qep_export *e, const qep_st_tensor *source, con
 }
 
 /* My part of the bytes of all tensors laid end to end: an even split whatever their sizes. */
-static qep_status copy_mine(qep_export *e, int rank, int size, void *buf)
+static qep_status copy_mine(qep_export *e, int rank, int size, char *buf)
 {
     int64_t total = 0, first, mine, at = 0;
 
@@ -96,25 +125,27 @@ static qep_status copy_mine(qep_export *e, int rank, int size, void *buf)
         int64_t bytes = t->src->bytes;
         int64_t begin = qep_max_i64(first - at, 0);
         int64_t n = qep_min_i64(first + mine - at, bytes) - begin;
+        copying c;
 
         at += bytes;
+        c = (copying){.e = e, .t = t, .begin = begin, .n = n, .buf = buf};
         if (n <= 0)
             continue;
         if (t->dtype == t->src->dtype && t->heads == 0 && t->more == 0 && qep_st_is_plain(t->src))
-            QEP_TRY(copy_bytes(e, t, begin, n, buf));
-        else if (begin == 0) /* its first byte is mine */
-            QEP_TRY(convert_rows(e, t));
+            QEP_TRY(copy_bytes(&c));
+        else
+            QEP_TRY(convert_rows(&c));
     }
     return QEP_OK;
 }
 
 qep_status qep_export_copy_all(qep_comm *c, qep_export *e)
 {
-    void *buf = qep_alloc("export.copy", QEP_EXPORT_COPY_BYTES, 1);
+    char *buf = qep_alloc("export.copy", QEP_EXPORT_COPY_BYTES, 1);
     qep_status st;
 
     QEP_REQUIRE(e->writer);
-    st = e->extra && qep_rank(c) == 0 ? write_extra(e) : QEP_OK;
+    st = e->extra && qep_rank(c) == 0 ? QEP_ALONE("files", write_extra(e)) : QEP_OK;
     if (st == QEP_OK)
         st = copy_mine(e, qep_rank(c), qep_size(c), buf);
     qep_free(buf);

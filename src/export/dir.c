@@ -132,7 +132,7 @@ done:
 qep_status qep_export_check_dir_all(qep_comm *c, qep_export *e, bool overwrite, bool create)
 {
     e->overwrite = overwrite;
-    return qep_agree_all(c, qep_rank(c) == 0 ? look(e, create) : QEP_OK);
+    return qep_agree_all(c, qep_rank(c) == 0 ? QEP_ALONE("directory", look(e, create)) : QEP_OK);
 }
 
 /* All .partial files existed when the checkpoint was sealed, and only publishing renames them. A shard
@@ -154,8 +154,9 @@ qep_status qep_export_open_all(qep_comm *c, qep_export *e, bool resume)
 
     QEP_REQUIRE(!e->writer);
     if (qep_rank(c) == 0)
-        st = resume ? find_again(e)
-                    : qep_st_layout_create_files(e->layout, e->output_dir, QEP_PARTIAL);
+        st = QEP_ALONE("files", resume ? find_again(e)
+                                              : qep_st_layout_create_files(e->layout, e->output_dir,
+                                                                           QEP_PARTIAL));
     QEP_TRY(qep_agree_all(c, st));
     st = qep_agree_all(c, qep_st_writer_open(e->layout, e->output_dir, QEP_PARTIAL, &e->writer));
     if (st != QEP_OK)
@@ -247,5 +248,5 @@ qep_status qep_export_discard_all(qep_comm *c, qep_export *e)
 {
     (void)!qep_st_writer_close(&e->writer);
     qep_barrier_all(c); /* nobody writes any more */
-    return qep_agree_all(c, qep_rank(c) == 0 ? discard(e) : QEP_OK);
+    return qep_agree_all(c, qep_rank(c) == 0 ? QEP_ALONE("directory", discard(e)) : QEP_OK);
 }

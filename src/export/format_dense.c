@@ -29,10 +29,12 @@ qep_status qep_dense_put(qep_export *e, int64_t i, int64_t row0, int64_t n, cons
 {
     const qep_export_linear *l = &e->linears[i];
     int64_t cols = l->cols, size = qep_dtype_size(e->dense_dtype), bad;
-    void *raw = qep_alloc("export.rows", n * cols, (size_t)size);
+    void *made = e->dense_dtype == QEP_F32 ? NULL : qep_alloc("export.rows", n * cols, (size_t)size);
+    const void *raw = made ? made : values;
     qep_status st;
 
-    qep_from_f32(raw, e->dense_dtype, values, n * cols);
+    if (made)
+        qep_from_f32(made, e->dense_dtype, values, n * cols);
     bad = find_unfit(e->dense_dtype, raw, n * cols);
     if (bad >= 0)
         st = qep_fail(QEP_E_NUMERIC, "%s: row %lld, column %lld: the quantized weight is not "
@@ -41,7 +43,7 @@ qep_status qep_dense_put(qep_export *e, int64_t i, int64_t row0, int64_t n, cons
     else
         st = qep_st_write(e->writer, e->places[i].part[0], row0 * cols * size, n * cols * size,
                           raw);
-    qep_free(raw);
+    qep_free(made);
     return st;
 }
 

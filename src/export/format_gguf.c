@@ -208,6 +208,7 @@ static qep_status encode(const qep_rows *r, bool exact, int64_t row_bytes, uint8
         }
         qep_grid_values(1, l->cols, r->groups, codes, scales, zeros, r->g_idx, values);
         worst = qep_gguf_round_row(values, l->cols, out + n * row_bytes);
+#pragma omp critical(qep_gguf_worst)
         r->e->worst = worst > r->e->worst ? worst : r->e->worst;
     }
     qep_free(half);

@@ -95,8 +95,12 @@ done:
 qep_status qep_export_publish_all(qep_comm *c, qep_export *e)
 {
     QEP_REQUIRE(e->writer);
+    qep_part_begin("sync");
     QEP_TRY(qep_agree_all(c, qep_st_writer_close(&e->writer)));
+    qep_part_end();
+    qep_part_begin("checksums");
     QEP_TRY(qep_sums_make_all(c, e));
+    qep_part_end();
     qep_gguf_tell_rounding_all(c, e);
-    return qep_agree_all(c, qep_rank(c) == 0 ? publish(e) : QEP_OK);
+    return qep_agree_all(c, qep_rank(c) == 0 ? QEP_ALONE("publish", publish(e)) : QEP_OK);
 }

@@ -7,24 +7,46 @@
 #include <string.h>
 
 static const int64_t chunk_bytes = INT64_C(1) << 20;
+static const int64_t most_threads = QEP_EXPORT_COPY_BYTES >> 20; /* their buffers are no more */
 
-/* Chunks of t that begin in [begin, end), counted in bytes from its start. */
-static qep_status add_chunks(void *from, qep_sums_read read, const qep_st_tensor *t, int64_t begin,
-                             int64_t end, void *buf, uint64_t sum[2])
+typedef struct adding {
+    void *from;
+    qep_sums_read read;
+    const qep_st_tensor *t;
+    int64_t first; /* of the chunks at hand */
+    char *bufs;    /* a chunk for each thread */
+    uint64_t *sum; /* [2] */
+} adding;
+
+static qep_status add_chunk(void *ctx, int64_t i, int thread)
 {
-    int64_t at = qep_round_up(qep_max_i64(begin, 0), chunk_bytes);
+    const adding *a = ctx;
+    const int64_t at = (a->first + i) * chunk_bytes, n = qep_min_i64(chunk_bytes, a->t->bytes - at);
+    char *buf = a->bufs + thread * chunk_bytes;
+    uint64_t seeds[2], hash[2];
 
-    for (; at < t->bytes && at < end; at += chunk_bytes) {
-        int64_t n = qep_min_i64(chunk_bytes, t->bytes - at);
+    QEP_TRY(a->read(a->from, a->t, at, n, buf));
+    for (int k = 0; k < 2; k++) {
+        const int64_t key[2] = {k, at};
 
-        QEP_TRY(read(from, t, at, n, buf));
-        for (int k = 0; k < 2; k++) {
-            const int64_t key[2] = {k, at};
-
-            sum[k] += qep_hash64(buf, (size_t)n, qep_hash64(key, sizeof key, 0));
-        }
+        seeds[k] = qep_hash64(key, sizeof key, 0);
+    }
+    qep_hash64_pair(buf, (size_t)n, seeds, hash);
+    for (int k = 0; k < 2; k++) {
+#pragma omp atomic
+        a->sum[k] += hash[k];
     }
     return QEP_OK;
+}
+
+/* Chunks of a->t that begin in [begin, end), counted in bytes from its start. */
+static qep_status add_chunks(adding *a, int64_t begin, int64_t end)
+{
+    if (end <= 0)
+        return QEP_OK;
+    a->first = qep_ceil_div(qep_max_i64(begin, 0), chunk_bytes);
+    return qep_each(qep_ceil_div(qep_min_i64(end, a->t->bytes), chunk_bytes) - a->first,
+                    most_threads, add_chunk, a);
 }
 
 /* sums [n][2] of tensors [n], split over the ranks by bytes. Collective. */
@@ -32,17 +54,20 @@ static qep_status make_all(qep_comm *c, void *from, qep_sums_read read,
                            const qep_st_tensor *tensors, int64_t n, uint64_t *sums)
 {
     int64_t total = 0, first, mine, at = 0;
-    void *buf = qep_alloc("export.copy", chunk_bytes, 1);
+    adding a = {.from = from, .read = read};
     qep_status st = QEP_OK;
 
+    a.bufs = qep_alloc("export.copy", qep_each_threads(INT64_MAX, most_threads) * chunk_bytes, 1);
     for (int64_t i = 0; i < n; i++)
         total += tensors[i].bytes;
     qep_partition(total, qep_size(c), qep_rank(c), &first, &mine);
     for (int64_t i = 0; i < n && st == QEP_OK; i++) {
-        st = add_chunks(from, read, &tensors[i], first - at, first + mine - at, buf, sums + 2 * i);
+        a.t = &tensors[i];
+        a.sum = sums + 2 * i;
+        st = add_chunks(&a, first - at, first + mine - at);
         at += tensors[i].bytes;
     }
-    qep_free(buf);
+    qep_free(a.bufs);
     st = qep_agree_all(c, st);
     if (st == QEP_OK)
         qep_sum_u64_all(c, sums, 2 * n);

@@ -38,7 +38,10 @@ qep_status qep_set_correct_all(qep_set *s)
     if (s->lead->spec.paper) qep_set_clear_dead(s, s->target);
     qep_ladder ladder = {.damping = s->correction_damping, .repair = j->repair};
     qep_dmat *L = NULL;
-    QEP_TRY(qep_factor_all(j->H, &ladder, j->stream, &L));
+    qep_part_begin("factor");
+    qep_status st = qep_factor_all(j->H, &ladder, j->stream, &L);
+    qep_part_end();
+    QEP_TRY(st);
     s->correction_damping = ladder.damping;
     s->lambda = ladder.shift;
     s->attempts = ladder.attempts;

@@ -117,11 +117,14 @@ static void release_all(factor *f)
 qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, const qep_dmat *H, const int32_t *perm, const uint8_t *dead)
 {
     factor f = {.perm = perm};
+    qep_part_begin("factor");
     qep_status st = prepare_all(s, q, H, &f);
+    qep_part_end();
     if (st != QEP_OK) {
         release_all(&f);
         return st;
     }
+    qep_part_begin("loop");
     qep_gptq **g = qep_alloc("layer.order", s->count, sizeof *g);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) g[i] = qep_gptq_create(q, qep_set_row(s, rows, i), s->cols, perm, f.rdiag, dead);
@@ -133,6 +136,7 @@ qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, cons
         qep_gptq_destroy(&g[i]);
     }
     qep_free(g);
+    qep_part_end();
     release_all(&f);
     return QEP_OK;
 }

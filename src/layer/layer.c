@@ -12,16 +12,25 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
     const qep_layer_job *j = s->job;
     qep_set_open(s);
     const qep_meter t0 = qep_meter_now();
+    const char *outer = qep_parts_of("correction");
     qep_status st;
+    qep_part_begin("weights");
     QEP_GO(st, qep_agree_all(j->comm, qep_set_read(s)));
+    qep_part_end();
     QEP_GO(st, qep_set_correct_all(s));
     qep_meter_add(j->correct, &t0);
     const qep_meter t1 = qep_meter_now();
+    (void)qep_parts_of("quantize");
     QEP_GO(st, qep_set_quantize_all(s));
+    qep_part_begin("polish");
     qep_set_polish_all(s);
+    qep_part_end();
+    qep_part_begin("record");
     qep_set_figures_all(s, records);
+    qep_part_end();
     qep_meter_add(j->quantize, &t1);
     const qep_meter t2 = qep_meter_now();
+    (void)qep_parts_of("write");
     QEP_GO(st, qep_set_write_all(s));
     qep_meter_add(j->write, &t2);
     const double took = qep_now_s() - t0.seconds;
@@ -40,6 +49,7 @@ static qep_status quantize_set_all(qep_set *s, qep_layer_record *records)
         r->seconds = took * (double)s->members[m].rows / (double)s->total_rows;
     }
 done:
+    (void)qep_parts_of(outer);
     if (j->H) qep_dmat_drop_rows_all(j->H);
     qep_set_close(s);
     return st;

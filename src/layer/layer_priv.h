@@ -5,7 +5,8 @@
 
 #include "qep/layer.h"
 
-enum { QEP_WRITE_STRIPS = 16 }; /* strips written in one call: bounds the writer's scratch */
+/* Strips that are being written at a time, and threads that read or write: bounds the scratch. */
+enum { QEP_WRITE_STRIPS = 16, QEP_FILE_THREADS = 16 };
 
 typedef struct qep_strip {
     int member;       /* index into the job's members */

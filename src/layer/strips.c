@@ -54,14 +54,17 @@ void qep_set_close(qep_set *s)
     qep_free(s->g_idx);
 }
 
+static qep_status read_strip(void *ctx, int64_t i, int thread)
+{
+    const qep_set *s = ctx;
+    const qep_strip *t = &s->strips[i];
+    (void)thread;
+    return qep_st_read_rows_f32(s->job->files, s->members[t->member].weight, t->row0, t->n, qep_set_row(s, s->w, i));
+}
+
 qep_status qep_set_read(qep_set *s)
 {
-    for (int64_t i = 0; i < s->count; i++) {
-        const qep_strip *t = &s->strips[i];
-        float *rows = qep_set_row(s, s->w, i);
-        QEP_TRY(qep_st_read_rows_f32(s->job->files, s->members[t->member].weight, t->row0, t->n, rows));
-    }
-    return QEP_OK;
+    return qep_each(s->count, QEP_FILE_THREADS, read_strip, s);
 }
 
 void qep_set_clear_dead(const qep_set *s, float *rows)

@@ -29,18 +29,42 @@ static void hand_over_strip(const qep_set *s, int64_t i)
     }
 }
 
-/* The strips of one member are consecutive, and only a member's last strip is padded: rows go out many at a time. */
-static qep_status write_run(const qep_set *s, int64_t first, int64_t *next)
+typedef struct runs {
+    const qep_set *s;
+    int64_t strips; /* of a run */
+} runs;
+
+/* The strips of one member are consecutive, and only a member's last strip is padded: rows go out many at a time. A run that begins with one member goes on with
+ * the next. */
+static qep_status write_rows(const qep_set *s, int64_t first, int64_t end, int64_t *next)
 {
     const qep_strip *t = &s->strips[first];
     int64_t rows = 0, i = first;
-    for (; i < s->count && i < first + QEP_WRITE_STRIPS && s->strips[i].member == t->member; i++) rows += s->strips[i].n;
+    for (; i < end && s->strips[i].member == t->member; i++) rows += s->strips[i].n;
     *next = i;
     int64_t at = first * QEP_STRIP;
     if (s->values && !qep_export_is_packed(s->job->output))
         return qep_export_put_values(s->job->output, s->members[t->member].index, t->row0, rows, s->values + at * s->cols);
     return qep_export_put_rows(s->job->output, s->members[t->member].index, t->row0, rows, s->codes + at * s->cols,
                                s->scales + at * s->groups, s->zeros + at * s->groups, s->g_idx);
+}
+
+static qep_status write_run(void *ctx, int64_t run, int thread)
+{
+    const runs *r = ctx;
+    const int64_t end = qep_min_i64((run + 1) * r->strips, r->s->count);
+    (void)thread;
+    for (int64_t i = run * r->strips; i < end;) QEP_TRY(write_rows(r->s, i, end, &i));
+    return QEP_OK;
+}
+
+/* All threads write. Packed rows go into a few bytes of many places, so their runs stay long. A strip of dense output is one place of the file. */
+static qep_status write_mine(const qep_set *s)
+{
+    const int64_t threads = qep_each_threads(s->count, QEP_FILE_THREADS);
+    const int64_t share = qep_export_is_packed(s->job->output) ? qep_max_i64(qep_ceil_div(s->count, threads), 4) : 1;
+    runs r = {s, qep_min_i64(share, QEP_WRITE_STRIPS)};
+    return qep_each(qep_ceil_div(s->count, r.strips), threads, write_run, &r);
 }
 
 /* Rows of member m that each rank has: a rank's strips of one member are consecutive. */
@@ -75,10 +99,13 @@ void qep_set_share_all(const qep_set *s)
 qep_status qep_set_write_all(qep_set *s)
 {
     const qep_layer_job *j = s->job;
-    qep_status st = QEP_OK;
-    for (int64_t i = 0; i < s->count && st == QEP_OK;) st = write_run(s, i, &i);
+    qep_part_begin("files");
+    qep_status st = write_mine(s);
+    qep_part_end();
+    qep_part_begin("values");
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) hand_over_strip(s, i);
+    qep_part_end();
     st = qep_agree_all(j->comm, st);
     if (st != QEP_OK) return st;
     for (int m = 0; m < s->n_members; m++)

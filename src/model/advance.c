@@ -16,6 +16,7 @@ static void run_linears(const qep_block *b, int g, int s, const float *in, int64
                         float **y, qep_work *w)
 {
     const qep_arch *a = &b->model->arch;
+    qep_part_begin("linears");
     const void *x = qep_work_input(w, in, n * qep_group_cols(a, g));
     for (int i = 0; i < n_roles[g]; i++) {
         const qep_role_rows *p = &a->parts[first_role[g] + i];
@@ -23,6 +24,7 @@ static void run_linears(const qep_block *b, int g, int s, const float *in, int64
         at += n * p->rows;
         qep_weight_product(&b->linears[s][p->linear], p->row0, p->rows, x, n, y[i]);
     }
+    qep_part_end();
 }
 
 /* sums[0] = sum (a - b)^2, sums[1] = sum a^2 over one token's outputs, in an order fixed by n. */
@@ -84,7 +86,9 @@ static void attend(const qep_block *b, int64_t T, float *const *y, float *act, q
     const qep_attention_form form = {.scale = (float)a->score_scale,
                                      .cap = (float)a->score_cap,
                                      .window = sliding ? a->window : 0};
+    qep_part_begin("attention");
     qep_attention(act, q, k, v, T, H, KV, D, form, w->attention);
+    qep_part_end();
 }
 
 /* From the products to what the group leaves behind. x, act: of the tile's first token. */
@@ -131,9 +135,11 @@ void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp,
         for (int s = 0; s < 2; s++) {
             if (in[s]) run_linears(b, g, s, in[s] + t * cols, n, w->y + s * tile * rows, y[s], w);
         }
+        qep_part_begin("errors");
         for (int i = 0; compare && i < n_roles[g]; i++)
             qep_add_error(y[0][i], y[1][i], n, parts[i].rows, w->token_sums,
                       &sum[parts[i].linear - a->group_first[g]]);
+        qep_part_end();
         for (int s = 0; s < 2; s++) {
             if (!in[s]) continue;
             float *x_tile = act_cols ? NULL : x[s] + t * a->hidden;

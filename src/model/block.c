@@ -141,7 +141,6 @@ static qep_status load_linears(qep_block *b, int64_t index)
 static qep_status load_vectors(qep_block *b, int64_t index)
 {
     const qep_model *m = b->model;
-    if (qep_node_rank(b->comm) != 0) return QEP_OK;
     for (int n = 0; n < QEP_N_NORMS; n++) {
         if (!b->norms[n]) continue;
         const qep_st_tensor *t = qep_model_norm_tensor(m, index, n);
@@ -166,7 +165,7 @@ qep_status qep_block_load_all(qep_block *b, int64_t index)
     b->index = -1;
     sync_all(b); /* the others of the node may still be reading the previous block */
     qep_status st = load_linears(b, index);
-    if (st == QEP_OK) st = load_vectors(b, index);
+    if (st == QEP_OK && qep_node_rank(b->comm) == 0) st = QEP_ALONE("norms", load_vectors(b, index));
     st = qep_agree_all(b->comm, st);
     sync_all(b);
     if (st == QEP_OK) b->index = index;

@@ -18,7 +18,9 @@ void qep_block_route(const qep_block *b, const float *in, int64_t T, int32_t *ex
 static void product(const qep_block *b, qep_stream s, int64_t expert, int part, const float *x, int64_t n, float *y, qep_work *w)
 {
     const qep_weight *linear = &b->experts[s][3 * expert + part];
+    qep_part_begin("linears");
     if (n > 0) qep_weight_product(linear, 0, linear->rows, qep_work_input(w, x, n * linear->cols), n, y);
+    qep_part_end();
 }
 
 void qep_block_expert_act(const qep_block *b, qep_stream s, int64_t expert, const float *in, int64_t n, float *act, qep_work *w)

@@ -9,7 +9,7 @@ static const int64_t max_config_bytes = INT64_C(1) << 24;
 static qep_status read_config_all(qep_comm *c, const char *file, char **text, int64_t *bytes)
 {
     qep_status st = QEP_OK;
-    if (qep_rank(c) == 0) st = qep_file_read(file, max_config_bytes, QEP_E_INPUT, text, bytes);
+    if (qep_rank(c) == 0) st = QEP_ALONE("configuration", qep_file_read(file, max_config_bytes, QEP_E_INPUT, text, bytes));
     if (st != QEP_OK)
         st = qep_context(st, "[model] path must name a directory with %s and safetensors files",
                          config_name);

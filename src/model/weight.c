@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+enum { QEP_LOAD_THREADS = 16 }; /* at most: bounds the scratch */
 static const int64_t chunk_elements = INT64_C(1) << 20;
 
 qep_dtype qep_compute_dtype(qep_compute compute)
@@ -40,20 +41,36 @@ static qep_status read_values(const stored *s, int64_t row0, int64_t n, float *v
     return qep_packed_values(s->model->packed, s->packed, row0, n, values);
 }
 
-/* Through f32 in chunks. */
-static qep_status load_converted(const stored *s, const qep_weight *w, int64_t row0, int64_t n)
+/* Rows on their way into one or two windows. */
+typedef struct loading {
+    stored s;
+    const qep_weight *w, *copy;
+    int64_t row0, n, step; /* step: rows at a time */
+    float *values;         /* a step's for each thread; NULL: they are read where they belong */
+} loading;
+
+static bool as_stored(const loading *l)
 {
-    qep_status st = QEP_OK;
-    const int64_t step = qep_min_i64(n, qep_max_i64(chunk_elements / w->cols, 1));
-    float *values = qep_alloc("model.read", step * w->cols, sizeof *values);
-    for (int64_t r = row0; r < row0 + n; r += step) {
-        const int64_t rows = qep_min_i64(step, row0 + n - r);
-        QEP_GO(st, read_values(s, r, rows, values));
-        qep_weight_put(w, r, rows, values);
+    return l->w->type != QEP_F32 && l->s.plain && l->s.plain->dtype == l->w->type && qep_st_is_plain(l->s.plain);
+}
+
+static qep_status load_step(void *ctx, int64_t i, int thread)
+{
+    const loading *l = ctx;
+    const qep_weight *w = l->w;
+    const int64_t row = l->row0 + i * l->step, n = qep_min_i64(l->step, l->row0 + l->n - row), bytes = row_bytes(w);
+    char *direct = row_at(w, row);
+    if (l->values) {
+        float *values = l->values + thread * l->step * w->cols;
+        QEP_TRY(read_values(&l->s, row, n, values));
+        qep_weight_put(w, row, n, values);
+    } else if (as_stored(l)) {
+        QEP_TRY(qep_st_read(l->s.model->files, l->s.plain, row * bytes, n * bytes, direct));
+    } else {
+        QEP_TRY(read_values(&l->s, row, n, (float *)(void *)direct));
     }
-done:
-    qep_free(values);
-    return st;
+    if (l->copy) memcpy(row_at(l->copy, row), direct, (size_t)(n * bytes));
+    return QEP_OK;
 }
 
 qep_status qep_weight_load(const qep_model *m, const char *module, const qep_weight *w,
@@ -61,18 +78,15 @@ qep_status qep_weight_load(const qep_model *m, const char *module, const qep_wei
 {
     if (n == 0) return QEP_OK;
     const qep_packed_linear *packed = qep_packed_find(m->packed, module);
-    const stored s = {m, packed ? NULL : qep_model_weight_tensor(m, module), packed};
-    QEP_REQUIRE(s.plain || s.packed);
-    const int64_t begin = row0 * row_bytes(w), bytes = n * row_bytes(w);
-    float *direct = (float *)(void *)row_at(w, row0);
-    if (w->type == QEP_F32)
-        QEP_TRY(read_values(&s, row0, n, direct));
-    else if (s.plain && s.plain->dtype == w->type && qep_st_is_plain(s.plain))
-        QEP_TRY(qep_st_read(m->files, s.plain, begin, bytes, direct));
-    else
-        QEP_TRY(load_converted(&s, w, row0, n));
-    if (copy) memcpy(row_at(copy, row0), direct, (size_t)bytes);
-    return QEP_OK;
+    loading l = {.s = {m, packed ? NULL : qep_model_weight_tensor(m, module), packed}, .w = w, .copy = copy, .row0 = row0, .n = n};
+    QEP_REQUIRE(l.s.plain || l.s.packed);
+    l.step = qep_min_i64(n, qep_max_i64(chunk_elements / w->cols, 1));
+    const int64_t steps = qep_ceil_div(n, l.step);
+    const int threads = qep_each_threads(steps, packed ? 1 : QEP_LOAD_THREADS); /* a packed linear's scratch is planned for one */
+    if (w->type != QEP_F32 && !as_stored(&l)) l.values = qep_alloc("model.read", threads * l.step * w->cols, sizeof *l.values);
+    const qep_status st = qep_each(steps, threads, load_step, &l);
+    qep_free(l.values);
+    return st;
 }
 
 void qep_weight_expect(const qep_model *m, const char *module, int parts, int part)

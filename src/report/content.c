@@ -34,6 +34,21 @@ const char *qep_report_word(const qep_json *o, const char *path)
     return s ? s : "";
 }
 
+double qep_report_share(double seconds, double whole)
+{
+    return whole > 0 ? 100 * seconds / whole : (double)NAN;
+}
+
+double qep_report_sum(const qep_json *o)
+{
+    void *it = NULL;
+    const char *name;
+    qep_json *v;
+    double sum = 0;
+    while ((it = qep_json_next(o, it, &name, &v)) != NULL) sum += qep_json_is_number(v) ? qep_json_real(v) : 0;
+    return sum;
+}
+
 const char *qep_report_number(double v, int digits, char *buf, size_t cap)
 {
     double a = fabs(v);

@@ -251,6 +251,53 @@ static void modules_table(FILE *f, const qep_report *r)
     fputs("</table></div></details>\n", f);
 }
 
+static void seconds_row(FILE *f, const char *first, const char *second, double seconds, double whole)
+{
+    char text[32];
+    fputs("<tr><td>", f);
+    qep_html_escape(f, first);
+    if (second) {
+        fputs("</td><td>", f);
+        qep_html_escape(f, second);
+    }
+    fputs("</td>", f);
+    cell(f, seconds, 3);
+    fprintf(f, "<td>%s %%</td></tr>\n", qep_report_number(qep_report_share(seconds, whole), 3, text, sizeof text));
+}
+
+/* Parts of the phases, and what of each is in none of them. */
+static void parts(FILE *f, const qep_json *s)
+{
+    void *it = NULL, *row;
+    const char *phase, *name;
+    qep_json *o, *v;
+    const qep_json *all = qep_report_at(s, "parts"), *seconds = qep_report_at(s, "seconds");
+    if (qep_json_size(all) == 0) return;
+    fputs("<details><summary>parts of the phases</summary>\n<div class=\"scroll\"><table><tr><th>phase</th><th>part</th><th>seconds</th>"
+          "<th>of the phase</th></tr>\n", f);
+    while ((it = qep_json_next(all, it, &phase, &o)) != NULL) {
+        const double whole = qep_report_real(qep_report_at(seconds, phase), "mean");
+        for (row = NULL; (row = qep_json_next(o, row, &name, &v)) != NULL;) seconds_row(f, phase, name, qep_report_real(o, name), whole);
+        if (isfinite(whole)) seconds_row(f, phase, "everything else", fmax(whole - qep_report_sum(o), 0), whole);
+    }
+    fputs("</table></div></details>\n", f);
+}
+
+static void one_rank(FILE *f, const qep_json *s)
+{
+    void *it = NULL;
+    const char *name;
+    qep_json *v;
+    const qep_json *all = qep_report_at(s, "one_rank");
+    const double whole = qep_report_real(s, "seconds/total/max");
+    if (qep_json_size(all) == 0) return;
+    fputs("<h2>What one rank does alone</h2>\n<p>While all others wait for rank 0; everything else is done by all ranks together.</p>\n"
+          "<div class=\"scroll\"><table><tr><th>what</th><th>seconds</th><th>of the run</th></tr>\n", f);
+    while ((it = qep_json_next(all, it, &name, &v)) != NULL) seconds_row(f, name, NULL, qep_report_real(all, name), whole);
+    seconds_row(f, "together", NULL, qep_report_sum(all), whole);
+    fputs("</table></div>\n", f);
+}
+
 static void resources(FILE *f, const qep_json *s)
 {
     const qep_json *seconds = qep_report_at(s, "seconds"), *memory = qep_report_at(s, "memory/rank0");
@@ -258,6 +305,8 @@ static void resources(FILE *f, const qep_json *s)
         fputs("<h2>Time per phase</h2>\n<p>Seconds of the last job: mean over the ranks (bar), fastest to slowest rank (line).</p>\n", f);
         qep_svg_phases(f, seconds);
     }
+    parts(f, s);
+    one_rank(f, s);
     if (qep_json_size(memory) > 0) {
         fputs("<h2>Memory of rank 0</h2>\n<p>Largest measured (filled) and planned (hollow), by name of the allocation.</p>\n", f);
         qep_svg_memory(f, memory);

@@ -37,6 +37,11 @@ void qep_report_heat_make(qep_report *r);
 bool qep_report_heat_known(const qep_report_heat *h, const double *values); /* some cell has a value */
 void qep_report_heat_free(qep_report_heat *h);
 
+/* A row of seconds: its share of `whole` in percent, NAN when one of them is not known. */
+double qep_report_share(double seconds, double whole);
+/* Sum of an object's numbers. */
+double qep_report_sum(const qep_json *o);
+
 /* "12.34", "1.2e-05", "128" (whole numbers as they are), "-" when not finite: `digits` significant ones. Returns buf. */
 const char *qep_report_number(double v, int digits, char *buf, size_t cap);
 /* "128", "row" for one group per row. Returns buf. */

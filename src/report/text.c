@@ -126,6 +126,33 @@ static void phases(FILE *f, const qep_json *seconds)
                 qep_report_number(qep_report_real(v, "mean"), 4, b, sizeof b), qep_report_number(qep_report_real(v, "max"), 4, c, sizeof c));
 }
 
+static void seconds_line(FILE *f, const char *phase, const char *name, double seconds, double whole)
+{
+    char a[32], b[32];
+    fprintf(f, "  %-12s %-20s %10s %9s%%\n", phase, name, qep_report_number(seconds, 4, a, sizeof a),
+            qep_report_number(qep_report_share(seconds, whole), 3, b, sizeof b));
+}
+
+/* Parts of the phases, mean over the ranks; then what rank 0 does alone. */
+static void parts(FILE *f, const qep_json *s)
+{
+    void *it = NULL, *row;
+    const char *phase, *name;
+    qep_json *o, *v;
+    const qep_json *all = qep_report_at(s, "parts"), *alone = qep_report_at(s, "one_rank");
+    const double whole = qep_report_real(s, "seconds/total/max");
+    if (qep_json_size(all) > 0) fprintf(f, "\n%-35s %10s %10s   mean over ranks\n", "parts of the phases", "seconds", "of it");
+    while ((it = qep_json_next(all, it, &phase, &o)) != NULL) {
+        const double of = qep_report_real(qep_report_at(qep_report_at(s, "seconds"), phase), "mean");
+        for (row = NULL; (row = qep_json_next(o, row, &name, &v)) != NULL;) seconds_line(f, phase, name, qep_report_real(o, name), of);
+        if (isfinite(of)) seconds_line(f, phase, "everything else", fmax(of - qep_report_sum(o), 0), of);
+    }
+    if (qep_json_size(alone) == 0) return;
+    fprintf(f, "\n%-35s %10s %10s\n", "what one rank does alone", "seconds", "of the run");
+    for (row = NULL; (row = qep_json_next(alone, row, &name, &v)) != NULL;) seconds_line(f, "", name, qep_report_real(alone, name), whole);
+    seconds_line(f, "", "together", qep_report_sum(alone), whole);
+}
+
 static void memory(FILE *f, const qep_json *by_name)
 {
     void *it = NULL;
@@ -173,6 +200,7 @@ char *qep_report_text(const qep_report *r)
     growth(f, qep_report_at(r->summary, "error_growth"), "|x - xq|^2 / |x|^2");
     growth(f, qep_report_at(r->summary, "error_growth_absolute"), "|x - xq|^2 (the paper's Delta)");
     phases(f, qep_report_at(r->summary, "seconds"));
+    parts(f, r->summary);
     memory(f, qep_report_at(r->summary, "memory/rank0"));
     if (r->settings) fprintf(f, "\nthe complete settings (qep_mpi.ini)\n%s", r->settings);
     versions(f, r->summary);

@@ -59,12 +59,14 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
 {
     group_ctx *c = ctx;
     const float *fp, *q;
+    qep_part_begin("inputs");
     group_input(c->r, c->g, c->first + i, &fp, &q);
     int64_t n = c->r->seq_tokens[c->first + i] * qep_group_cols(&c->r->model->arch, c->g);
     const float *x = c->full ? fp : q;
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < n; k++) xq[k] = x[k];
     if (delta) qep_run_difference(c->r, fp, q, n, delta);
+    qep_part_end();
 }
 
 /* Difference of the residual streams that the outputs of group 1 or 3 will be added to. */
@@ -74,8 +76,10 @@ static void tap_residual(void *ctx, int64_t i, float *rho)
     const qep_run *r = c->r;
     const float *fp = stream_at(r, r->x_fp, c->first + i), *q = stream_at(r, r->x_q, c->first + i);
     int64_t n = r->seq_tokens[c->first + i] * r->model->arch.hidden;
+    qep_part_begin("inputs");
 #pragma omp parallel for
     for (int64_t k = 0; k < n; k++) rho[k] = fp[k] - q[k];
+    qep_part_end();
 }
 
 static void sink_put(void *ctx, int member, int64_t row0, int64_t n, const float *values)
@@ -127,13 +131,15 @@ static qep_status run_group_all(qep_run *r, int64_t b, int g)
     qep_tap_source full = {&full_ctx, r->n_calibration, r->corpus->max_length, tap_tokens, tap_get, NULL};
     qep_layer_sink sink = {&ctx, sink_put, sink_share_all};
     if (r->quantizes) QEP_TRY(qep_run_group_all(r, members, n, &taps, &held, &full, &sink));
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_FORWARD);
     double *diff = qep_alloc("run.errors", n * r->n_mine, sizeof *diff);
     double *ref = qep_alloc("run.errors", n * r->n_mine, sizeof *ref);
     qep_error_sums sums[QEP_MAX_MEMBERS][2];
     if (r->quantizes) advance_grouped(r, g, diff, ref);
+    qep_part_begin("sums");
     qep_run_error_sums_all(r, n, diff, ref, sums);
-    qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);
+    qep_part_end();
+    qep_phase_end(r, QEP_PHASE_FORWARD, &t0);
     qep_free(ref);
     qep_free(diff);
     if (r->quantizes) qep_run_record_errors_all(r, members, n, sums);
@@ -187,9 +193,9 @@ qep_status qep_run_obey_all(qep_run *r, int64_t b)
 
 qep_status qep_run_block_all(qep_run *r, int64_t b)
 {
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_LOAD);
     QEP_TRY(qep_block_load_all(r->block, b));
-    qep_meter_add(&r->phase[QEP_PHASE_LOAD], &t0);
+    qep_phase_end(r, QEP_PHASE_LOAD, &t0);
     if (b + 1 < r->model->arch.n_blocks) qep_block_expect(r->block, b + 1); /* read while this one is computed */
     bool sparse = qep_arch_sparse(&r->model->arch, b);
     qep_status st = QEP_OK;
@@ -198,12 +204,12 @@ qep_status qep_run_block_all(qep_run *r, int64_t b)
         if (st == QEP_OK) QEP_TRY(qep_run_obey_all(r, b));
     }
     if (sparse && st == QEP_OK) st = qep_run_experts_all(r, b);
-    t0 = qep_meter_now();
+    t0 = qep_phase_begin(QEP_PHASE_FORWARD);
     if (st == QEP_OK) {
         advance_evaluation(r);
         st = qep_run_check_streams_all(r);
     }
     if (st == QEP_OK && r->quantizes) measure_growth_all(r, b);
-    qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);
+    qep_phase_end(r, QEP_PHASE_FORWARD, &t0);
     return st == QEP_OK || st == QEP_E_STOPPED ? st : qep_context(st, "block %lld", (long long)b + 1);
 }

@@ -56,7 +56,7 @@ done:
 
 qep_status qep_run_save_all(qep_run *r)
 {
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_CHECKPOINT);
     qep_store *s = NULL;
     uint64_t digest[2];
     qep_status st = QEP_OK;
@@ -68,7 +68,7 @@ qep_status qep_run_save_all(qep_run *r)
     st = qep_store_seal_all(&s, (int)r->cfg->checkpoint_keep);
 done:
     qep_store_close_all(&s);
-    qep_meter_add(&r->phase[QEP_PHASE_CHECKPOINT], &t0);
+    qep_phase_end(r, QEP_PHASE_CHECKPOINT, &t0);
     if (st == QEP_OK) qep_debug("checkpoint written after block %lld", (long long)r->next_block);
     return st;
 }

@@ -122,7 +122,7 @@ static void measure(const qep_expert *e, double *diff, double *ref)
 static void measure_all(const qep_experts *x, const qep_expert *batch, int64_t n)
 {
     qep_run *r = x->r;
-    const qep_meter t0 = qep_meter_now();
+    const qep_timing t0 = qep_phase_begin(QEP_PHASE_FORWARD);
     const int64_t members = batch[0].n, rows = n * members;
     double *values = qep_alloc("run.errors", 2 * rows * r->n_mine, sizeof *values);
     double *total = qep_alloc("run.errors", 2 * rows, sizeof *total);
@@ -140,7 +140,7 @@ static void measure_all(const qep_experts *x, const qep_expert *batch, int64_t n
     }
     qep_free(total);
     qep_free(values);
-    qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);
+    qep_phase_end(r, QEP_PHASE_FORWARD, &t0);
 }
 
 static qep_status quantize_all(const qep_experts *x, qep_expert *batch, int64_t n)
@@ -149,13 +149,13 @@ static qep_status quantize_all(const qep_experts *x, qep_expert *batch, int64_t 
     for (int64_t k = 0; k < n && st == QEP_OK; k++)
         if (is_mine(&batch[k])) st = quantize(&batch[k]);
     if (!x->apart) return st;
-    const qep_meter t0 = qep_meter_now();
+    const qep_timing t0 = qep_phase_begin(QEP_PHASE_WRITE);
     st = qep_agree_all(x->r->comm, st);
     if (st == QEP_OK) {
         share_weights_all(x, batch, n);
         share_records_all(x, batch, n);
     }
-    qep_meter_add(&x->r->phase[QEP_PHASE_WRITE], &t0);
+    qep_phase_end(x->r, QEP_PHASE_WRITE, &t0);
     return st;
 }
 
@@ -222,13 +222,13 @@ qep_status qep_run_experts_all(qep_run *r, int64_t b)
     qep_experts x = {.r = r, .block = b};
     qep_status st = QEP_OK;
     if (!r->quantizes) return QEP_OK;
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_FORWARD);
     qep_experts_route_all(&x);
-    qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);
+    qep_phase_end(r, QEP_PHASE_FORWARD, &t0);
     for (x.g = 2; x.g <= 3 && st == QEP_OK; x.g++) st = group_all(&x);
     qep_experts_forget(&x);
-    t0 = qep_meter_now();
+    t0 = qep_phase_begin(QEP_PHASE_FORWARD);
     for (int64_t i = 0; i < r->n_grouped && st == QEP_OK; i++) qep_run_experts_sequence(r, i);
-    qep_meter_add(&r->phase[QEP_PHASE_FORWARD], &t0);
+    qep_phase_end(r, QEP_PHASE_FORWARD, &t0);
     return st;
 }

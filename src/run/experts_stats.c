@@ -60,7 +60,7 @@ static qep_status pooled_all(const qep_experts *x, int64_t number, qep_dmat **ou
 /* A copy of *m, whole on every rank, takes its place. */
 static void make_whole_all(qep_run *r, qep_dmat **m)
 {
-    const qep_meter t0 = qep_meter_now();
+    const qep_timing t0 = qep_phase_begin(QEP_PHASE_STATISTICS);
     const int64_t d = qep_dmat_n(*m), row = d * (int64_t)sizeof(double), at_once = qep_window_bytes(r->stream) / row;
     qep_dmat *whole = qep_dmat_create_all(qep_comm_alone(r->comm), "solve.h", d, qep_dmat_block(*m), 1);
     for (int64_t i = 0; i < d; i += at_once) {
@@ -73,7 +73,7 @@ static void make_whole_all(qep_run *r, qep_dmat **m)
     qep_window_sync_all(r->stream);
     qep_dmat_destroy_all(m);
     *m = whole;
-    qep_meter_add(&r->phase[QEP_PHASE_STATISTICS], &t0);
+    qep_phase_end(r, QEP_PHASE_STATISTICS, &t0);
 }
 
 qep_status qep_experts_pool_all(qep_experts *x)
@@ -175,11 +175,11 @@ static void means_all(const qep_experts *x, qep_expert *batch, int64_t n, double
 
 qep_status qep_experts_statistics_all(const qep_experts *x, qep_expert *batch, int64_t n, double *means)
 {
-    const qep_meter t0 = qep_meter_now();
     qep_status st = QEP_OK;
     if (x->apart) {
+        const qep_timing t0 = qep_phase_begin(QEP_PHASE_STATISTICS);
         st = apart_all(x, batch, n);
-        qep_meter_add(&x->r->phase[QEP_PHASE_STATISTICS], &t0);
+        qep_phase_end(x->r, QEP_PHASE_STATISTICS, &t0);
     }
     for (int64_t k = 0; k < n && st == QEP_OK && !x->apart; k++)
         if (batch[k].want_h) st = together_all(x, &batch[k]);

@@ -121,7 +121,7 @@ static qep_status keep_all(fit_ctx *c, qep_head *head)
     qep_run *r = c->r;
     qep_status st = QEP_OK;
     qep_head_set_norm_all(head, c->w);
-    if (qep_rank(r->comm) == 0) st = qep_export_put_copied(r->output, r->model->final_norm, c->stored, r->model->arch.hidden);
+    if (qep_rank(r->comm) == 0) st = QEP_ALONE("norms", qep_export_put_copied(r->output, r->model->final_norm, c->stored, r->model->arch.hidden));
     return qep_agree_all(r->comm, st);
 }
 

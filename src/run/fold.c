@@ -104,7 +104,7 @@ static qep_status fold_norm_all(void *ctx, float *scale)
     const qep_st_tensor *norm = NULL;
     const place p = place_of(r, f->linear);
     qep_status st = qep_model_fold_norm(r->model, p.block, p.g, scale, &norm, stored);
-    if (st == QEP_OK && qep_rank(r->comm) == 0) st = qep_export_put_copied(r->output, norm, stored, r->model->arch.hidden);
+    if (st == QEP_OK && qep_rank(r->comm) == 0) st = QEP_ALONE("norms", qep_export_put_copied(r->output, norm, stored, r->model->arch.hidden));
     qep_free(stored);
     return qep_agree_all(r->comm, st);
 }

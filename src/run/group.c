@@ -59,9 +59,9 @@ qep_stats_plan qep_run_group_plan(const qep_run *r, const int64_t *members, int 
 
 qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const qep_tap_source *taps, qep_stats *sums)
 {
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_STATISTICS);
     qep_status st = qep_stats_all(r->comm, plan, taps, r->stream, sums);
-    qep_meter_add(&r->phase[QEP_PHASE_STATISTICS], &t0);
+    qep_phase_end(r, QEP_PHASE_STATISTICS, &t0);
     return st;
 }
 

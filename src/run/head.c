@@ -118,7 +118,7 @@ qep_status qep_run_head_all(qep_run *r)
     bool quantized = r->cfg->lm_head && r->linears[r->n_linears - 1].quantized;
     bool fits = qep_run_fits_norm(r);
     if (!quantized && !fits && r->corpus->n_sets == 0 && !r->tasks) return QEP_OK;
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_EVALUATION);
     head_ctx c = {r, NULL, 0};
     QEP_TRY(qep_head_load_all(r->comm, r->model, r->compute, quantized, &c.head));
     int64_t bytes = qep_max_i64(qep_eval_bytes(&r->model->arch, r->quantizes), fits ? qep_eval_slope_bytes(&r->model->arch) : 0);
@@ -128,6 +128,6 @@ qep_status qep_run_head_all(qep_run *r)
     if (st == QEP_OK) st = evaluate_all(&c, logits);
     qep_free(logits);
     qep_head_destroy_all(&c.head);
-    qep_meter_add(&r->phase[QEP_PHASE_EVALUATION], &t0);
+    qep_phase_end(r, QEP_PHASE_EVALUATION, &t0);
     return st;
 }

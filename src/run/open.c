@@ -12,7 +12,7 @@ static qep_status read_config_all(qep_run *r)
     int64_t bytes = 0;
     qep_status st = QEP_OK;
     if (qep_rank(r->comm) == 0)
-        st = qep_file_read(r->args.config, 16 << 20, QEP_E_CONFIG, &text, &bytes);
+        st = QEP_ALONE("configuration", qep_file_read(r->args.config, 16 << 20, QEP_E_CONFIG, &text, &bytes));
     st = qep_agree_all(r->comm, st);
     if (st == QEP_OK) {
         qep_bcast_text_all(r->comm, 0, &text, &bytes);
@@ -99,7 +99,7 @@ static void warn_of_length(const qep_run *r)
 
 qep_status qep_run_open_all(qep_run *r)
 {
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_OPEN);
     QEP_TRY(read_config_all(r));
     r->compute = strcmp(r->cfg->compute, "f32") == 0 ? QEP_COMPUTE_F32 : QEP_COMPUTE_BF16;
     r->threads = qep_run_threads(r->comm, r->cfg->threads);
@@ -126,7 +126,7 @@ qep_status qep_run_open_all(qep_run *r)
     r->checkpoint = qep_strf("run.checkpoint", "%s.h5", r->cfg->checkpoint_path);
     r->stop = (qep_stop){.start_s = r->start_s, .walltime_s = r->cfg->walltime_s,
                          .stop_file = qep_path_join(r->cfg->output_path, "STOP")};
-    qep_meter_add(&r->phase[QEP_PHASE_OPEN], &t0);
+    qep_phase_end(r, QEP_PHASE_OPEN, &t0);
     return QEP_OK;
 }
 

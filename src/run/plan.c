@@ -257,5 +257,5 @@ qep_status qep_run_plan_all(qep_run *r)
     log_work(r, &work);
     QEP_TRY(check_memory_all(r, available, node));
     QEP_TRY(check_solver(r));
-    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? check_disk(r) : QEP_OK);
+    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? QEP_ALONE("directory", check_disk(r)) : QEP_OK);
 }

@@ -144,5 +144,5 @@ done:
 
 qep_status qep_run_write_csv_all(qep_run *r, bool published)
 {
-    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? write_csv(r, published) : QEP_OK);
+    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? QEP_ALONE("csv", write_csv(r, published)) : QEP_OK);
 }

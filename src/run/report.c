@@ -158,6 +158,8 @@ static qep_json *summary_all(qep_run *r)
     qep_json_set(o, "nodes", qep_json_new_int(qep_n_nodes(r->comm)));
     qep_json_set(o, "threads", qep_json_new_int(r->threads));
     qep_json_set(o, "seconds", seconds_json_all(r));
+    qep_json_set(o, "parts", qep_run_parts_json_all(r));
+    qep_json_set(o, "one_rank", qep_run_one_rank_json());
     qep_json_set(o, "peak_bytes", qep_json_new_int(peak));
     qep_json_set(o, "memory", qep_run_memory_json_all(r));
     qep_json_set(o, "traffic", qep_plan_traffic_json_all(r));
@@ -224,31 +226,37 @@ done:
     return st;
 }
 
-/* summary.json is last: it says that the run is complete. */
-static qep_status write_files(const qep_run *r, const qep_json *summary, const char *text)
+static qep_status write_tables(const qep_run *r, const qep_json *summary)
 {
     char *ini = qep_config_dump(r->cfg);
     qep_status st = write_file(r, "qep_mpi.ini", ini);
     if (st == QEP_OK) st = write_tasks(r);
     if (st == QEP_OK) st = write_html(r, summary, ini);
-    if (st == QEP_OK) st = write_file(r, "summary.json", text);
     qep_free(ini);
+    return st;
+}
+
+/* summary.json is last: it says that the run is complete, and what the tables took. */
+static qep_status write_files(const qep_run *r, qep_json *summary)
+{
+    QEP_TRY(QEP_ALONE("report", write_tables(r, summary)));
+    qep_json_set(summary, "one_rank", qep_run_one_rank_json());
+    char *json = qep_json_text(summary, true), *text = qep_strf("run.report", "%s\n", json);
+    qep_status st = write_file(r, "summary.json", text);
+    qep_free(text);
+    qep_free(json);
     return st;
 }
 
 qep_status qep_run_report_all(qep_run *r)
 {
     qep_json *o = summary_all(r);
-    char *json = qep_json_text(o, true), *text = qep_strf("run.report", "%s\n", json);
-    bool root = qep_rank(r->comm) == 0;
-    qep_status st = qep_agree_all(r->comm, root ? write_files(r, o, text) : QEP_OK);
+    qep_status st = qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? write_files(r, o) : QEP_OK);
     if (st == QEP_OK) {
         log_figures(r);
         qep_run_log_tasks(r);
         if (r->quantizes) qep_info("digest %s", qep_json_string(qep_json_get(o, "digest")));
     }
-    qep_free(text);
-    qep_free(json);
     qep_json_free(&o);
     return st;
 }

@@ -8,19 +8,21 @@
 #include <unistd.h>
 
 /* Makes the output directory ours: created, locked, with a log. */
+static qep_status take_output(qep_run *r)
+{
+    char *log = qep_path_join(r->cfg->output_path, "qep_mpi.log"), *dir = qep_path_dir(r->checkpoint);
+    qep_status st = qep_dir_make(r->cfg->output_path);
+    if (st == QEP_OK) st = qep_dir_make(dir);
+    if (st == QEP_OK) st = qep_run_lock(r);
+    if (st == QEP_OK) st = qep_log_file(log);
+    qep_free(dir);
+    qep_free(log);
+    return st;
+}
+
 static qep_status take_output_all(qep_run *r)
 {
-    qep_status st = QEP_OK;
-    if (qep_rank(r->comm) == 0) {
-        char *log = qep_path_join(r->cfg->output_path, "qep_mpi.log"), *dir = qep_path_dir(r->checkpoint);
-        st = qep_dir_make(r->cfg->output_path);
-        if (st == QEP_OK) st = qep_dir_make(dir);
-        if (st == QEP_OK) st = qep_run_lock(r);
-        if (st == QEP_OK) st = qep_log_file(log);
-        qep_free(dir);
-        qep_free(log);
-    }
-    return qep_agree_all(r->comm, st);
+    return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? QEP_ALONE("directory", take_output(r)) : QEP_OK);
 }
 
 /* For tests of stopping and restarting on models that take no time: QEP_TEST_BLOCK_SLEEP=seconds after each block. */
@@ -82,9 +84,11 @@ static qep_status open_output_all(qep_run *r, bool resumed)
     if (!r->output) return QEP_OK;
     if (!resumed) QEP_TRY(qep_export_discard_all(r->comm, r->output)); /* what an abandoned run left */
     QEP_TRY(qep_export_open_all(r->comm, r->output, resumed));
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_WRITE);
+    qep_part_begin("copies");
     if (!resumed) QEP_TRY(qep_export_copy_all(r->comm, r->output));
-    qep_meter_add(&r->phase[QEP_PHASE_WRITE], &t0);
+    qep_part_end();
+    qep_phase_end(r, QEP_PHASE_WRITE, &t0);
     return QEP_OK;
 }
 
@@ -100,10 +104,10 @@ static qep_status finish_all(qep_run *r)
     QEP_TRY(obey_all(r, "before the evaluation"));
     QEP_TRY(qep_run_head_all(r));
     QEP_TRY(obey_all(r, "before publishing"));
-    qep_meter t0 = qep_meter_now();
+    qep_timing t0 = qep_phase_begin(QEP_PHASE_PUBLISH);
     if (r->output) QEP_TRY(qep_export_publish_all(r->comm, r->output));
     QEP_TRY(qep_run_write_csv_all(r, true));
-    qep_meter_add(&r->phase[QEP_PHASE_PUBLISH], &t0);
+    qep_phase_end(r, QEP_PHASE_PUBLISH, &t0);
     QEP_TRY(qep_run_report_all(r));
     QEP_TRY(qep_store_remove_all(r->comm, r->checkpoint));
     if (qep_rank(r->comm) == 0) qep_run_unlock(r);
@@ -148,10 +152,14 @@ static qep_status work_all(qep_run *r)
     QEP_TRY(take_output_all(r));
     QEP_TRY(check_output_all(r)); /* once more: another job may have finished there while we waited for its lock */
     QEP_TRY(qep_run_save_tokens_all(r));
+    const qep_timing t0 = qep_phase_begin(QEP_PHASE_OPEN);
+    qep_part_begin("streams");
     qep_run_start_streams_all(r);
     QEP_TRY(qep_run_resume_all(r, &resumed));
     if (resumed) qep_info("resuming behind block %lld/%lld", (long long)r->next_block, (long long)r->model->arch.n_blocks);
     if (!resumed) QEP_TRY(qep_run_embed_all(r));
+    qep_part_end();
+    qep_phase_end(r, QEP_PHASE_OPEN, &t0);
     QEP_TRY(obey_all(r, "before the first block"));
     QEP_TRY(open_output_all(r, resumed));
     QEP_TRY(blocks_all(r));
@@ -165,8 +173,14 @@ static qep_status prepare_all(qep_run *r, bool *done)
     if (r->args.elsewhere.ranks > 0) return qep_run_plan_all(r); /* neither this machine's disks nor the values of the weights matter */
     bool again = qep_any_all(r->comm, qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && has_file(r, "summary.json"));
     if (!again) QEP_TRY(check_output_all(r));
+    const qep_timing t0 = qep_phase_begin(QEP_PHASE_OPEN);
+    qep_part_begin("plan");
     QEP_TRY(qep_run_plan_all(r));
+    qep_part_end();
+    qep_part_begin("scan");
     QEP_TRY(qep_model_scan_all(r->comm, r->model));
+    qep_part_end();
+    qep_phase_end(r, QEP_PHASE_OPEN, &t0);
     qep_run_set_identity(r);
     *done = again && !r->args.dry_run && qep_run_finished_all(r);
     return again && !*done ? check_output_all(r) : QEP_OK;

@@ -46,6 +46,17 @@ typedef enum qep_phase {
     QEP_PHASE_WRITE, QEP_PHASE_CHECKPOINT, QEP_PHASE_EVALUATION, QEP_PHASE_PUBLISH, QEP_N_PHASES
 } qep_phase;
 const char *qep_phase_name(qep_phase p);
+/* Between begin and end this rank is in the phase, and so are the parts that it times (qep_part_begin); then in the outer phase again, if there is one. */
+typedef struct qep_timing {
+    qep_meter begin;
+    const char *outer;
+} qep_timing;
+struct qep_run;
+qep_timing qep_phase_begin(qep_phase p);
+void qep_phase_end(struct qep_run *r, qep_phase p, const qep_timing *t);
+/* Seconds by part and of what rank 0 does alone, for summary.json. Collective. */
+qep_json *qep_run_parts_json_all(const struct qep_run *r);
+qep_json *qep_run_one_rank_json(void);
 
 /* --- stop requests (stop.c) ------------------------------------------------------------ */
 

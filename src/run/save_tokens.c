@@ -66,7 +66,7 @@ qep_status qep_run_save_tokens_all(qep_run *r)
                                                      (long long)n[QEP_SEQ_VALIDATION], (long long)n[QEP_SEQ_CALIBRATION], (long long)n[QEP_SEQ_VALIDATION]);
     qep_store *s = NULL;
     qep_status st;
-    QEP_GO(st, qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? qep_dir_make(dir) : QEP_OK));
+    QEP_GO(st, qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? QEP_ALONE("directory", qep_dir_make(dir)) : QEP_OK));
     QEP_GO(st, one_length(r, &w, "calibration"));
     QEP_GO(st, qep_store_create_all(r->comm, path, &s));
     if (w.n > 0) QEP_GO(st, put_rows_all(r, s, "tokens", note, w));

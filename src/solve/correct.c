@@ -37,10 +37,12 @@ static void correct_by_rows_all(const qep_dmat *C, const qep_dmat *L, int64_t n_
     double *y = qep_alloc("solve.rows", n_strips * strip, sizeof *y);
     double *factor = qep_alloc("solve.rows", n_strips, sizeof *factor);
     for (int64_t i = 0; i < n_strips; i++) factor[i] = alpha[i] == 0.0 && gamma != NULL ? beta : alpha[i];
+    qep_part_begin("solves");
     qep_rows_times_all(C, n_strips, NULL, w_rows, y, w);
     if (wc != NULL) copy_f32(wc, y, n_strips * strip);
     if (gamma != NULL) add_residual(n_strips, strip, alpha, factor, gamma, beta, y);
     qep_rows_solve_strips_all(L, n_strips * QEP_SOLVE_STRIP, factor, y, d, w);
+    qep_part_end();
     apply(n_strips, strip, factor, y, NULL, w_rows, out);
     qep_free(factor);
     qep_free(y);
@@ -53,8 +55,12 @@ static void correct_by_matrix_all(qep_dmat *C, const qep_dmat *L, int64_t n_stri
     const int64_t strip = QEP_SOLVE_STRIP * qep_dmat_n(C);
     float *own = y ? NULL : qep_alloc("solve.rows", n_strips * strip, sizeof *own);
     if (own) y = own;
+    qep_part_begin("solves");
     qep_dmat_solve_all(C, L, w);
+    qep_part_end();
+    qep_part_begin("products");
     qep_rows_times_f32_all(C, n_strips, w_rows, y, w);
+    qep_part_end();
     apply(n_strips, strip, alpha, NULL, y, w_rows, out);
     qep_free(own);
 }

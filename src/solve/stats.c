@@ -141,7 +141,9 @@ static qep_status exponents_all(qep_stats_run *r)
 {
     const int64_t n = qep_stats_channels(r);
     float *max = qep_alloc("stats.scale", n, sizeof *max);
+    qep_part_begin("inputs");
     qep_status st = qep_agree_all(r->comm, qep_stats_maxima(r, max));
+    qep_part_end();
     if (st == QEP_OK) {
         qep_max_f32_all(r->comm, max, n);
         qep_stats_exponents(r, max);
@@ -171,7 +173,9 @@ qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_sou
     if (p->gamma_rows > 0) out->gamma = qep_alloc(p->held ? "held.gamma" : "stats.gamma", qep_stats_gamma_bytes(p, qep_size(c), qep_rank(c)), 1);
     r.room = qep_stats_room_open_all(c, w, qep_stats_n_sums(p));
     qep_stats_panels_all(&r, out);
+    qep_part_begin("sums");
     qep_dmat_symmetrize_all(out->H);
+    qep_part_end();
 done:
     qep_stats_run_destroy(&r);
     return st;

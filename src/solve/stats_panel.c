@@ -118,11 +118,15 @@ void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels)
     for (int64_t s = 0; s < src->n_seq; s++) {
         const int64_t T = src->tokens(src->ctx, s);
         if (T == 0) continue;
+        qep_part_begin("inputs");
         if (r->raw || r->scaled) qep_stats_turn_to_sequence(r, s);
         else qep_stats_get(r, s);
         for (int k = 0; k < QEP_STATS_KINDS && !r->scaled; k++)
             if (r->tap[k].width > 0) scale(&r->tap[k], factor[k], T);
+        qep_part_end();
+        qep_part_begin("products");
         add_sequence(r, p, n_panels, T);
+        qep_part_end();
     }
     r->scaled = r->sets == src->n_seq;
     r->raw = false;
@@ -211,10 +215,14 @@ void qep_stats_panels_all(qep_stats_run *r, const qep_stats *out)
     for (int64_t col0 = 0; col0 < plan->d; col0 += plan->panel, turn = 1 - turn) {
         open_panels(r, col0, qep_min_i64(plan->panel, plan->d - col0), r->room.sums + turn * panel_sums(plan), out, &now);
         qep_stats_add(r, now.panel, now.n);
+        qep_part_begin("sums");
         close_panels(r, &before);
         qep_window_sync_all(r->room.window);
         before = now;
         r->under_way = qep_sum_begin(r->comm, before.sum, before.n);
+        qep_part_end();
     }
+    qep_part_begin("sums");
     close_panels(r, &before);
+    qep_part_end();
 }

@@ -64,7 +64,7 @@ qep_status qep_store_open_all(qep_comm *c, const char *path, qep_store **out)
     s->path = qep_strdup("store", path);
     s->file = -1;
     qep_store_quiet();
-    QEP_GO(st, qep_agree_all(c, qep_rank(c) == 0 ? inspect(path) : QEP_OK));
+    QEP_GO(st, qep_agree_all(c, qep_rank(c) == 0 ? QEP_ALONE("checkpoint", inspect(path)) : QEP_OK));
     QEP_GO(st, qep_agree_all(c, open_hdf5(s)));
 
 done:

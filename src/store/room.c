@@ -34,5 +34,5 @@ static qep_status reserve(qep_store *s, int64_t bytes)
 
 qep_status qep_store_make_room_all(qep_store *s, int64_t bytes)
 {
-    return qep_agree_all(s->comm, qep_rank(s->comm) == 0 ? reserve(s, bytes) : QEP_OK);
+    return qep_agree_all(s->comm, qep_rank(s->comm) == 0 ? QEP_ALONE("checkpoint", reserve(s, bytes)) : QEP_OK);
 }

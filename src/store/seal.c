@@ -99,7 +99,7 @@ qep_status qep_store_seal_all(qep_store **store, int keep)
     QEP_GO(st, qep_agree_all(s->comm, check_sealable(s)));
     QEP_GO(st, qep_agree_all(s->comm, complete(s)));
     QEP_GO(st, qep_agree_all(s->comm, sync_file(s->tmp))); /* each node's own pages */
-    st = qep_agree_all(s->comm, qep_rank(s->comm) == 0 ? publish(s, keep) : QEP_OK);
+    st = qep_agree_all(s->comm, qep_rank(s->comm) == 0 ? QEP_ALONE("checkpoint", publish(s, keep)) : QEP_OK);
 
 done:
     qep_store_close_all(store); /* removes what was not published */
@@ -142,5 +142,5 @@ static qep_status remove_files(const char *path)
 
 qep_status qep_store_remove_all(qep_comm *c, const char *path)
 {
-    return qep_agree_all(c, qep_rank(c) == 0 ? remove_files(path) : QEP_OK);
+    return qep_agree_all(c, qep_rank(c) == 0 ? QEP_ALONE("checkpoint", remove_files(path)) : QEP_OK);
 }

@@ -59,7 +59,7 @@ qep_status qep_store_create_all(qep_comm *c, const char *path, qep_store **out)
     s->tmp = qep_strf("store", "%s.tmp", path);
     s->file = -1;
     qep_store_quiet();
-    QEP_GO(st, qep_agree_all(c, qep_rank(c) == 0 ? make_file(s->tmp) : QEP_OK));
+    QEP_GO(st, qep_agree_all(c, qep_rank(c) == 0 ? QEP_ALONE("checkpoint", make_file(s->tmp)) : QEP_OK));
     QEP_GO(st, qep_store_make_room_all(s, 0)); /* a full disk is found before HDF5 has anything to write */
     QEP_GO(st, qep_agree_all(c, create_hdf5(s)));
     s->room = 0; /* H5Fcreate cuts the file to nothing */

@@ -133,7 +133,7 @@ static qep_status file_text_all(qep_comm *c, const char *path, bool absent, char
     qep_status st = QEP_OK;
     if (qep_rank(c) == 0) {
         there = !absent || qep_file_exists(path);
-        if (there) st = qep_file_read(path, max_bytes, QEP_E_INPUT, text, &bytes);
+        if (there) st = QEP_ALONE("texts", qep_file_read(path, max_bytes, QEP_E_INPUT, text, &bytes));
         if (st == QEP_OK && there && (int64_t)strlen(*text) != bytes) st = qep_fail(QEP_E_INPUT, "%s: holds a NUL byte; this is not a text file", path);
     }
     QEP_TRY(qep_agree_all(c, st));

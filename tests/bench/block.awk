@@ -12,6 +12,8 @@
 # fourth in bf16 where N > d, as the published code rounds the corrected weights. What else they need the correction leaves. A line counts the forms as
 # wanted: the fraction is then that of the work that is done.
 #
+# Seconds of a part are the program's own (parts of summary.json); those without a floor, and what of a phase is in no part, stand below.
+#
 # Ceilings: the library's product in the type of the computation (attention, W M: f32 in both types), f64 for factors and solves; the arithmetic peak for the
 # loop, which is no product. Seconds: means over the ranks.
 
@@ -27,6 +29,27 @@ function number(json, path,    names, n, i, at) {
         json = substr(json, at + length(names[i]) + 3)
     }
     return json + 0
+}
+
+# Seconds of the parts of a phase, from the summary's "parts": seconds_of[phase, part], and their names in measured[phase, 1 ..].
+function read_parts(phase,    json, i, n, fields, name, at) {
+    json = text[4]
+    if (!sub(/.*"parts":[^{]*\{/, "", json)) { print "block.awk: no parts" >"/dev/stderr"; exit 1 }
+    sub(/\}[ \n\t]*\}.*/, "", json)
+    at = index(json, "\"" phase "\":")
+    if (!at) return
+    json = substr(json, at + length(phase) + 3)
+    sub(/\}.*/, "", json)
+    n = split(json, fields, ",")
+    for (i = 1; i <= n; i++) {
+        name = fields[i]
+        sub(/^[^"]*"/, "", name)
+        sub(/".*/, "", name)
+        measured[phase, ++n_measured[phase]] = name
+        sub(/.*:/, "", fields[i])
+        seconds_of[phase, name] = fields[i] + 0
+        in_parts[phase] += fields[i]
+    }
 }
 
 function ceilings(    i, n) {
@@ -45,10 +68,12 @@ function ceilings(    i, n) {
     printf "\n\n"
 }
 
-# A part of a phase, of all blocks.
-function add(phase, part, kind, flops) {
-    if (!(phase in parts)) order[++phases] = phase
+# A part of a phase, of all blocks. timed: the name of the program's own part that it is timed in.
+function add(phase, part, timed, kind, flops) {
+    if (!(phase in parts)) { order[++phases] = phase; read_parts(phase) }
     name[phase, ++parts[phase]] = part
+    timed_as[phase, parts[phase]] = timed
+    floor_of[phase, timed] += blocks * flops / 1e9 / ceiling[kind]
     ceiling_of[phase, parts[phase]] = kind
     tflop[phase, parts[phase]] = blocks * flops / 1e12
     total[phase] += blocks * flops / 1e12
@@ -79,39 +104,65 @@ function minimum(    c, hidden, inter, head, q, kv, tokens, fast) {
     group(hidden, inter, 0)
     tokens = samples * T
     fast = "gemm " type
-    add("forward", "linears", fast, 2 * 2 * tokens * linears)
-    add("forward", "attention", "gemm f32", 2 * 2 * tokens * T * q)
-    add("statistics", "H", fast, tokens * gram)
-    add("statistics", "C", fast, tokens * cross)
-    add("correction", "factors", "gemm f64", cholesky_corrected)
-    add("correction", "solves", "gemm f64", solves)
-    add("correction", "W M", "gemm f32", products)
-    add("quantize", "factors", "gemm f64", cholesky)
-    add("quantize", "loop", "fma f32", loop)
+    add("forward", "linears", "linears", fast, 2 * 2 * tokens * linears)
+    add("forward", "attention", "attention", "gemm f32", 2 * 2 * tokens * T * q)
+    add("statistics", "H", "products", fast, tokens * gram)
+    add("statistics", "C", "products", fast, tokens * cross)
+    add("correction", "factors", "factor", "gemm f64", cholesky_corrected)
+    add("correction", "solves", "solves", "gemm f64", solves)
+    add("correction", "W M", "products", "gemm f32", products)
+    add("quantize", "factors", "factor", "gemm f64", cholesky)
+    add("quantize", "loop", "loop", "fma f32", loop)
 }
 
-function table(    i, k, p, s) {
+# What is timed of a part beside its floor; two parts that are timed together stand beside the first.
+function row(part, tera, kind, floor, spent,    share, line) {
+    if (floor > 0 && spent > 0) share = sprintf("%.3f", floor / spent)
+    if (tera != "") tera = sprintf("%.4g", tera)
+    if (floor != "") floor = sprintf("%.3f", floor)
+    spent = spent == "" ? "-" : sprintf("%.3f", spent)
+    line = sprintf("  %-18s %10s  %-10s %10s %10s %9s", part, tera, kind, floor, spent, share)
+    sub(/ +$/, "", line)
+    print line
+}
+
+function table(    i, k, p, s, timed, floor) {
+    extras()
     printf "%-20s %10s  %-10s %10s %10s %9s\n", "phase, part", "TFLOP", "ceiling", "floor s", "seconds", "fraction"
     for (i = 1; i <= phases; i++) {
         p = order[i]
         s = number(text[4], "seconds/" p "/mean")
         printf "%-20s %10.4g  %-10s %10.3f %10.3f %9.3f\n", p, total[p], "", floor_s[p], s, floor_s[p] / s
-        for (k = 1; k <= parts[p]; k++)
-            printf "  %-18s %10.4g  %-10s %10.3f\n", name[p, k], tflop[p, k], ceiling_of[p, k], 1e3 * tflop[p, k] / ceiling[ceiling_of[p, k]]
+        for (k = 1; k <= parts[p]; k++) {
+            timed = timed_as[p, k]
+            floor = 1e3 * tflop[p, k] / ceiling[ceiling_of[p, k]]
+            if (timed_as[p, k + 1] == timed || timed_as[p, k - 1] == timed) printf "  %-18s %10.4g  %-10s %10.3f\n", name[p, k], tflop[p, k], ceiling_of[p, k], floor
+            else row(name[p, k], tflop[p, k], ceiling_of[p, k], floor, (p, timed) in seconds_of ? seconds_of[p, timed] : "")
+            if (timed_as[p, k - 1] == timed) row("  these together", "", "", floor_of[p, timed], (p, timed) in seconds_of ? seconds_of[p, timed] : "")
+        }
+        for (k = 1; k <= n_measured[p]; k++) {
+            timed = measured[p, k]
+            if (!((p, timed) in floor_of)) row(timed (timed == "record" ? " (not minimum)" : ""), "", "", timed == "record" ? extra[p] : "", seconds_of[p, timed])
+        }
+        if (n_measured[p]) row("everything else", "", "", "", s - in_parts[p])
         all += total[p]; floors += floor_s[p]; spent += s
     }
     printf "%-20s %10.4g  %-10s %10.3f %10.3f %9.3f\n\n", "together", all, "", floors, spent, floors / spent
 }
 
+# Floors of the record of errors.
+function extras() {
+    extra["quantize"] = blocks * record_forms / 1e9 / ceiling["gemm f32"]
+}
+
 # The phases with the record of errors.
-function recorded(    p, i, extra) {
-    extra = blocks * record_forms / 1e9 / ceiling["gemm f32"]
+function recorded(    p, i) {
     printf "with the record of errors (f32: forms %.3g TFLOP):", blocks * record_forms / 1e12
     for (i = 1; i <= phases; i++) {
         p = order[i]
-        printf " %s %.3f,", p, (floor_s[p] + (p == "quantize") * extra) / number(text[4], "seconds/" p "/mean")
+        printf " %s %.3f,", p, (floor_s[p] + extra[p]) / number(text[4], "seconds/" p "/mean")
     }
-    printf " together %.3f\n", (floors + extra) / spent
+    printf " together %.3f\n", (floors + extra["quantize"]) / spent
 }
 
 # Beside what the program's plan counts: where it does more than the minimum.
@@ -124,7 +175,14 @@ function compare(    plan) {
     printf "program: %s\n", plan
 }
 
-function outside(    n, i, others, s, rest) {
+# "streams 0.1, ..." of a phase.
+function parts_text(phase,    k, line) {
+    read_parts(phase)
+    for (k = 1; k <= n_measured[phase]; k++) line = line (k > 1 ? ", " : "") measured[phase, k] sprintf(" %.3f", seconds_of[phase, measured[phase, k]])
+    return line
+}
+
+function outside(    n, i, others, s, rest, inner) {
     rest = wall - spent
     printf "outside of these: %.1f %% of the run's %.3f s:", 100 * rest / wall, wall
     n = split("open,load,write,checkpoint,evaluation,publish", others, ",")
@@ -134,6 +192,10 @@ function outside(    n, i, others, s, rest) {
         rest -= s
     }
     printf " start, end and what is not timed %.3f\n", rest
+    for (i = 1; i <= n; i++) {
+        inner = parts_text(others[i])
+        if (inner != "") printf "  of %s: %s\n", others[i], inner
+    }
     printf "cores: at work or waiting for other threads and ranks %.1f %% of the time of %d\n", 100 * processor / (wall * cores), cores
 }
 

@@ -54,7 +54,7 @@ INI
 # Everything that must be equal: the model's files, the figures of summary.json, modules.csv without its column of seconds.
 result() {
     tree out 'qep_mpi.*' summary.json report.html modules.csv
-    json out/summary.json | grep -Ev '^(seconds|memory|ranks|nodes|threads|peak_bytes|command|config|version|build|libraries|traffic)[. ]'
+    json out/summary.json | grep -Ev '^(seconds|memory|ranks|nodes|threads|peak_bytes|command|config|version|build|libraries|traffic|parts|one_rank)[. ]'
     cut -d, -f1-14,16-22 out/modules.csv
 }
 

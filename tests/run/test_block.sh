@@ -14,6 +14,11 @@ check 'it runs to its end' [ $? = 0 ]
 for phase in forward statistics correction quantize together; do
     check "$phase: seconds and a fraction of the floor" grep -qE "^$phase +[0-9.e-]+ +[0-9.]+ +[0-9.]*[1-9][0-9.]* +0\.[0-9]{3}\$" "$work/log"
 done
+for part in linears attention loop; do
+    check "$part: a floor, seconds and a fraction" grep -qE "^  $part +[0-9.e-]+  (gemm|fma) +[a-z0-9]+ +[0-9.]+ +[0-9.]*[1-9][0-9.]* +[0-9]+\.[0-9]{3}\$" "$work/log"
+done
+check 'quantize: seconds of what is in no part' sh -c 'sed -n "/^quantize/,/^together/p" "$1" | grep -qE "^  everything else +[0-9.]+\$"' - "$work/log"
+check 'the parts of what is outside' grep -qE '^  of publish: sync [0-9.]+, checksums [0-9.]+$' "$work/log"
 # counted WHOSE PART: TFLOP in the lines that set the minimum beside the program's plan
 counted() { sed -n "s/^$1: .*$2 \([0-9.e-]*\)[ ,].*/\1/p" "$work/log"; }
 for part in forward statistics factors correction; do

@@ -89,6 +89,17 @@ for key in version command config peak_bytes bits_per_weight evaluation.val.perp
     error_growth.calibration.1 error_growth.validation.1 error_growth.evaluation.1; do
     check "summary.json has $key" [ -n "$(value "$key")" ]
 done
+for key in parts.open.scan parts.forward.linears parts.forward.attention parts.quantize.factor parts.quantize.loop parts.write.files parts.publish.checksums \
+    one_rank.publish one_rank.files one_rank.csv one_rank.checkpoint one_rank.report one_rank.norms; do
+    check "summary.json has seconds of $key" [ -n "$(value "$key")" ]
+done
+json out/summary.json >all
+check 'summary.json: the parts of a phase take no longer than it' awk '/^parts\./ { split($1, n, "."); sum[n[2]] += $2 }
+    /^seconds\..*\.mean / { split($1, n, "."); whole[n[2]] = $2 }
+    END { for (p in sum) { phases++; if (!(sum[p] <= whole[p] * 1.000001 + 1e-9)) exit 1 } exit !(phases >= 7) }' all
+check 'summary.json: what one rank does alone takes less than the run' awk '/^one_rank\./ { if (!($2 >= 0)) exit 1; sum += $2 }
+    /^seconds\.total\.max / { whole = $2 } END { exit !(sum > 0 && sum < whole) }' all
+check 'report.html tells of it' grep -q 'What one rank does alone.*' out/report.html
 check 'summary.json: the digest is 32 hexadecimal digits' [ "$(value digest | tr 0-9a-f '[0*]')" = 00000000000000000000000000000000 ]
 check 'summary.json ends with a newline' [ -z "$(tail -c 1 out/summary.json)" ]
 log_digest=$(sed -n 's/.*digest \([0-9a-f]*\)$/\1/p' out/qep_mpi.log | tail -n 1)

@@ -99,6 +99,20 @@ static void hash_values_are_fixed(void **state)
     assert_true(qep_hash64("the quick brown fox", 19, 42) == UINT64_C(0x54460ECC33E8661B));
 }
 
+/* Two seeds in one pass give what they give one by one. */
+static void hash_pair(void **state)
+{
+    (void)state;
+    unsigned char data[67];
+    const uint64_t seed[2] = {3, UINT64_MAX};
+    for (size_t i = 0; i < sizeof data; i++) data[i] = (unsigned char)(i * 91 + 5);
+    for (size_t n = 0; n <= sizeof data; n++) {
+        uint64_t out[2];
+        qep_hash64_pair(data, n, seed, out);
+        for (int k = 0; k < 2; k++) assert_true(out[k] == qep_hash64(data, n, seed[k]));
+    }
+}
+
 static int popcount(uint64_t v)
 {
     return __builtin_popcountll(v);
@@ -186,7 +200,7 @@ int main(void)
         cmocka_unit_test(durations_for_people),
         cmocka_unit_test(bytes_for_people),
         cmocka_unit_test(clocks_go_forward),
-        cmocka_unit_test(hash_values_are_fixed),
+        cmocka_unit_test(hash_values_are_fixed), cmocka_unit_test(hash_pair),
         cmocka_unit_test(hash_spreads),
         cmocka_unit_test(faults_hit_once),
         cmocka_unit_test(a_wrong_fault_is_told),

@@ -7,6 +7,7 @@
 static const char summary_text[] =
     "{\"version\": \"9.9\", \"build\": \"abc & <def>\", \"libraries\": [\"MPI <1>\", \"BLAS 2\", 3], \"command\": \"qep_mpi a<b>.ini\", \"headline\": {\"method\": \"qep + gptq, 3 bit\", \"family\": \"llama\"},"
     " \"ranks\": 4, \"threads\": 2, \"seconds\": {\"forward\": {\"min\": 1, \"mean\": 1.5, \"max\": 2}, \"total\": {\"min\": 3, \"mean\": 3, \"max\": 3}},"
+    " \"parts\": {\"forward\": {\"linears\": 0.75, \"a<b\": 0.375}}, \"one_rank\": {\"publish\": 0.03125, \"modules.csv\": 0.0625},"
     " \"peak_bytes\": 1048576, \"memory\": {\"rank0\": {\"stats.panel\": {\"planned\": 1000, \"measured\": 900}}}, \"bits_per_weight\": 3.125, \"modules\": 3,"
     " \"evaluation\": {\"wiki\": {\"tokens\": 1000, \"perplexity_original\": 10, \"perplexity_quantized\": 12.5, \"kl_divergence\": 0.0625,"
     " \"top1_agreement\": 0.5}}, \"tasks\": {\"arc\": {\"kind\": \"arc_easy\", \"rule\": \"a & b\", \"examples\": 12, \"accuracy_original\": 0.625},"
@@ -75,6 +76,9 @@ static void html_holds_everything(void **state)
     static const char *const parts[] = {"qep_mpi a&lt;b&gt;.ini", "abc &amp; &lt;def&gt;", "threads = &lt;4&gt;", "<p>MPI &lt;1&gt;</p>", "+25.00 %", "0.06250", "50.00 %", "3.125",
                                         "block 0 self_attn.q_proj: 0.0200", "block 1 mlp.experts.*.up_proj: 0.0300", /* mean of 0.02 and 0.04 */
                                         "block 1 mlp.experts.*.up_proj: 0.0400", /* before: the one that is known */
+                                        "<tr><td>forward</td><td>linears</td><td>0.750</td><td>50 %</td></tr>", "<td>a&lt;b</td><td>0.375</td>",
+                                        "<td>everything else</td><td>0.375</td><td>25 %</td>", "What one rank does alone", "<tr><td>publish</td><td>0.0312</td><td>1.04 %</td></tr>",
+                                        "<tr><td>together</td><td>0.0938</td><td>3.12 %</td></tr>",
                                         "evaluation, block 1: 0.0300", "1.50 s (1 .. 2)", "900 B of 1000 B", "00ff", "arc_easy", "0.6250", "(repaired)", "Scored as a &amp; b",
                                         "<th>arc</th><th>lam</th>", "<tr><td>examples</td><td>12</td><td>5</td></tr>", "<tr><td>accuracy original</td><td>0.6250</td><td>-</td></tr>",
                                         "<tr><td>perplexity original</td><td>-</td><td>12.75</td></tr>",
@@ -95,7 +99,8 @@ static void text_holds_everything(void **state)
     qep_report *r = make(summary_text, csv_text);
     char *text = qep_report_text(r);
     static const char *const parts[] = {"qep_mpi a<b>.ini", "+25.00%", "0.06250", "50.00%", "mlp.experts.*.up_proj", "0.0300", "arc_easy", "0.6250",
-                                        "forward", "1.500", "digest 00ff", "token ids:        ffee", "abc & <def>\nMPI <1>\nBLAS 2\n", "[run]\nthreads = <4>\n",
+                                        "forward", "1.500", "forward      linears                  0.7500        50%", "everything else          0.3750        25%",
+                                        "what one rank does alone", "publish                 0.03125", "together                0.09375", "digest 00ff", "token ids:        ffee", "abc & <def>\nMPI <1>\nBLAS 2\n", "[run]\nthreads = <4>\n",
                                         "stats.panel                1000 B        900 B", "4 ranks x 2 threads",
                                         "Delta", "     346", "BOS, calibration: one in front of <each> document", "BOS, evaluation:  none",
                                         "KL 0.03750 -> 0.03125 on the calibration tokens, - -> - held out; kept"};
@@ -110,7 +115,8 @@ static void little_is_enough(void **state)
 {
     (void)state;
     static const char *const few[] = {"{}", "{\"evaluation\": {\"a\": {\"tokens\": 5, \"perplexity_original\": 3}}}",
-                                      "{\"error_growth\": {\"blocks\": [0], \"calibration\": [0]}}", "{\"seconds\": {}, \"memory\": 3, \"tasks\": [], \"final_norm\": {}}"};
+                                      "{\"error_growth\": {\"blocks\": [0], \"calibration\": [0]}}", "{\"seconds\": {}, \"memory\": 3, \"tasks\": [], \"final_norm\": {}}",
+                                      "{\"parts\": {\"forward\": {\"linears\": 1}, \"load\": 3}, \"one_rank\": {\"publish\": \"?\"}}"};
     for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
         qep_report *r = make(few[i], i % 2 ? NULL : "module\n");
         char *html = qep_report_html(r), *text = qep_report_text(r);
