@@ -61,11 +61,17 @@ qep_status qep_run_save_all(qep_run *r)
     uint64_t digest[2];
     qep_status st = QEP_OK;
     qep_run_total_digest_all(r, digest);
+    qep_part_begin("sync");
     if (r->output) QEP_GO(st, qep_agree_all(r->comm, qep_export_sync(r->output)));
+    qep_part_end();
     QEP_GO(st, qep_run_write_csv_all(r, false));
+    qep_part_begin("streams");
     QEP_GO(st, qep_store_create_all(r->comm, r->checkpoint, &s));
     QEP_GO(st, put_all(r, s, digest));
+    qep_part_end();
+    qep_part_begin("seal");
     st = qep_store_seal_all(&s, (int)r->cfg->checkpoint_keep);
+    qep_part_end();
 done:
     qep_store_close_all(&s);
     qep_phase_end(r, QEP_PHASE_CHECKPOINT, &t0);
