@@ -59,14 +59,12 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
 {
     group_ctx *c = ctx;
     const float *fp, *q;
-    qep_part_begin("inputs");
     group_input(c->r, c->g, c->first + i, &fp, &q);
     int64_t n = c->r->seq_tokens[c->first + i] * qep_group_cols(&c->r->model->arch, c->g);
     const float *x = c->full ? fp : q;
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < n; k++) xq[k] = x[k];
     if (delta) qep_run_difference(c->r, fp, q, n, delta);
-    qep_part_end();
 }
 
 /* Difference of the residual streams that the outputs of group 1 or 3 will be added to. */
@@ -76,10 +74,8 @@ static void tap_residual(void *ctx, int64_t i, float *rho)
     const qep_run *r = c->r;
     const float *fp = stream_at(r, r->x_fp, c->first + i), *q = stream_at(r, r->x_q, c->first + i);
     int64_t n = r->seq_tokens[c->first + i] * r->model->arch.hidden;
-    qep_part_begin("inputs");
 #pragma omp parallel for
     for (int64_t k = 0; k < n; k++) rho[k] = fp[k] - q[k];
-    qep_part_end();
 }
 
 static void sink_put(void *ctx, int member, int64_t row0, int64_t n, const float *values)

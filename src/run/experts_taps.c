@@ -105,11 +105,9 @@ static void tap_get(void *ctx, int64_t i, float *xq, float *delta)
 {
     const qep_expert *e = ctx;
     const float *fp, *q;
-    qep_part_begin("inputs");
     const int64_t n = qep_expert_input(e, i, &fp, &q) * qep_experts_cols(e->x);
     memcpy(xq, q, (size_t)n * sizeof *xq);
     if (delta) qep_run_difference(e->x->r, fp, q, n, delta);
-    qep_part_end();
 }
 
 qep_tap_source qep_expert_taps(qep_expert *e)
