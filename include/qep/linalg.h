@@ -52,6 +52,8 @@ void qep_trsm_right_f32(bool lower, bool trans, int64_t m, int64_t n, const floa
 enum { QEP_PANEL_ROWS = 64, QEP_PANEL_COLS = 6 /* columns of b that are worked on together */ };
 void qep_panel_update_f32(float *panel, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols);
 void qep_panel_update_f64(double *panel, double keep, const double *a, int64_t k, const double *b, int64_t ldb, int64_t cols);
+/* panel += a B for k of the `rows` rows of a packed B: b points to the first of them in the first panel. On the calling thread. */
+void qep_panel_add_f64(double *panel, const double *a, int64_t k, const double *b, int64_t rows, int64_t cols);
 static inline int64_t qep_panel_packed(int64_t rows, int64_t cols) { return rows * qep_round_up(cols, QEP_PANEL_COLS); } /* entries */
 /* b[rows, cols] row-major -> [ceil(cols / 6)][rows][6], zeros behind the last column: the part'th of `parts` shares of it (0, 1: all). All threads
  * work on it. turned: b is [cols, rows]. */

@@ -12,7 +12,8 @@ enum {
     CHUNK = 32,                              /* panels of B that stay in the second-level cache */
     LINE = 64 / (int)sizeof(REAL),           /* entries of a cache line, and of an AVX-512 vector */
     HALF_LINE = LINE / 2,                    /* of an AVX2 vector */
-    HEIGHT_512 = 4 * LINE, HEIGHT_256 = LINE /* rows of a tile: registers for the accumulators, the vectors of a and a broadcast */
+    HEIGHT_512 = 4 * LINE, HEIGHT_256 = LINE, /* rows of a tile: registers for the accumulators, the vectors of a and a broadcast */
+    DEPTH_256 = 256, CHUNK_256 = 16          /* as many rows of B at a time, and panels: first- and second-level caches of 32 and 512 KiB */
 };
 
 /* Columns [from, to), whole panels, of the part'th share of `cols`. */
@@ -50,8 +51,8 @@ void NAME(to_rows)(REAL *rows, int64_t ld, const REAL *panel, int64_t cols)
             for (int64_t c = c0; c < qep_min_i64(c0 + LINE, cols); c++) rows[r * ld + c] = panel[c * QEP_PANEL_ROWS + r];
 }
 
-/* `height` rows of the strip, n <= N columns. b: [k, ..], rows sb apart. */
-static void tile_plain(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb, int64_t n, int height)
+/* `height` rows of the strip, n <= N columns. a: columns sa apart; b: [k, ..], rows sb apart. */
+static void tile_plain(REAL *c, REAL keep, const REAL *a, int64_t sa, int64_t k, const REAL *b, int64_t sb, int64_t n, int height)
 {
     for (int64_t j = 0; j < n; j++)
         for (int l = 0; l < height; l++) c[j * QEP_PANEL_ROWS + l] *= keep;
@@ -59,7 +60,7 @@ static void tile_plain(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL 
         for (int64_t j = 0; j < n; j++) {
             const REAL f = b[i * sb + j];
             for (int l = 0; l < height; l++)
-                c[j * QEP_PANEL_ROWS + l] = FMA_PLAIN(a[i * QEP_PANEL_ROWS + l], f, c[j * QEP_PANEL_ROWS + l]);
+                c[j * QEP_PANEL_ROWS + l] = FMA_PLAIN(a[i * sa + l], f, c[j * QEP_PANEL_ROWS + l]);
         }
 }
 
@@ -71,7 +72,7 @@ static inline void fetch_next(const REAL *p, int64_t ahead)
 }
 
 /* HEIGHT_256 rows x 6 columns: 12 accumulators, 2 vectors of a and a broadcast: 15 of 16 registers. */
-__attribute__((target("avx2,fma"))) static void tile_avx2(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb)
+__attribute__((target("avx2,fma"))) static void tile_avx2(REAL *c, REAL keep, const REAL *a, int64_t sa, int64_t k, const REAL *b, int64_t sb, int64_t next_b)
 {
     VECTOR_256 s[N][2];
     const VECTOR_256 f = SET_256(keep);
@@ -81,8 +82,8 @@ __attribute__((target("avx2,fma"))) static void tile_avx2(REAL *c, REAL keep, co
         s[j][0] = MUL_256(f, LOAD_256(c + j * QEP_PANEL_ROWS));
         s[j][1] = MUL_256(f, LOAD_256(c + j * QEP_PANEL_ROWS + HALF_LINE));
     }
-    for (int64_t i = 0; i < k; i++, a += QEP_PANEL_ROWS, b += sb) {
-        fetch_next(b, sb * k);
+    for (int64_t i = 0; i < k; i++, a += sa, b += sb) {
+        fetch_next(b, next_b);
         const VECTOR_256 a0 = LOAD_256(a), a1 = LOAD_256(a + HALF_LINE);
 #pragma GCC unroll 6
         for (int j = 0; j < N; j++) {
@@ -129,33 +130,73 @@ __attribute__((target("avx512f"))) static void tile_avx512(REAL *c, REAL keep, c
 }
 #endif
 
-static void tile(qep_panel_unit unit, REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb, int64_t n, int height)
+/* a's columns for tiles of HEIGHT_256 rows: a tile's rows are one cache line of eight in each column, and lines so far apart come slowly from memory and share
+ * few places in the first-level cache. So they are put together, in one pass. */
+static void copy_narrow(REAL *copy, const REAL *a, int64_t k)
+{
+    for (int64_t i = 0; i < k; i++)
+        for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_256)
+            for (int l = 0; l < HEIGHT_256; l++) copy[row * DEPTH_256 + i * HEIGHT_256 + l] = a[i * QEP_PANEL_ROWS + row + l];
+}
+
+/* Columns [.., cols) of the strip, at most so many as B has panels in the cache, by rows [i0, i0 + k) of B, whose panels have `all`. */
+static void update_narrow(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t i0, int64_t k, const REAL *b, int64_t ldb, int64_t all,
+                          int64_t cols)
+{
+    const bool copies = cols > 2 * N;
+    const int64_t sb = ldb > 0 ? ldb : N, sa = copies ? HEIGHT_256 : QEP_PANEL_ROWS;
+    REAL copy[DEPTH_256 * QEP_PANEL_ROWS];
+    if (copies) copy_narrow(copy, a + i0 * QEP_PANEL_ROWS, k);
+    for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_256)
+        for (int64_t j = 0; j < cols; j += N) {
+            REAL *c = panel + j * QEP_PANEL_ROWS + row;
+            const REAL *lines = copies ? copy + row * DEPTH_256 : a + i0 * QEP_PANEL_ROWS + row, *from = (ldb > 0 ? b + j : b + j * all) + i0 * sb;
+#ifdef QEP_PANEL_X86
+            if (cols - j >= N && unit == QEP_PANEL_AVX2) {
+                tile_avx2(c, keep, lines, sa, k, from, sb, ldb > 0 ? N : all * N);
+                continue;
+            }
+#endif
+            tile_plain(c, keep, lines, sa, k, from, sb, qep_min_i64(N, cols - j), HEIGHT_256);
+        }
+    (void)unit;
+}
+
+#ifdef QEP_PANEL_X86
+static void update_wide(REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t cols)
+{
+    const int64_t sb = ldb > 0 ? ldb : N;
+    for (int64_t j0 = 0; j0 < cols; j0 += (int64_t)CHUNK * N)
+        for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_512)
+            for (int64_t j = j0; j < qep_min_i64(j0 + (int64_t)CHUNK * N, cols); j += N) {
+                const REAL *from = ldb > 0 ? b + j : b + j * all;
+                if (cols - j >= N) tile_avx512(panel + j * QEP_PANEL_ROWS + row, keep, a + row, k, from, sb);
+                else tile_plain(panel + j * QEP_PANEL_ROWS + row, keep, a + row, QEP_PANEL_ROWS, k, from, sb, cols - j, HEIGHT_512);
+            }
+}
+#endif
+
+/* all: rows of B's panels when it is packed. */
+static void update(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t cols)
 {
 #ifdef QEP_PANEL_X86
-    if (n == N && unit == QEP_PANEL_AVX512) {
-        tile_avx512(c, keep, a, k, b, sb);
-        return;
-    }
-    if (n == N && unit == QEP_PANEL_AVX2) {
-        tile_avx2(c, keep, a, k, b, sb);
+    if (unit == QEP_PANEL_AVX512) {
+        update_wide(panel, keep, a, k, b, ldb, all, cols);
         return;
     }
 #endif
-    (void)unit;
-    tile_plain(c, keep, a, k, b, sb, n, height);
+    for (int64_t j = 0; j < cols; j += (int64_t)CHUNK_256 * N)
+        for (int64_t i = 0; i == 0 || i < k; i += DEPTH_256)
+            update_narrow(unit, panel + j * QEP_PANEL_ROWS, i == 0 ? keep : 1, a, i, qep_min_i64(DEPTH_256, k - i), ldb > 0 ? b + j : b + j * all, ldb, all,
+                          qep_min_i64((int64_t)CHUNK_256 * N, cols - j));
 }
 
 void NAME(update_by)(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t cols)
 {
-    const int height = unit == QEP_PANEL_AVX512 ? HEIGHT_512 : HEIGHT_256;
-    const int64_t sb = ldb > 0 ? ldb : N;
-    for (int64_t j0 = 0; j0 < cols; j0 += (int64_t)CHUNK * N)
-        for (int row = 0; row < QEP_PANEL_ROWS; row += height)
-            for (int64_t j = j0; j < qep_min_i64(j0 + (int64_t)CHUNK * N, cols); j += N)
-                tile(unit, panel + j * QEP_PANEL_ROWS + row, keep, a + row, k, ldb > 0 ? b + j : b + j * k, sb, qep_min_i64(N, cols - j), height);
+    update(unit, panel, keep, a, k, b, ldb, k, cols);
 }
 
 void NAME(update)(REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t cols)
 {
-    NAME(update_by)(qep_panel_best_unit(), panel, keep, a, k, b, ldb, cols);
+    update(qep_panel_best_unit(), panel, keep, a, k, b, ldb, k, cols);
 }

@@ -32,6 +32,11 @@ void qep_panel_pack_turned_f64(double *packed, const double *b, int64_t ldb, int
     }
 }
 
+void qep_panel_add_f64(double *panel, const double *a, int64_t k, const double *b, int64_t rows, int64_t cols)
+{
+    update(qep_panel_best_unit(), panel, 1.0, a, k, b, 0, rows, cols);
+}
+
 void qep_panel_from_some_rows_f64(double *panel, const double *rows, int64_t n, int64_t ld, int64_t cols)
 {
     if (n == QEP_PANEL_ROWS) {

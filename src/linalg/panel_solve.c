@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { R = QEP_PANEL_ROWS, N = QEP_PANEL_COLS };
+enum { R = QEP_PANEL_ROWS, N = QEP_PANEL_COLS, BLOCK = 16 * N };
 
 static void add_column(double *restrict x, const double *restrict y, double t)
 {
@@ -33,21 +33,30 @@ static void backward_corner(double *x, int64_t j, int64_t n, const double *l, in
     }
 }
 
+/* By the columns of other blocks many at a time, then a panel at a time inside the block. */
 void qep_panel_forward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl)
 {
-    for (int64_t j = 0; j < cols; j += N) {
-        const int64_t n = qep_min_i64(N, cols - j);
-        qep_panel_update_f64(x + j * R, 1.0, x, j, packed + j * cols, 0, n);
-        forward_corner(x, j, n, l, ldl);
+    for (int64_t j0 = 0; j0 < cols; j0 += BLOCK) {
+        const int64_t j1 = qep_min_i64(j0 + BLOCK, cols);
+        qep_panel_add_f64(x + j0 * R, x, j0, packed + j0 * cols, cols, j1 - j0);
+        for (int64_t j = j0; j < j1; j += N) {
+            const int64_t n = qep_min_i64(N, j1 - j);
+            qep_panel_add_f64(x + j * R, x + j0 * R, j - j0, packed + j * cols + j0 * N, cols, n);
+            forward_corner(x, j, n, l, ldl);
+        }
     }
 }
 
 void qep_panel_backward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl)
 {
-    for (int64_t j = (cols - 1) / N * N; j >= 0; j -= N) {
-        const int64_t n = qep_min_i64(N, cols - j), end = j + n;
-        qep_panel_update_f64(x + j * R, 1.0, x + end * R, cols - end, packed + j * cols + end * N, 0, n);
-        backward_corner(x, j, n, l, ldl);
+    for (int64_t j0 = (cols - 1) / BLOCK * BLOCK; j0 >= 0; j0 -= BLOCK) {
+        const int64_t j1 = qep_min_i64(j0 + BLOCK, cols);
+        qep_panel_add_f64(x + j0 * R, x + j1 * R, cols - j1, packed + j0 * cols + j1 * N, cols, j1 - j0);
+        for (int64_t j = j0 + (j1 - j0 - 1) / N * N; j >= j0; j -= N) {
+            const int64_t n = qep_min_i64(N, j1 - j), end = j + n;
+            qep_panel_add_f64(x + j * R, x + end * R, j1 - end, packed + j * cols + end * N, cols, n);
+            backward_corner(x, j, n, l, ldl);
+        }
     }
 }
 
