@@ -76,6 +76,7 @@ int64_t qep_stats_many_at_once(const qep_stats_plan *p, int64_t room); /* parts 
 int64_t qep_stats_many_sums(const qep_stats_plan *p); /* of one part, 8 bytes each */
 int64_t qep_stats_many_bytes(const qep_stats_plan *p, int64_t n); /* of the window, for a round of n parts */
 int64_t qep_stats_gamma_bytes(const qep_stats_plan *p, int ranks, int rank); /* "stats.gamma" */
+int64_t qep_stats_gamma_most(const qep_stats_plan *p, int ranks);            /* rows of the rank that has most */
 
 /* --- sums of columns, exact: the same bits for any split of the rows -------------------------------- */
 

@@ -5,7 +5,7 @@
 
 #include "qep/layer.h"
 
-/* Strips that are being written at a time, and threads that read or write: bounds the scratch. */
+/* Strips that are being written at a time (more than 4 threads: 4 for each), and threads that read or write: bounds the scratch. */
 enum { QEP_WRITE_STRIPS = 16, QEP_FILE_THREADS = 16 };
 
 typedef struct qep_strip {

@@ -65,7 +65,7 @@ static void tile_plain(REAL *c, REAL keep, const REAL *a, int64_t sa, int64_t k,
 }
 
 #ifdef QEP_PANEL_X86
-/* The next panels: B's packed one (its rows follow at once), the strip's columns. */
+/* The next panels: of B, and the strip's columns. */
 static inline void fetch_next(const REAL *p, int64_t ahead)
 {
     _mm_prefetch((const char *)((uintptr_t)p + (uintptr_t)ahead * sizeof *p), _MM_HINT_T0);
@@ -100,7 +100,7 @@ __attribute__((target("avx2,fma"))) static void tile_avx2(REAL *c, REAL keep, co
 }
 
 /* HEIGHT_512 rows x 6 columns: 24 accumulators. */
-__attribute__((target("avx512f"))) static void tile_avx512(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb)
+__attribute__((target("avx512f"))) static void tile_avx512(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t sb, int64_t next_b)
 {
     VECTOR_512 s[N][4];
     const VECTOR_512 f = SET_512(keep);
@@ -113,7 +113,7 @@ __attribute__((target("avx512f"))) static void tile_avx512(REAL *c, REAL keep, c
         }
     for (int64_t i = 0; i < k; i++, a += QEP_PANEL_ROWS, b += sb) {
         VECTOR_512 x[4];
-        fetch_next(b, sb * k);
+        fetch_next(b, next_b);
 #pragma GCC unroll 4
         for (int l = 0; l < 4; l++) x[l] = LOAD_512(a + LINE * l);
 #pragma GCC unroll 6
@@ -139,7 +139,7 @@ static void copy_narrow(REAL *copy, const REAL *a, int64_t k)
             for (int l = 0; l < HEIGHT_256; l++) copy[row * DEPTH_256 + i * HEIGHT_256 + l] = a[i * QEP_PANEL_ROWS + row + l];
 }
 
-/* Columns [.., cols) of the strip, at most so many as B has panels in the cache, by rows [i0, i0 + k) of B, whose panels have `all`. */
+/* By rows [i0, i0 + k) of B, whose panels have `all`, k <= DEPTH_256. */
 static void update_narrow(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t i0, int64_t k, const REAL *b, int64_t ldb, int64_t all,
                           int64_t cols)
 {
@@ -147,18 +147,19 @@ static void update_narrow(qep_panel_unit unit, REAL *panel, REAL keep, const REA
     const int64_t sb = ldb > 0 ? ldb : N, sa = copies ? HEIGHT_256 : QEP_PANEL_ROWS;
     REAL copy[DEPTH_256 * QEP_PANEL_ROWS];
     if (copies) copy_narrow(copy, a + i0 * QEP_PANEL_ROWS, k);
-    for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_256)
-        for (int64_t j = 0; j < cols; j += N) {
-            REAL *c = panel + j * QEP_PANEL_ROWS + row;
-            const REAL *lines = copies ? copy + row * DEPTH_256 : a + i0 * QEP_PANEL_ROWS + row, *from = (ldb > 0 ? b + j : b + j * all) + i0 * sb;
+    for (int64_t j0 = 0; j0 < cols; j0 += (int64_t)CHUNK_256 * N)
+        for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_256)
+            for (int64_t j = j0; j < qep_min_i64(j0 + (int64_t)CHUNK_256 * N, cols); j += N) {
+                REAL *c = panel + j * QEP_PANEL_ROWS + row;
+                const REAL *lines = copies ? copy + row * DEPTH_256 : a + i0 * QEP_PANEL_ROWS + row, *from = (ldb > 0 ? b + j : b + j * all) + i0 * sb;
 #ifdef QEP_PANEL_X86
-            if (cols - j >= N && unit == QEP_PANEL_AVX2) {
-                tile_avx2(c, keep, lines, sa, k, from, sb, ldb > 0 ? N : all * N);
-                continue;
-            }
+                if (cols - j >= N && unit == QEP_PANEL_AVX2) {
+                    tile_avx2(c, keep, lines, sa, k, from, sb, ldb > 0 ? N : all * N);
+                    continue;
+                }
 #endif
-            tile_plain(c, keep, lines, sa, k, from, sb, qep_min_i64(N, cols - j), HEIGHT_256);
-        }
+                tile_plain(c, keep, lines, sa, k, from, sb, qep_min_i64(N, cols - j), HEIGHT_256);
+            }
     (void)unit;
 }
 
@@ -170,7 +171,7 @@ static void update_wide(REAL *panel, REAL keep, const REAL *a, int64_t k, const 
         for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_512)
             for (int64_t j = j0; j < qep_min_i64(j0 + (int64_t)CHUNK * N, cols); j += N) {
                 const REAL *from = ldb > 0 ? b + j : b + j * all;
-                if (cols - j >= N) tile_avx512(panel + j * QEP_PANEL_ROWS + row, keep, a + row, k, from, sb);
+                if (cols - j >= N) tile_avx512(panel + j * QEP_PANEL_ROWS + row, keep, a + row, k, from, sb, ldb > 0 ? N : all * N);
                 else tile_plain(panel + j * QEP_PANEL_ROWS + row, keep, a + row, QEP_PANEL_ROWS, k, from, sb, cols - j, HEIGHT_512);
             }
 }
@@ -185,10 +186,8 @@ static void update(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, i
         return;
     }
 #endif
-    for (int64_t j = 0; j < cols; j += (int64_t)CHUNK_256 * N)
-        for (int64_t i = 0; i == 0 || i < k; i += DEPTH_256)
-            update_narrow(unit, panel + j * QEP_PANEL_ROWS, i == 0 ? keep : 1, a, i, qep_min_i64(DEPTH_256, k - i), ldb > 0 ? b + j : b + j * all, ldb, all,
-                          qep_min_i64((int64_t)CHUNK_256 * N, cols - j));
+    for (int64_t i = 0; i == 0 || i < k; i += DEPTH_256)
+        update_narrow(unit, panel, i == 0 ? keep : 1, a, i, qep_min_i64(DEPTH_256, k - i), b, ldb, all, cols);
 }
 
 void NAME(update_by)(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t cols)

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model_priv.h"
 
-static const int64_t chunk_bytes = INT64_C(4) << 20, most_bytes = INT64_C(256) << 20; /* of a chunk, of all threads' buffers */
+static const int64_t chunk_bytes = INT64_C(4) << 20, most_bytes = INT64_C(64) << 20; /* of a chunk, of all threads' buffers */
 
 static bool scanned(const qep_st_tensor *t)
 {

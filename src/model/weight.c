@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { QEP_LOAD_THREADS = 16 }; /* at most: bounds the scratch */
-static const int64_t chunk_elements = INT64_C(1) << 20;
+static const int64_t chunk_elements = INT64_C(1) << 18; /* of a thread */
 
 qep_dtype qep_compute_dtype(qep_compute compute)
 {

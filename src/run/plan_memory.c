@@ -137,7 +137,7 @@ static void add_sums(tally *t, const qep_run *r, const qep_stats_plan *p, bool a
     } else {
         const int64_t owners = qep_dmat_owners_rule(p->d, p->block, ranks, r->cfg->grid);
         const int64_t most_rows = qep_ceil_div(qep_ceil_div(p->d, p->block), owners) * p->block; /* of an owner */
-        longest = qep_min_i64(most_rows, p->d) * qep_min_i64(p->panel, p->d);
+        longest = qep_max_i64(qep_min_i64(most_rows, p->d), qep_stats_gamma_most(p, r->ranks)) * qep_min_i64(p->panel, p->d);
     }
     add(t, "par.sum", qep_sum_bytes(r->comm, qep_run_n_nodes(r), longest), QEP_STAGE_STATISTICS, false);
 }

@@ -20,28 +20,51 @@ int64_t qep_run_widest_act(const qep_arch *a)
     return qep_max_i64(qep_run_kept_act(a, true), a->expert_inter);
 }
 
-/* For the statistics of a linear's group, as far as it asks for them, and, of an expert, of many at once. */
-static int64_t statistics_bytes(const qep_run *r, int64_t linear, bool keep_act)
+/* For the sums of a linear's group: with C as its settings ask, and, of experts, which borrow, without it too. */
+static int64_t sums_bytes(const qep_run *r, int64_t linear, bool want_c, bool keep_act)
 {
-    const qep_linear_config *c = &r->linear_cfg[linear];
     const qep_export_linear *l = &r->linears[linear];
-    if (!qep_layer_needs_h(c)) return 0;
-    qep_stats_plan p = qep_run_stats_plan(r, l->cols, 1, qep_layer_needs_c(c), keep_act);
-    if (qep_layer_needs_gamma(c)) p.gamma_rows = l->rows;
-    const int64_t bytes = qep_stats_window_bytes(&p);
-    if (!qep_run_experts_apart(r, l->cols)) return bytes;
-    return qep_max_i64(bytes, qep_stats_many_bytes(&p, qep_stats_many_at_once(&p, QEP_EXPERTS_ROOM)));
+    qep_stats_plan p = qep_run_stats_plan(r, l->cols, 1, want_c, keep_act);
+    if (want_c && qep_layer_needs_gamma(&r->linear_cfg[linear])) p.gamma_rows = l->rows;
+    return qep_stats_window_bytes(&p);
+}
+
+/* For a round of experts side by side. */
+static int64_t round_bytes(const qep_run *r, int64_t cols, bool want_c, bool keep_act)
+{
+    const qep_stats_plan p = qep_run_stats_plan(r, cols, 1, want_c, keep_act);
+    return qep_stats_many_bytes(&p, qep_min_i64(qep_stats_many_at_once(&p, QEP_EXPERTS_ROOM), qep_run_experts_batch(r, cols)));
+}
+
+static int64_t statistics_bytes(const qep_run *r, int64_t linear, bool expert, bool keep_act)
+{
+    const int64_t cols = r->linears[linear].cols;
+    int64_t bytes = 0;
+    if (!qep_layer_needs_h(&r->linear_cfg[linear])) return 0;
+    for (int k = 0; k <= (expert ? 1 : 0); k++) {
+        const bool want_c = k == 0 && qep_layer_needs_c(&r->linear_cfg[linear]);
+        bytes = qep_max_i64(bytes, sums_bytes(r, linear, want_c, keep_act));
+        if (expert && qep_run_experts_apart(r, cols)) bytes = qep_max_i64(bytes, round_bytes(r, cols, want_c, keep_act));
+    }
+    return bytes;
+}
+
+static int64_t linear_bytes(const qep_run *r, int64_t linear, bool expert, bool keep_act)
+{
+    const qep_export_linear *l = &r->linears[linear];
+    return l->quantized ? qep_max_i64(qep_layer_stream_bytes(&l->spec, l->cols), statistics_bytes(r, linear, expert, keep_act)) : 0;
 }
 
 int64_t qep_run_stream_bytes(const qep_run *r, bool keep_act)
 {
+    const qep_arch *a = &r->model->arch;
     int64_t bytes = 64;
-    for (int64_t i = 0; i < r->n_linears; i++) {
-        if (!r->linears[i].quantized) continue;
-        bytes = qep_max_i64(bytes, qep_layer_stream_bytes(&r->linears[i].spec, r->linears[i].cols));
-        bytes = qep_max_i64(bytes, statistics_bytes(r, i, keep_act));
-    }
-    return bytes;
+    for (int64_t b = 0; b < a->n_blocks && r->n_linears > 0; b++)
+        for (int k = 0; k < qep_arch_n_linears(a, b); k++) {
+            const bool expert = qep_arch_sparse(a, b) && k >= qep_arch_expert_linear(a, 0, 0);
+            bytes = qep_max_i64(bytes, linear_bytes(r, qep_run_linear_index(r, b, k), expert, keep_act));
+        }
+    return r->n_linears > 0 ? qep_max_i64(bytes, linear_bytes(r, r->n_linears - 1, false, keep_act)) : bytes; /* the head, where it is a candidate */
 }
 
 void qep_run_start_streams_all(qep_run *r)

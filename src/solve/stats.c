@@ -35,6 +35,12 @@ int64_t qep_stats_gamma_rows(const qep_stats_plan *p, int size, int rank, int64_
     return qep_min_i64((first + count) * QEP_SOLVE_STRIP, p->gamma_rows) - *row0;
 }
 
+int64_t qep_stats_gamma_most(const qep_stats_plan *p, int ranks)
+{
+    int64_t row0;
+    return qep_stats_gamma_rows(p, ranks, 0, &row0);
+}
+
 int64_t qep_stats_gamma_bytes(const qep_stats_plan *p, int ranks, int rank)
 {
     int64_t row0;

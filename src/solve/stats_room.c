@@ -8,7 +8,7 @@ enum { LOCKS = 1024, LINE = 64 /* bytes: one lock in each */, PATIENCE = 64 };
 
 int64_t qep_stats_room_bytes(int64_t sums)
 {
-    return (int64_t)LOCKS * LINE + sums * (int64_t)sizeof(int64_t);
+    return (int64_t)LOCKS * LINE + qep_round_up(sums * (int64_t)sizeof(int64_t), LINE);
 }
 
 qep_stats_room qep_stats_room_open_all(const qep_comm *c, qep_window *w, int64_t sums)
@@ -18,8 +18,8 @@ qep_stats_room qep_stats_room_open_all(const qep_comm *c, qep_window *w, int64_t
     char *data = qep_window_data(w);
     QEP_REQUIRE(qep_window_bytes(w) >= bytes);
     qep_window_sync_all(w); /* nobody reads what stood there */
-    qep_partition(qep_ceil_div(bytes, LINE), qep_node_size(c), qep_node_rank(c), &begin, &count);
-    memset(data + begin * LINE, 0, (size_t)(qep_min_i64((begin + count) * LINE, bytes) - begin * LINE));
+    qep_partition(bytes / LINE, qep_node_size(c), qep_node_rank(c), &begin, &count);
+    memset(data + begin * LINE, 0, (size_t)(count * LINE));
     qep_window_sync_all(w);
     return (qep_stats_room){w, (atomic_int *)data, (int64_t *)(data + (int64_t)LOCKS * LINE)};
 }

@@ -31,6 +31,9 @@ settings() {
     default-nonorm) # not in the list of all: README's table of the final norm
         echo quantization.final_norm=no
         return ;;
+    default-auto) # nor this one: alpha and damping fitted on held-out sequences
+        echo correction.alpha=auto
+        return ;;
     esac
     echo quantization.compat=paper quantization.final_norm=no correction.residual=0
     case $1 in

@@ -8,7 +8,7 @@ static const char summary_text[] =
     "{\"version\": \"9.9\", \"build\": \"abc & <def>\", \"libraries\": [\"MPI <1>\", \"BLAS 2\", 3], \"command\": \"qep_mpi a<b>.ini\", \"headline\": {\"method\": \"qep + gptq, 3 bit\", \"family\": \"llama\"},"
     " \"ranks\": 4, \"threads\": 2, \"seconds\": {\"forward\": {\"min\": 1, \"mean\": 1.5, \"max\": 2}, \"total\": {\"min\": 3, \"mean\": 3, \"max\": 3}},"
     " \"parts\": {\"forward\": {\"linears\": 0.75, \"a<b\": 0.375}}, \"one_rank\": {\"publish\": 0.03125, \"modules.csv\": 0.0625},"
-    " \"peak_bytes\": 1048576, \"memory\": {\"rank0\": {\"stats.panel\": {\"planned\": 1000, \"measured\": 900}}}, \"bits_per_weight\": 3.125, \"modules\": 3,"
+    " \"peak_bytes\": 1048576, \"memory\": {\"rank0\": {\"stats.tap\": {\"planned\": 1000, \"measured\": 900}}}, \"bits_per_weight\": 3.125, \"modules\": 3,"
     " \"evaluation\": {\"wiki\": {\"tokens\": 1000, \"perplexity_original\": 10, \"perplexity_quantized\": 12.5, \"kl_divergence\": 0.0625,"
     " \"top1_agreement\": 0.5}}, \"tasks\": {\"arc\": {\"kind\": \"arc_easy\", \"rule\": \"a & b\", \"examples\": 12, \"accuracy_original\": 0.625},"
     " \"lam\": {\"kind\": \"lambada\", \"rule\": \"a & b\", \"examples\": 5, \"perplexity_original\": 12.75}},"
@@ -101,7 +101,7 @@ static void text_holds_everything(void **state)
     static const char *const parts[] = {"qep_mpi a<b>.ini", "+25.00%", "0.06250", "50.00%", "mlp.experts.*.up_proj", "0.0300", "arc_easy", "0.6250",
                                         "forward", "1.500", "forward      linears                  0.7500        50%", "everything else          0.3750        25%",
                                         "what one rank does alone", "publish                 0.03125", "together                0.09375", "digest 00ff", "token ids:        ffee", "abc & <def>\nMPI <1>\nBLAS 2\n", "[run]\nthreads = <4>\n",
-                                        "stats.panel                1000 B        900 B", "4 ranks x 2 threads",
+                                        "stats.tap                  1000 B        900 B", "4 ranks x 2 threads",
                                         "Delta", "     346", "BOS, calibration: one in front of <each> document", "BOS, evaluation:  none",
                                         "KL 0.03750 -> 0.03125 on the calibration tokens, - -> - held out; kept"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) has(text, parts[i]);
