@@ -4,13 +4,14 @@
  * between two ranks in one sum; steps of p?potrf beyond FACTOR_STEPS. On more
  * than MERGE_NODES ranks a process of the simulation is a whole node: what its ranks send to another node is one message, what goes on inside is time,
  * by the plan's formulas. A broadcast among the nodes goes down a binary tree in pieces; what many nodes have for all goes around a ring. Computing is time: a host of the platform makes 1e9 flops per second.
+ * On more than OVERLAP_NODES nodes sums do not go on beside the next panel: thousands of messages at the same time would keep the simulator busy for hours.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum { MERGE_NODES = 1024, FACTOR_STEPS = 64, PIECE = 1 << 20, PIECES = 64 };
+enum { OVERLAP_NODES = 16, MERGE_NODES = 1024, FACTOR_STEPS = 64, PIECE = 1 << 20, PIECES = 64 };
 
 typedef struct trace {
     const qep_run *r;
@@ -123,11 +124,26 @@ static double bytes_for(const trace *t, const qep_call *c, int p)
     return rows_of(t, c, p) * (double)c->row_bytes * (double)c->rows / (double)c->n;
 }
 
+/* One node after the other, waited for. */
+static void write_sum(trace *t, const qep_call *c)
+{
+    const double own = bytes_for(t, c, t->rank);
+    for (int k = 1; k < t->nodes; k++) {
+        const int to = (t->node + k) % t->nodes + t->index * t->nodes, from = (t->node - k + t->nodes) % t->nodes + t->index * t->nodes;
+        swap(t, to, bytes_for(t, c, to), from, own);
+        t->arriving += own;
+    }
+}
+
 /* What the nodes have for each other goes off, and stays under way. */
 static void begin_sum(trace *t, const qep_call *c)
 {
     const double own = bytes_for(t, c, t->rank);
     const int messages = messages_of(own);
+    if (t->nodes > OVERLAP_NODES) {
+        write_sum(t, c);
+        return;
+    }
     for (int k = 1; k < t->nodes; k++) {
         const int from = (t->node - k + t->nodes) % t->nodes + t->index * t->nodes;
         for (int i = 0; i < messages; i++) receive_later(t, from, own / messages);
