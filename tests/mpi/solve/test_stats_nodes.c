@@ -4,6 +4,6 @@
 
 __attribute__((constructor)) static void settings(void)
 {
-    setenv("QEP_PAR_CHUNK", "4096", 0);
+    setenv("QEP_PAR_CHUNK", "65536", 0);
     setenv("QEP_RANKS_PER_NODE", "2", 0);
 }
