@@ -34,31 +34,31 @@ static uint64_t finish(uint64_t h)
     return h ^ (h >> 31);
 }
 
-uint64_t qep_hash64(const void *data, size_t bytes, uint64_t seed)
+/* out[k]: the hash by seed[k]; n <= 2. A chain waits for its own products: two of them side by side keep the processor busy. */
+static inline void hash(const void *data, size_t bytes, int n, const uint64_t *seed, uint64_t *out)
 {
     const unsigned char *p = data;
-    uint64_t h = finish(seed + k1);
+    uint64_t h[2] = {0};
     size_t left = bytes;
-    for (; left >= 8; p += 8, left -= 8) h = absorb(h, load_le(p, 8));
-    if (left > 0) h = absorb(h, load_le(p, left));
-    return finish(absorb(h, (uint64_t)bytes));
-}
-
-/* A chain waits for its own products: two of them side by side keep the processor busy. */
-void qep_hash64_pair(const void *data, size_t bytes, const uint64_t seed[2], uint64_t out[2])
-{
-    const unsigned char *p = data;
-    uint64_t a = finish(seed[0] + k1), b = finish(seed[1] + k1);
-    size_t left = bytes;
+    for (int k = 0; k < n; k++) h[k] = finish(seed[k] + k1);
     for (; left >= 8; p += 8, left -= 8) {
         const uint64_t w = load_le(p, 8);
-        a = absorb(a, w);
-        b = absorb(b, w);
+        for (int k = 0; k < n; k++) h[k] = absorb(h[k], w);
     }
-    if (left > 0) {
-        a = absorb(a, load_le(p, left));
-        b = absorb(b, load_le(p, left));
+    for (int k = 0; k < n; k++) {
+        if (left > 0) h[k] = absorb(h[k], load_le(p, left));
+        out[k] = finish(absorb(h[k], (uint64_t)bytes));
     }
-    out[0] = finish(absorb(a, (uint64_t)bytes));
-    out[1] = finish(absorb(b, (uint64_t)bytes));
+}
+
+uint64_t qep_hash64(const void *data, size_t bytes, uint64_t seed)
+{
+    uint64_t out;
+    hash(data, bytes, 1, &seed, &out);
+    return out;
+}
+
+void qep_hash64_pair(const void *data, size_t bytes, const uint64_t seed[2], uint64_t out[2])
+{
+    hash(data, bytes, 2, seed, out);
 }

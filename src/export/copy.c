@@ -36,53 +36,55 @@ static int64_t row_place(const qep_copied *t, int64_t r)
 }
 
 /* In another type or another order of rows: norms and biases at once, by the rank that has their first byte; rows of a matrix or in another order one by one. */
+typedef struct converting {
+    const copying *c;
+    int64_t step, n; /* rows at a time, and their elements */
+    float *values;   /* two steps' for each thread */
+    char *raw;       /* a step as it is stored, for each thread */
+} converting;
+
 static qep_status convert_step(void *ctx, int64_t i, int thread)
 {
-    const copying *c = ctx;
+    const converting *v = ctx;
+    const copying *c = v->c;
     const qep_copied *t = c->t;
-    int64_t rows = t->src->shape[0], step = t->heads == 0 && t->src->rank == 1 ? rows : 1;
-    int64_t n = t->dst->bytes / qep_dtype_size(t->dtype) / qep_max_i64(rows, 1) * step, bad;
-    int64_t bytes = n * qep_dtype_size(t->dtype), row = c->begin + i * step;
-    float *values = qep_alloc("export.copy", n, sizeof *values);
-    float *back = qep_alloc("export.copy", n, sizeof *back);
-    void *raw = qep_alloc("export.copy", bytes, 1);
-    qep_status st;
+    int64_t n = v->n, bytes = n * qep_dtype_size(t->dtype), row = c->begin + i * v->step, bad;
+    float *values = v->values + 2 * thread * n, *back = values + n;
+    char *raw = v->raw + thread * bytes;
 
-    (void)thread;
-    QEP_GO(st, qep_st_read_rows_f32(c->e->files, t->src, row, step, values));
+    QEP_TRY(qep_st_read_rows_f32(c->e->files, t->src, row, v->step, values));
     for (int64_t k = 0; k < n; k++)
         values[k] += t->more;
     qep_from_f32(raw, t->dtype, values, n);
     qep_to_f32(back, raw, t->dtype, n);
     bad = qep_find_nonfinite_f32(back, n);
-    if (bad >= 0) {
-        st = qep_fail(QEP_E_INPUT, "tensor \"%s\": element %lld = %g is too large for %s, in "
-                      "which the %s format stores it; write [output] format = dense",
-                      t->src->name, (long long)(row / step * n + bad), (double)values[bad],
-                      qep_dtype_name(t->dtype), c->e->format->name);
-        goto done;
-    }
-    st = qep_st_write(c->e->writer, t->dst, row_place(t, row) * bytes, bytes, raw);
-
-done:
-    qep_free(raw);
-    qep_free(back);
-    qep_free(values);
-    return st;
+    if (bad >= 0)
+        return qep_fail(QEP_E_INPUT, "tensor \"%s\": element %lld = %g is too large for %s, in "
+                        "which the %s format stores it; write [output] format = dense",
+                        t->src->name, (long long)(row / v->step * n + bad), (double)values[bad],
+                        qep_dtype_name(t->dtype), c->e->format->name);
+    return qep_st_write(c->e->writer, t->dst, row_place(t, row) * bytes, bytes, raw);
 }
 
 /* The rows that begin in [begin, begin + n) of the tensor's bytes. */
 static qep_status convert_rows(copying *c)
 {
-    const qep_st_tensor *src = c->t->src;
-    int64_t rows = qep_max_i64(src->shape[0], 1), width = src->bytes / rows;
-    int64_t end = qep_ceil_div(c->begin + c->n, width);
+    const qep_copied *t = c->t;
+    const bool whole = t->heads == 0 && t->src->rank == 1;
+    int64_t rows = qep_max_i64(t->src->shape[0], 1), width = t->src->bytes / rows; /* a scalar is one */
+    int64_t first = qep_ceil_div(c->begin, width), end = qep_ceil_div(c->begin + c->n, width);
+    int64_t steps = whole ? c->begin == 0 : end - first, threads = qep_each_threads(steps, MOST_THREADS);
+    converting v = {.c = c, .step = whole ? rows : 1};
+    qep_status st;
 
-    if (c->t->heads == 0 && src->rank == 1)
-        return c->begin == 0 ? qep_each(1, 1, convert_step, c) : QEP_OK;
-    c->begin = qep_ceil_div(c->begin, width);
-    c->n = end - c->begin;
-    return qep_each(c->n, MOST_THREADS, convert_step, c);
+    c->begin = whole ? 0 : first;
+    v.n = t->dst->bytes / qep_dtype_size(t->dtype) / rows * v.step;
+    v.values = qep_alloc("export.copy", 2 * threads * v.n, sizeof *v.values);
+    v.raw = qep_alloc("export.copy", threads * v.n, (size_t)qep_dtype_size(t->dtype));
+    st = qep_each(steps, MOST_THREADS, convert_step, &v);
+    qep_free(v.raw);
+    qep_free(v.values);
+    return st;
 }
 
 /* The tensor that has no source. */

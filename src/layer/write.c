@@ -62,8 +62,7 @@ static qep_status write_run(void *ctx, int64_t run, int thread)
 static qep_status write_mine(const qep_set *s)
 {
     const int64_t threads = qep_each_threads(s->count, QEP_FILE_THREADS);
-    const int64_t share = qep_export_is_packed(s->job->output) ? qep_max_i64(qep_ceil_div(s->count, threads), 4) : 1;
-    runs r = {s, qep_min_i64(share, qep_max_i64(4, QEP_WRITE_STRIPS / threads))};
+    runs r = {s, qep_export_is_packed(s->job->output) ? qep_max_i64(4, qep_min_i64(qep_ceil_div(s->count, threads), QEP_WRITE_STRIPS / threads)) : 1};
     return qep_each(qep_ceil_div(s->count, r.strips), threads, write_run, &r);
 }
 

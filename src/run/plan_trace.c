@@ -140,10 +140,6 @@ static void begin_sum(trace *t, const qep_call *c)
 {
     const double own = bytes_for(t, c, t->rank);
     const int messages = messages_of(own);
-    if (t->nodes > OVERLAP_NODES) {
-        write_sum(t, c);
-        return;
-    }
     for (int k = 1; k < t->nodes; k++) {
         const int from = (t->node - k + t->nodes) % t->nodes + t->index * t->nodes;
         for (int i = 0; i < messages; i++) receive_later(t, from, own / messages);
@@ -244,7 +240,8 @@ static void write_call(void *ctx, const qep_call *c)
         return;
     case QEP_CALL_SUM:
         if (t->flops > 0 || t->reduce > 0) flush(t); /* those of the panel before have had this one's products beside them */
-        begin_sum(t, c);
+        if (t->nodes > OVERLAP_NODES) write_sum(t, c);
+        else begin_sum(t, c);
         return;
     case QEP_CALL_REDUCE:
         if (t->passes > 0 || t->under_way) flush(t);

@@ -13,7 +13,7 @@ typedef struct many {
     int64_t *count, *displ;      /* owned, [P]: sums of each rank's parts */
 } many;
 
-static int64_t entries_of(const qep_stats_plan *p)
+int64_t qep_stats_many_sums(const qep_stats_plan *p)
 {
     int64_t n = 0;
     for (int64_t col0 = 0; col0 < p->d; col0 += QEP_STATS_TILE)
@@ -23,17 +23,12 @@ static int64_t entries_of(const qep_stats_plan *p)
 
 int64_t qep_stats_many_at_once(const qep_stats_plan *p, int64_t room)
 {
-    return qep_max_i64(1, room / (entries_of(p) * (int64_t)sizeof(int64_t)));
-}
-
-int64_t qep_stats_many_sums(const qep_stats_plan *p)
-{
-    return entries_of(p);
+    return qep_max_i64(1, room / (qep_stats_many_sums(p) * (int64_t)sizeof(int64_t)));
 }
 
 int64_t qep_stats_many_bytes(const qep_stats_plan *p, int64_t n)
 {
-    return qep_stats_room_bytes(n * entries_of(p));
+    return qep_stats_room_bytes(n * qep_stats_many_sums(p));
 }
 
 static void check_parts_all(qep_comm *c, const qep_stats_part *parts, int64_t n)
@@ -127,18 +122,20 @@ static void sums_all(many *r, qep_window *w)
         qep_stats_add(run, panels, n);
         qep_free(panels);
     }
+    qep_part_begin("sums");
     qep_window_sync_all(w);
     const qep_node_sum sum = {run->room.sums, r->count, r->displ};
     qep_sum *under_way = qep_sum_begin(run->comm, &sum, 1);
     qep_sum_end(&under_way);
     for (int64_t k = 0; k < r->n; k++)
         if (r->parts[k].owner == qep_rank(run->comm)) deliver(r, k, run->room.sums + r->at[k]);
+    qep_part_end();
 }
 
 static qep_status round_all(qep_comm *c, const qep_stats_part *parts, int64_t n, qep_window *w)
 {
     check_parts_all(c, parts, n);
-    many r = {.parts = parts, .n = n, .entries = entries_of(&parts->plan), .run = qep_stats_run_create(c, &parts->plan, &parts->source, 1)};
+    many r = {.parts = parts, .n = n, .entries = qep_stats_many_sums(&parts->plan), .run = qep_stats_run_create(c, &parts->plan, &parts->source, 1)};
     r.max = qep_alloc("stats.scale", n * qep_stats_channels(&r.run), sizeof *r.max);
     r.at = qep_alloc("stats.scale", n + 2 * (int64_t)qep_size(c), sizeof *r.at);
     r.count = r.at + n;
