@@ -146,10 +146,9 @@ void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int6
  * rdiag [cols]: R_jj in processing order (weights of the hessian clip, known before the loop).
  * dead [cols], original order, or NULL: columns whose weights become 0 behind the grids made here (those of whole rows: the published codes do it in that order).
  * The term that draws weights back to where they came from knows them still.
- * All memory of the state is allocated here under "quantize.strips" (qep_gptq_bytes tells how much). */
+ * room: qep_gptq_bytes(s, cols) bytes of zeros from a cache line on, in which all of the state lies; borrowed. */
 qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols, const int32_t *perm, const float *rdiag,
-                          const uint8_t *dead);
-void qep_gptq_destroy(qep_gptq **g);
+                          const uint8_t *dead, void *room);
 int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols);
 /* A step: as many whole blocks of block_size columns as 512 columns have, at least one (the number does not change a bit). How many steps; the
  * columns of one; and which rows of R it needs: [*row0, *row0 + *n_rows), at least those of its own columns, more when a dynamic group

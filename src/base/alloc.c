@@ -1,31 +1,28 @@
 /* Named allocation: zeroed, aligned, counted. SPDX-License-Identifier: Apache-2.0 */
-#define _DEFAULT_SOURCE /* madvise */
 #include "base_priv.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum {
     ALIGN = 64,
-    MAX_NAMES = 512,
-    HUGE_PAGE = 2 << 20, /* bytes of a huge page */
-    MAX_KEPT = 32        /* freed blocks that are kept for others */
+    MAX_NAMES = 512
 };
 #ifdef __SANITIZE_ADDRESS__ /* which could not see any more that a freed block is used */
-static const int64_t KEEP_FROM = INT64_MAX;
+static const int64_t PAGES_FROM = INT64_MAX;
 #else
-static const int64_t KEEP_FROM = 16 << 20; /* bytes of the smallest block that is kept */
+static const int64_t PAGES_FROM = 16 << 20; /* bytes of the smallest block of whole pages */
 #endif
 
 /* Lies in the ALIGN bytes in front of the block. */
 typedef struct block_head {
     uint64_t magic; /* tells a block of ours from any other pointer */
-    void *raw;      /* what calloc returned */
+    void *raw;      /* owned: what calloc returned; of a large block NULL */
+    qep_pages *pages; /* owned: of a large block, else NULL */
     int64_t bytes;  /* as asked for */
-    int64_t room;   /* of raw */
+    int64_t room;   /* what it takes */
     int32_t name;   /* index into names */
 } block_head;
 
@@ -36,15 +33,8 @@ static qep_mem_entry names[MAX_NAMES]; /* the last row takes the names that no l
 static int name_count;
 static int64_t sum_now, sum_peak, live_blocks;
 
-/* Large blocks that were freed. What the system gives back and maps anew costs a page fault and clearing per page, at a fraction of the memory's
- * speed where pages are small or the machine is a virtual one; every group of a model asks for the same sizes again. */
-typedef struct kept_block {
-    void *raw;
-    int64_t room;
-} kept_block;
-static kept_block kept[MAX_KEPT];
-static int kept_count;
-static int64_t room_live, room_kept, noted; /* of blocks in use, of those, and what somebody else has; bytes */
+static int64_t room_live, noted; /* of blocks in use, and what somebody else has; bytes */
+static int64_t room_peak;        /* of both together */
 
 static int name_index(const char *name)
 {
@@ -97,65 +87,55 @@ static block_head *head_of(void *p)
     return h;
 }
 
-/* A large block is cleared and mapped by the system in huge pages: 4 KiB at a time were six million page faults for one block of 7B. Advice only: what comes of it is the
- * system's choice, and a refusal changes nothing. */
-static void ask_for_huge_pages(char *raw, int64_t bytes)
+/* Under the lock: kept pages never make the process larger than it has been. */
+static void keep_below_peak(void)
 {
-#ifdef MADV_HUGEPAGE
-    const int64_t skip = (int64_t)((HUGE_PAGE - (uintptr_t)raw % HUGE_PAGE) % HUGE_PAGE);
-    if (bytes - skip >= HUGE_PAGE) (void)madvise(raw + skip, (size_t)((bytes - skip) / HUGE_PAGE * HUGE_PAGE), MADV_HUGEPAGE);
-#else
-    (void)raw;
-    (void)bytes;
-#endif
-}
-
-/* The smallest kept block for `total` bytes that wastes at most an eighth, and its room; NULL: none. Under the lock. */
-static void *take_kept(int64_t total, int64_t *room)
-{
-    int best = -1;
-    for (int i = 0; i < kept_count; i++)
-        if (kept[i].room >= total && kept[i].room - total <= total / 8 && (best < 0 || kept[i].room < kept[best].room)) best = i;
-    if (best < 0) return NULL;
-    void *raw = kept[best].raw;
-    *room = kept[best].room;
-    room_kept -= *room;
-    kept[best] = kept[--kept_count];
-    return raw;
-}
-
-/* Under the lock. */
-static void release_kept(void)
-{
-    while (kept_count > 0) free(kept[--kept_count].raw);
-    room_kept = 0;
+    room_peak = qep_max_i64(room_peak, room_live + noted);
+    const int64_t over = room_live + noted + qep_pages_kept() - room_peak;
+    if (over > 0) qep_pages_release(over);
 }
 
 void qep_mem_release_kept(void)
 {
     pthread_mutex_lock(&mem_lock);
-    release_kept();
+    qep_pages_release(qep_pages_kept());
     pthread_mutex_unlock(&mem_lock);
 }
 
-/* Zeros. Kept blocks never make the process larger than it has been: they go back before it would be. */
-static char *get_block(int64_t total, int64_t *room)
+/* Zeros, of a large block: those that the system brings with fresh pages stay untouched until they are used. NULL: there is no memory. */
+static char *get_pages(int64_t total, block_head *h)
 {
+    int64_t used = 0;
     pthread_mutex_lock(&mem_lock);
-    *room = total;
-    char *raw = total >= KEEP_FROM ? take_kept(total, room) : NULL;
-    if (!raw && kept_count > 0 && room_live + room_kept + noted + total > sum_peak) release_kept();
-    room_live += *room;
-    pthread_mutex_unlock(&mem_lock);
-    if (raw) return memset(raw, 0, (size_t)total);
-    /* calloc rather than memset: the pages of a large block stay untouched until they are used. */
-    raw = calloc(1, (size_t)total);
-    if (!raw) {
-        qep_mem_release_kept();
-        raw = calloc(1, (size_t)total);
+    h->pages = qep_pages_get(total, &used);
+    if (h->pages) {
+        h->room = qep_pages_bytes(h->pages);
+        room_live += h->room;
+        keep_below_peak();
     }
-    if (raw) ask_for_huge_pages(raw, total);
-    return raw;
+    pthread_mutex_unlock(&mem_lock);
+    return h->pages ? memset(qep_pages_start(h->pages), 0, (size_t)qep_min_i64(used, total)) : NULL;
+}
+
+static char *get_small(int64_t total, block_head *h)
+{
+    h->raw = calloc(1, (size_t)total);
+    if (!h->raw) return NULL;
+    h->room = total;
+    pthread_mutex_lock(&mem_lock);
+    room_live += total;
+    keep_below_peak();
+    pthread_mutex_unlock(&mem_lock);
+    return h->raw;
+}
+
+static char *get_block(int64_t total, block_head *h)
+{
+    char *(*get)(int64_t, block_head *) = total >= PAGES_FROM ? get_pages : get_small;
+    char *raw = get(total, h);
+    if (raw) return raw;
+    qep_mem_release_kept();
+    return get(total, h);
 }
 
 void *qep_alloc(const char *name, int64_t count, size_t size)
@@ -166,14 +146,13 @@ void *qep_alloc(const char *name, int64_t count, size_t size)
         !qep_add_i64(bytes, 2 * ALIGN, &total)) {
         out_of_memory(name, count, size);
     }
-    int64_t room;
-    char *raw = qep_fault_alloc(name) ? NULL : get_block(total, &room);
+    block_head head = {.magic = live_magic, .bytes = bytes};
+    char *raw = qep_fault_alloc(name) ? NULL : get_block(total, &head);
     if (!raw) out_of_memory(name, count, size);
     size_t to_boundary = (ALIGN - (uintptr_t)raw % ALIGN) % ALIGN;
     char *p = raw + to_boundary + ALIGN;
-    block_head *h = (block_head *)(void *)(p - ALIGN);
-    int row = count_block(name, bytes);
-    *h = (block_head){.magic = live_magic, .raw = raw, .bytes = bytes, .room = room, .name = row};
+    head.name = count_block(name, bytes);
+    *(block_head *)(void *)(p - ALIGN) = head;
     return p;
 }
 
@@ -195,10 +174,10 @@ void qep_free(void *p)
     live_blocks--;
     room_live -= h->room;
     h->magic = 0;
-    const bool keep = h->room >= KEEP_FROM && kept_count < MAX_KEPT;
-    if (keep) kept[kept_count++] = (kept_block){h->raw, h->room}, room_kept += h->room;
+    void *raw = h->raw;
+    if (h->pages) qep_pages_put(h->pages);
     pthread_mutex_unlock(&mem_lock);
-    if (!keep) free(h->raw);
+    free(raw);
 }
 
 char *qep_strdup(const char *name, const char *s)
@@ -228,6 +207,7 @@ void qep_mem_note(const char *name, int64_t bytes_delta)
     pthread_mutex_lock(&mem_lock);
     count_bytes(name_index(name), bytes_delta);
     noted += bytes_delta;
+    keep_below_peak();
     pthread_mutex_unlock(&mem_lock);
 }
 

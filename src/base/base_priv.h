@@ -16,6 +16,17 @@ void qep_vformat(char *buf, size_t cap, const char *fmt, va_list ap)
 const char *qep_errno_text(int err, char *buf, size_t cap);
 /* qep_fault of the site "alloc.NAME". */
 bool qep_fault_alloc(const char *name);
+
+/* pages.c: regions of whole huge pages, of what was freed and of the system's. The caller sees to it that no two threads are in them at a time. */
+typedef struct qep_pages qep_pages;
+/* At least `bytes`, of which the first *used hold what somebody left, the rest zeros. NULL: there is no memory. Owned: qep_pages_put, which keeps the pages. */
+qep_pages *qep_pages_get(int64_t bytes, int64_t *used);
+void qep_pages_put(qep_pages *p);
+void *qep_pages_start(const qep_pages *p);
+int64_t qep_pages_bytes(const qep_pages *p);
+int64_t qep_pages_kept(void);             /* bytes */
+void qep_pages_release(int64_t bytes);    /* so much of what is kept, or all, goes back to the system */
+
 /* Rank for messages, as told by qep_set_abort_hook; 0 before. */
 int qep_message_rank(void);
 

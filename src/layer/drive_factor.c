@@ -125,17 +125,19 @@ qep_status qep_factor_loop_all(qep_set *s, const qep_qspec *q, float *rows, cons
         return st;
     }
     qep_part_begin("loop");
+    const int64_t bytes = qep_gptq_bytes(q, s->cols);
+    char *states = qep_alloc("quantize.strips", s->count, (size_t)bytes);
     qep_gptq **g = qep_alloc("layer.order", s->count, sizeof *g);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->count; i++) g[i] = qep_gptq_create(q, qep_set_row(s, rows, i), s->cols, perm, f.rdiag, dead);
+    for (int64_t i = 0; i < s->count; i++) g[i] = qep_gptq_create(q, qep_set_row(s, rows, i), s->cols, perm, f.rdiag, dead, states + i * bytes);
     run_steps_all(s, q, &f, g);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) {
         qep_qstrip out = qep_set_result(s, i);
         qep_gptq_finish(g[i], &out, i == 0 ? s->g_idx : NULL, NULL);
-        qep_gptq_destroy(&g[i]);
     }
     qep_free(g);
+    qep_free(states);
     qep_part_end();
     release_all(&f);
     return QEP_OK;

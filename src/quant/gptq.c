@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define STRIPS "quantize.strips"
+enum { ROOM_ALIGN = 64 };
 
 static void gptq_column(qep_column *c)
 {
@@ -54,46 +54,63 @@ static bool beyond_apart(const qep_qspec *s)
     return s->paper || fading_of(s) != 1.0f;
 }
 
-int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols)
+/* Sizes of a strip's state. */
+static qep_gptq sized(const qep_qspec *s, int64_t cols)
 {
-    int64_t groups = qep_n_groups(s, cols), moves = qep_gptq_moves(s), width = qep_gptq_step_width(s, cols);
-    int64_t floats = QEP_STRIP * ((target_moves(s) ? 3 : 2) * cols + span_of(s, cols) + (1 + (beyond_apart(s) ? 2 : 1) * moves) * width + 2 * groups) + 2 * cols;
-    int64_t ints = 2 * cols, bytes = cols * QEP_STRIP, doubles = QEP_STRIP;
-    if (qep_gptq_pulls(s)) doubles += cols * QEP_STRIP + qep_foem_inner(width);
-    return (int64_t)sizeof(qep_gptq) + floats * (int64_t)sizeof(float) +
-           ints * (int64_t)sizeof(int32_t) + doubles * (int64_t)sizeof(double) + bytes;
+    return (qep_gptq){.spec = *s, .cols = cols, .groups = qep_n_groups(s, cols), .width = qep_gptq_step_width(s, cols), .span = span_of(s, cols),
+                      .n_moves = qep_gptq_moves(s), .rule = s->method->column ? s->method->column : gptq_column, .fade = fading_of(s)};
 }
 
-static float *new_floats(int64_t rows, int64_t cols)
+typedef struct carver {
+    char *base; /* NULL: it is only measured */
+    int64_t used;
+} carver;
+
+/* An array on a cache line of its own. */
+static void *carve(carver *m, int64_t count, size_t size)
 {
-    int64_t n = 0;
-    QEP_REQUIRE(qep_mul_i64(rows, cols, &n));
-    return qep_alloc(STRIPS, n, sizeof(float));
+    void *p = m->base ? m->base + m->used : NULL;
+    m->used += qep_round_up(count * (int64_t)size, ROOM_ALIGN);
+    return p;
 }
 
-static void allocate(qep_gptq *g)
+static float *carve_floats(carver *m, int64_t rows, int64_t cols)
+{
+    return carve(m, rows * cols, sizeof(float));
+}
+
+/* The arrays of g in the room, behind g itself. */
+static void lay_out(qep_gptq *g, carver *m)
 {
     const bool apart = beyond_apart(&g->spec);
-    g->perm = qep_alloc(STRIPS, g->cols, sizeof(int32_t));
-    g->group_of = qep_alloc(STRIPS, g->cols, sizeof(int32_t));
-    g->rdiag = new_floats(1, g->cols);
-    g->weight = new_floats(1, g->cols);
-    g->target = new_floats(g->cols, QEP_STRIP);
-    g->acc = new_floats(g->cols, QEP_STRIP);
-    g->cond = new_floats(QEP_STRIP, g->span);
-    g->err = new_floats(g->width, QEP_STRIP);
-    if (target_moves(&g->spec)) g->move = new_floats(g->cols, QEP_STRIP);
-    for (int m = 0; m < g->n_moves; m++) {
-        g->use[m] = new_floats(g->width, QEP_STRIP);
-        g->out[m] = apart ? new_floats(g->width, QEP_STRIP) : g->use[m];
+    g->perm = carve(m, g->cols, sizeof(int32_t));
+    g->group_of = carve(m, g->cols, sizeof(int32_t));
+    g->rdiag = carve_floats(m, 1, g->cols);
+    g->weight = carve_floats(m, 1, g->cols);
+    g->target = carve_floats(m, g->cols, QEP_STRIP);
+    g->acc = carve_floats(m, g->cols, QEP_STRIP);
+    g->cond = carve_floats(m, QEP_STRIP, g->span);
+    g->err = carve_floats(m, g->width, QEP_STRIP);
+    if (target_moves(&g->spec)) g->move = carve_floats(m, g->cols, QEP_STRIP);
+    for (int k = 0; k < g->n_moves; k++) {
+        g->use[k] = carve_floats(m, g->width, QEP_STRIP);
+        g->out[k] = apart ? carve_floats(m, g->width, QEP_STRIP) : g->use[k];
     }
-    g->scales = new_floats(g->groups, QEP_STRIP);
-    g->zeros = new_floats(g->groups, QEP_STRIP);
-    g->codes = qep_alloc(STRIPS, g->cols * QEP_STRIP, 1);
-    g->loss = qep_alloc(STRIPS, QEP_STRIP, sizeof(double));
+    g->scales = carve_floats(m, g->groups, QEP_STRIP);
+    g->zeros = carve_floats(m, g->groups, QEP_STRIP);
+    g->codes = carve(m, g->cols * QEP_STRIP, 1);
+    g->loss = carve(m, QEP_STRIP, sizeof(double));
     if (!qep_gptq_pulls(&g->spec)) return;
-    g->pull = qep_alloc(STRIPS, g->cols * QEP_STRIP, sizeof(double));
-    g->inner = qep_alloc(STRIPS, qep_foem_inner(g->width), sizeof(double));
+    g->pull = carve(m, g->cols * QEP_STRIP, sizeof(double));
+    g->inner = carve(m, qep_foem_inner(g->width), sizeof(double));
+}
+
+int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols)
+{
+    qep_gptq g = sized(s, cols);
+    carver m = {NULL, qep_round_up(sizeof g, ROOM_ALIGN)};
+    lay_out(&g, &m);
+    return m.used;
 }
 
 /* A method that pulls keeps where the weights came from. */
@@ -108,20 +125,13 @@ static void clear_dead(qep_gptq *g, const uint8_t *dead)
     }
 }
 
-qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
-                          const int32_t *perm, const float *rdiag, const uint8_t *dead)
+qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols, const int32_t *perm, const float *rdiag, const uint8_t *dead, void *room)
 {
     QEP_REQUIRE(cols >= 1 && s->block_size >= 1);
-    qep_gptq *g = qep_alloc(STRIPS, 1, sizeof *g);
-    g->spec = *s;
-    g->cols = cols;
-    g->groups = qep_n_groups(s, cols);
-    g->width = qep_gptq_step_width(s, cols);
-    g->span = span_of(s, cols);
-    g->n_moves = qep_gptq_moves(s);
-    g->rule = s->method->column ? s->method->column : gptq_column;
-    g->fade = fading_of(s);
-    allocate(g);
+    carver m = {room, 0};
+    qep_gptq *g = carve(&m, 1, sizeof *g);
+    *g = sized(s, cols);
+    lay_out(g, &m);
     int64_t width = qep_group_cols(s, cols);
     for (int64_t j = 0; j < cols; j++) {
         g->perm[j] = perm ? perm[j] : (int32_t)j;
@@ -134,18 +144,6 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
     qep_gptq_grids_before(g, target);
     if (dead) clear_dead(g, dead);
     return g;
-}
-
-void qep_gptq_destroy(qep_gptq **g)
-{
-    qep_gptq *p = *g;
-    if (!p) return;
-    for (int m = 0; m < QEP_MAX_MOVES; m++)
-        if (p->out[m] == p->use[m]) p->out[m] = NULL;
-    void *owned[] = {p->perm, p->group_of, p->rdiag, p->weight, p->target, p->acc, p->cond, p->move, p->err, p->use[0], p->use[1],
-                     p->out[0], p->out[1], p->scales, p->zeros, p->codes, p->loss, p->pull, p->inner, p};
-    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) qep_free(owned[i]);
-    *g = NULL;
 }
 
 /* --- result -------------------------------------------------------------------------------- */

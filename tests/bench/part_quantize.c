@@ -75,16 +75,18 @@ static qep_status gptq(bench *b, void *ctx)
     (void)b;
     const quantize_case *c = ctx;
     const bench_group *g = c->g;
+    const int64_t bytes = qep_gptq_bytes(&c->spec, g->d);
+    char *room = qep_alloc("bench", g->count, (size_t)bytes);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < g->count; i++)
-        c->state[i] = qep_gptq_create(&c->spec, strip_rows(c, i), g->d, g->perm, g->rdiag, NULL);
+        c->state[i] = qep_gptq_create(&c->spec, strip_rows(c, i), g->d, g->perm, g->rdiag, NULL, room + i * bytes);
     steps_all(c);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < g->count; i++) {
         qep_qstrip out = strip_result(c, i);
         qep_gptq_finish(c->state[i], &out, i == 0 ? c->g_idx : NULL, NULL);
-        qep_gptq_destroy(&c->state[i]);
     }
+    qep_free(room);
     return QEP_OK;
 }
 
