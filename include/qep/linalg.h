@@ -46,27 +46,28 @@ void qep_gemm_f64(bool trans_b, int64_t m, int64_t n, int64_t k, double alpha, c
  * lower: t's lower triangle is read, else its upper. */
 void qep_trsm_right_f64(bool lower, bool trans, int64_t m, int64_t n, const double *t, int64_t ldt, double *x, int64_t ldx);
 void qep_trsm_right_f32(bool lower, bool trans, int64_t m, int64_t n, const float *t, int64_t ldt, float *x, int64_t ldx);
-/* Panels: [columns, QEP_PANEL_ROWS], the SIMD lane is the row. panel[cols, 64] <- keep panel + sum_i b_ij a_i for a: [k, 64]. Every entry is one chain of
- * fused multiply-adds in rising i: the same bits for any blocking and on any vector unit, and fast although there are only 64 rows.
+/* Panels: [columns, QEP_PANEL_ROWS], the SIMD lane is the row. panel[cols, 64] <- keep panel + sum_i b_ij a_i for a: [k, 64]; keep = 0: whatever
+ * is in the panel. Every entry is one chain of fused multiply-adds in rising i: the same bits for any blocking and on any vector unit, and fast although
+ * there are only 64 rows.
  * b: [k, cols] row-major with ldb > 0, or packed with ldb = 0. Runs on the calling thread. */
 enum { QEP_PANEL_ROWS = 64, QEP_PANEL_COLS = 6 /* columns of b that are worked on together */ };
 void qep_panel_update_f32(float *panel, float keep, const float *a, int64_t k, const float *b, int64_t ldb, int64_t cols);
 void qep_panel_update_f64(double *panel, double keep, const double *a, int64_t k, const double *b, int64_t ldb, int64_t cols);
 /* panel += a B for k of the `rows` rows of a packed B: b points to the first of them in the first panel. On the calling thread. */
+void qep_panel_add_f32(float *panel, const float *a, int64_t k, const float *b, int64_t rows, int64_t cols);
 void qep_panel_add_f64(double *panel, const double *a, int64_t k, const double *b, int64_t rows, int64_t cols);
 static inline int64_t qep_panel_packed(int64_t rows, int64_t cols) { return rows * qep_round_up(cols, QEP_PANEL_COLS); } /* entries */
 /* b[rows, cols] row-major -> [ceil(cols / 6)][rows][6], zeros behind the last column: the part'th of `parts` shares of it (0, 1: all). All threads
  * work on it. turned: b is [cols, rows]. */
 void qep_panel_pack_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
 void qep_panel_pack_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
+void qep_panel_pack_turned_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
 void qep_panel_pack_turned_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
-/* 64 rows, ld apart, as a panel, and back. On the calling thread. */
-void qep_panel_from_rows_f32(float *panel, const float *rows, int64_t ld, int64_t cols);
-void qep_panel_to_rows_f32(float *rows, int64_t ld, const float *panel, int64_t cols);
-void qep_panel_from_rows_f64(double *panel, const double *rows, int64_t ld, int64_t cols);
-void qep_panel_to_rows_f64(double *rows, int64_t ld, const double *panel, int64_t cols);
-/* The same from n <= 64 rows, and zeros. */
-void qep_panel_from_some_rows_f64(double *panel, const double *rows, int64_t n, int64_t ld, int64_t cols);
+/* n <= 64 rows, ld apart, as a panel, zeros in the lanes behind them; and back. On the calling thread. */
+void qep_panel_from_rows_f32(float *panel, const float *rows, int64_t n, int64_t ld, int64_t cols);
+void qep_panel_to_rows_f32(float *rows, int64_t n, int64_t ld, const float *panel, int64_t cols);
+void qep_panel_from_rows_f64(double *panel, const double *rows, int64_t n, int64_t ld, int64_t cols);
+void qep_panel_to_rows_f64(double *rows, int64_t n, int64_t ld, const double *panel, int64_t cols);
 /* x[cols, 64] <- -x L^-T (forward) or -x L^-1 (backward) for the lower triangle l[cols, cols], which is given as panels too: its transpose packed (forward),
  * or itself (backward). On the calling thread. */
 void qep_panel_forward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl);

@@ -96,7 +96,7 @@ static void fetch_rows_all(const factoring *f, bundle J)
 static void read_columns(const factoring *f, int64_t strip, int64_t c0, int64_t n)
 {
     const int64_t rows = qep_min_i64(R, f->m->n_rows - strip * R);
-    qep_panel_from_some_rows_f64(columns(f, strip, c0), f->m->data + strip * R * f->m->ld + c0, rows, f->m->ld, n);
+    qep_panel_from_rows_f64(columns(f, strip, c0), f->m->data + strip * R * f->m->ld + c0, rows, f->m->ld, n);
 }
 
 /* 2. */
@@ -150,7 +150,7 @@ static void take_from_corner(const factoring *f, int64_t l, int64_t row, bundle 
 static void write_strip(const factoring *f, int64_t strip, bundle J)
 {
     double *to = f->m->data + strip * R * f->m->ld + J.j0;
-    qep_panel_to_rows_f64(to, f->m->ld, columns(f, strip, J.j0), J.w);
+    qep_panel_to_rows_f64(to, R, f->m->ld, columns(f, strip, J.j0), J.w);
     for (int64_t r = 0; r < R; r++)
         for (int64_t c = 0; c < J.w; c++) to[r * f->m->ld + c] = -to[r * f->m->ld + c];
 }

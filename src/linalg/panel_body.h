@@ -9,11 +9,13 @@
 
 enum {
     N = QEP_PANEL_COLS,
+    PACKED = 16,                             /* panels that are packed side by side, so that B is read in whole lines */
     CHUNK = 32,                              /* panels of B that stay in the second-level cache */
     LINE = 64 / (int)sizeof(REAL),           /* entries of a cache line, and of an AVX-512 vector */
     HALF_LINE = LINE / 2,                    /* of an AVX2 vector */
     HEIGHT_512 = 4 * LINE, HEIGHT_256 = LINE, /* rows of a tile: registers for the accumulators, the vectors of a and a broadcast */
-    DEPTH_256 = 256, CHUNK_256 = 16          /* as many rows of B at a time, and panels: first- and second-level caches of 32 and 512 KiB */
+    DEPTH_512 = 128,                         /* rows of B at a time: a tile's columns of a stay in a first-level cache of 32 KiB or more for all of a chunk */
+    DEPTH_256 = 256, CHUNK_256 = 16          /* the same, and panels of B: first- and second-level caches of 32 and 512 KiB */
 };
 
 /* Columns [from, to), whole panels, of the part'th share of `cols`. */
@@ -29,25 +31,41 @@ void NAME(pack)(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t 
     int64_t from, to;
     share(cols, part, parts, &from, &to);
 #pragma omp parallel for schedule(static)
+    for (int64_t j0 = from; j0 < to; j0 += PACKED * N)
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = j0; j < qep_min_i64(j0 + PACKED * N, to); j += N) {
+                const int64_t n = qep_min_i64(N, cols - j);
+                for (int64_t l = 0; l < N; l++) packed[j * rows + i * N + l] = l < n ? b[i * ldb + j + l] : 0;
+            }
+}
+
+void NAME(pack_turned)(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts)
+{
+    int64_t from, to;
+    share(cols, part, parts, &from, &to);
+#pragma omp parallel for schedule(static)
     for (int64_t j = from; j < to; j += N) {
-        REAL *panel = packed + j * rows;
         const int64_t n = qep_min_i64(N, cols - j);
         for (int64_t i = 0; i < rows; i++)
-            for (int64_t l = 0; l < N; l++) panel[i * N + l] = l < n ? b[i * ldb + j + l] : 0;
+            for (int64_t l = 0; l < N; l++) packed[j * rows + i * N + l] = l < n ? b[(j + l) * ldb + i] : 0;
     }
 }
 
-void NAME(from_rows)(REAL *panel, const REAL *rows, int64_t ld, int64_t cols)
+void NAME(from_rows)(REAL *panel, const REAL *rows, int64_t n, int64_t ld, int64_t cols)
 {
-    for (int64_t c0 = 0; c0 < cols; c0 += LINE)
-        for (int64_t r = 0; r < QEP_PANEL_ROWS; r++)
-            for (int64_t c = c0; c < qep_min_i64(c0 + LINE, cols); c++) panel[c * QEP_PANEL_ROWS + r] = rows[r * ld + c];
+    for (int64_t c0 = 0; c0 < cols; c0 += LINE) {
+        const int64_t end = qep_min_i64(c0 + LINE, cols);
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t c = c0; c < end; c++) panel[c * QEP_PANEL_ROWS + r] = rows[r * ld + c];
+        for (int64_t c = c0; c < end && n < QEP_PANEL_ROWS; c++)
+            for (int64_t r = n; r < QEP_PANEL_ROWS; r++) panel[c * QEP_PANEL_ROWS + r] = 0;
+    }
 }
 
-void NAME(to_rows)(REAL *rows, int64_t ld, const REAL *panel, int64_t cols)
+void NAME(to_rows)(REAL *rows, int64_t n, int64_t ld, const REAL *panel, int64_t cols)
 {
     for (int64_t c0 = 0; c0 < cols; c0 += LINE)
-        for (int64_t r = 0; r < QEP_PANEL_ROWS; r++)
+        for (int64_t r = 0; r < n; r++)
             for (int64_t c = c0; c < qep_min_i64(c0 + LINE, cols); c++) rows[r * ld + c] = panel[c * QEP_PANEL_ROWS + r];
 }
 
@@ -55,7 +73,7 @@ void NAME(to_rows)(REAL *rows, int64_t ld, const REAL *panel, int64_t cols)
 static void tile_plain(REAL *c, REAL keep, const REAL *a, int64_t sa, int64_t k, const REAL *b, int64_t sb, int64_t n, int height)
 {
     for (int64_t j = 0; j < n; j++)
-        for (int l = 0; l < height; l++) c[j * QEP_PANEL_ROWS + l] *= keep;
+        for (int l = 0; l < height; l++) c[j * QEP_PANEL_ROWS + l] = keep == 0 ? 0 : keep * c[j * QEP_PANEL_ROWS + l];
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = 0; j < n; j++) {
             const REAL f = b[i * sb + j];
@@ -79,8 +97,8 @@ __attribute__((target("avx2,fma"))) static void tile_avx2(REAL *c, REAL keep, co
 #pragma GCC unroll 6
     for (int j = 0; j < N; j++) {
         fetch_next(c, (N + j) * QEP_PANEL_ROWS);
-        s[j][0] = MUL_256(f, LOAD_256(c + j * QEP_PANEL_ROWS));
-        s[j][1] = MUL_256(f, LOAD_256(c + j * QEP_PANEL_ROWS + HALF_LINE));
+        s[j][0] = keep == 0 ? f : MUL_256(f, LOAD_256(c + j * QEP_PANEL_ROWS));
+        s[j][1] = keep == 0 ? f : MUL_256(f, LOAD_256(c + j * QEP_PANEL_ROWS + HALF_LINE));
     }
     for (int64_t i = 0; i < k; i++, a += sa, b += sb) {
         fetch_next(b, next_b);
@@ -109,7 +127,7 @@ __attribute__((target("avx512f"))) static void tile_avx512(REAL *c, REAL keep, c
 #pragma GCC unroll 4
         for (int l = 0; l < 4; l++) {
             fetch_next(c, (N + j) * QEP_PANEL_ROWS + LINE * l);
-            s[j][l] = MUL_512(f, LOAD_512(c + j * QEP_PANEL_ROWS + LINE * l));
+            s[j][l] = keep == 0 ? f : MUL_512(f, LOAD_512(c + j * QEP_PANEL_ROWS + LINE * l));
         }
     for (int64_t i = 0; i < k; i++, a += QEP_PANEL_ROWS, b += sb) {
         VECTOR_512 x[4];
@@ -164,15 +182,15 @@ static void update_narrow(qep_panel_unit unit, REAL *panel, REAL keep, const REA
 }
 
 #ifdef QEP_PANEL_X86
-static void update_wide(REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t cols)
+static void update_wide(REAL *panel, REAL keep, const REAL *a, int64_t i0, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t cols)
 {
     const int64_t sb = ldb > 0 ? ldb : N;
     for (int64_t j0 = 0; j0 < cols; j0 += (int64_t)CHUNK * N)
         for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_512)
             for (int64_t j = j0; j < qep_min_i64(j0 + (int64_t)CHUNK * N, cols); j += N) {
-                const REAL *from = ldb > 0 ? b + j : b + j * all;
-                if (cols - j >= N) tile_avx512(panel + j * QEP_PANEL_ROWS + row, keep, a + row, k, from, sb, ldb > 0 ? N : all * N);
-                else tile_plain(panel + j * QEP_PANEL_ROWS + row, keep, a + row, QEP_PANEL_ROWS, k, from, sb, cols - j, HEIGHT_512);
+                const REAL *lines = a + i0 * QEP_PANEL_ROWS + row, *from = (ldb > 0 ? b + j : b + j * all) + i0 * sb;
+                if (cols - j >= N) tile_avx512(panel + j * QEP_PANEL_ROWS + row, keep, lines, k, from, sb, ldb > 0 ? N : all * N);
+                else tile_plain(panel + j * QEP_PANEL_ROWS + row, keep, lines, QEP_PANEL_ROWS, k, from, sb, cols - j, HEIGHT_512);
             }
 }
 #endif
@@ -180,14 +198,18 @@ static void update_wide(REAL *panel, REAL keep, const REAL *a, int64_t k, const 
 /* all: rows of B's panels when it is packed. */
 static void update(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t cols)
 {
+    const int64_t depth = unit == QEP_PANEL_AVX512 ? DEPTH_512 : DEPTH_256;
+    for (int64_t i = 0; i == 0 || i < k; i += depth) {
+        const int64_t n = qep_min_i64(depth, k - i);
+        const REAL f = i == 0 ? keep : 1;
 #ifdef QEP_PANEL_X86
-    if (unit == QEP_PANEL_AVX512) {
-        update_wide(panel, keep, a, k, b, ldb, all, cols);
-        return;
-    }
+        if (unit == QEP_PANEL_AVX512) {
+            update_wide(panel, f, a, i, n, b, ldb, all, cols);
+            continue;
+        }
 #endif
-    for (int64_t i = 0; i == 0 || i < k; i += DEPTH_256)
-        update_narrow(unit, panel, i == 0 ? keep : 1, a, i, qep_min_i64(DEPTH_256, k - i), b, ldb, all, cols);
+        update_narrow(unit, panel, f, a, i, n, b, ldb, all, cols);
+    }
 }
 
 void NAME(update_by)(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t cols)
@@ -198,4 +220,9 @@ void NAME(update_by)(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a,
 void NAME(update)(REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t cols)
 {
     update(qep_panel_best_unit(), panel, keep, a, k, b, ldb, k, cols);
+}
+
+void NAME(add)(REAL *panel, const REAL *a, int64_t k, const REAL *b, int64_t rows, int64_t cols)
+{
+    update(qep_panel_best_unit(), panel, 1, a, k, b, 0, rows, cols);
 }

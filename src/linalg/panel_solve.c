@@ -92,7 +92,7 @@ int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
     const int64_t strips = qep_ceil_div(w, R);
     double *x = qep_alloc("dmat.factor", qep_panel_cholesky_bytes(w), 1), *packed = x + strips * R * w;
     int64_t minor = 0;
-    for (int64_t i = 0; i < strips; i++) qep_panel_from_some_rows_f64(x + i * R * w, a + i * R * lda, qep_min_i64(R, w - i * R), lda, w);
+    for (int64_t i = 0; i < strips; i++) qep_panel_from_rows_f64(x + i * R * w, a + i * R * lda, qep_min_i64(R, w - i * R), lda, w);
     for (int64_t t = 0; t < w && minor == 0; t += R) {
         const int64_t n = qep_min_i64(R, w - t);
         double *own = x + t * w;

@@ -20,7 +20,7 @@ static work_sizes sizes_of(const qep_arch *a, qep_compute compute, int64_t max_t
 {
     work_sizes n = {.rope = max_tokens * (a->rope.dim + (a->two_ropes ? a->rope_local.dim : 0)) / 2,
                     .token_sums = 2 * max_tokens,
-                    .attention = qep_attention_scratch(max_tokens, a->head_dim)};
+                    .attention = qep_attention_scratch(max_tokens, a->n_heads, a->n_kv_heads, a->head_dim)};
     for (int g = 0; g < QEP_N_GROUPS; g++) {
         const int64_t tokens = g == 0 ? max_tokens : qep_min_i64(max_tokens, TILE_TOKENS);
         int64_t rows = 0;

@@ -13,10 +13,10 @@ static int64_t piece_size(int64_t d)
 
 static void turn_strip(void *to, const void *from, qep_dtype type, int64_t d, bool back)
 {
-    if (type == QEP_F32 && back) qep_panel_to_rows_f32(to, d, from, d);
-    else if (type == QEP_F32) qep_panel_from_rows_f32(to, from, d, d);
-    else if (back) qep_panel_to_rows_f64(to, d, from, d);
-    else qep_panel_from_rows_f64(to, from, d, d);
+    if (type == QEP_F32 && back) qep_panel_to_rows_f32(to, QEP_SOLVE_STRIP, d, from, d);
+    else if (type == QEP_F32) qep_panel_from_rows_f32(to, from, QEP_SOLVE_STRIP, d, d);
+    else if (back) qep_panel_to_rows_f64(to, QEP_SOLVE_STRIP, d, from, d);
+    else qep_panel_from_rows_f64(to, from, QEP_SOLVE_STRIP, d, d);
 }
 
 /* Strips of y, f32 or f64, from [64, d] to [d, 64] in place, or back. */
@@ -82,7 +82,7 @@ void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a
 static void turn_pieces(float *pieces, const float *a, int64_t n_strips, int64_t d, int64_t row0, int64_t rows)
 {
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n_strips; i++) qep_panel_from_rows_f32(pieces + i * piece_size(d), a + i * QEP_SOLVE_STRIP * d + row0, d, rows);
+    for (int64_t i = 0; i < n_strips; i++) qep_panel_from_rows_f32(pieces + i * piece_size(d), a + i * QEP_SOLVE_STRIP * d + row0, QEP_SOLVE_STRIP, d, rows);
 }
 
 static void add_bundle(float *y, const float *pieces, int64_t n_strips, int64_t d, const float *packed, int64_t rows)
@@ -119,8 +119,7 @@ static void add_form(double *part, const float *a, const float *packed, int64_t 
 {
     enum { R = QEP_SOLVE_STRIP };
     float y[QEP_SOLVE_CHUNK * R];
-    memset(y, 0, (size_t)(cols * R) * sizeof *y);
-    qep_panel_update_f32(y, 1.0F, a + row0 * R, rows, packed + j0 * rows, 0, cols);
+    qep_panel_update_f32(y, 0.0F, a + row0 * R, rows, packed + j0 * rows, 0, cols);
     for (int64_t j = 0; j < cols; j++)
         for (int64_t r = 0; r < R; r++)
             part[r] += (j0 + j < row0 ? 2.0 : 1.0) * (double)y[j * R + r] * (double)a[(j0 + j) * R + r];

@@ -125,7 +125,7 @@ static qep_status time_attention_all(bench *b)
     kernel_case k = {.n = b->n_seq * T};
     k.x = bench_noise(k.n * (q + 2 * kv), 1.0, 3);
     k.y = qep_alloc("bench", k.n * q, sizeof *k.y);
-    k.scratch = qep_alloc("bench", qep_attention_scratch(T, D), sizeof *k.scratch);
+    k.scratch = qep_alloc("bench", qep_attention_scratch(T, a->n_heads, a->n_kv_heads, D), sizeof *k.scratch);
     k.cos_ = qep_alloc("bench", T * (a->rope.dim / 2), sizeof *k.cos_);
     k.sin_ = qep_alloc("bench", T * (a->rope.dim / 2), sizeof *k.sin_);
     qep_rope_table(&a->rope, 0, T, T, k.cos_, k.sin_);

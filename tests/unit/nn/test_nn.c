@@ -144,16 +144,16 @@ static void rope_rotates(void **state)
     assert_true(x[0] == -2.0F && x[1] == 1.0F);
 }
 
-/* T, H, KV, D: block is 128 queries */
-static const int64_t attention_sizes[][4] = {{0, 2, 1, 8},    {1, 1, 1, 1},    {2, 4, 2, 3},    {17, 6, 6, 48}, {127, 2, 1, 16},
-                                             {128, 2, 2, 16}, {129, 4, 1, 64}, {257, 3, 1, 32}, {331, 8, 2, 16}};
+/* T, H, KV, D: a strip is 64 queries */
+static const int64_t attention_sizes[][4] = {{0, 2, 1, 8},    {1, 1, 1, 1},    {2, 4, 2, 3},    {17, 6, 6, 48}, {63, 2, 1, 16}, {64, 9, 9, 7},
+                                             {65, 4, 4, 6},   {128, 2, 2, 16}, {129, 4, 1, 64}, {257, 3, 1, 32}, {331, 8, 2, 16}};
 #define N_ATTENTION ((int)(sizeof attention_sizes / sizeof attention_sizes[0]))
 
 static void check_attention(int64_t T, int64_t H, int64_t KV, int64_t D, qep_attention_form form, double size, double tolerance)
 {
     float *q = random_f32(4, T * H * D, size), *k = random_f32(5, T * KV * D, size), *v = random_f32(6, T * KV * D, 1);
     float *out = qep_alloc("test", T * H * D, sizeof *out), *want = qep_alloc("test", T * H * D, sizeof *want);
-    int64_t room = qep_attention_scratch(T, D);
+    int64_t room = qep_attention_scratch(T, H, KV, D);
     float *scratch = qep_alloc("test", room + 1, sizeof *scratch);
     scratch[room] = 42.0F;
     for (int64_t i = 0; i < room; i++)
@@ -190,7 +190,7 @@ static void attention_is_causal(void **state)
     enum { T = 200, D = 16, CUT = 131 };
     float *q = random_f32(7, T * D, 1), *k = random_f32(8, T * D, 1), *v = random_f32(9, T * D, 1);
     float *a = qep_alloc("test", T * D, sizeof *a), *b = qep_alloc("test", T * D, sizeof *b);
-    float *scratch = qep_alloc("test", qep_attention_scratch(T, D), sizeof *scratch);
+    float *scratch = qep_alloc("test", qep_attention_scratch(T, 1, 1, D), sizeof *scratch);
     qep_attention(a, q, k, v, T, 1, 1, D, (qep_attention_form){.scale = 0.25F}, scratch);
     for (int i = CUT * D; i < T * D; i++)
         k[i] = 100, v[i] = 1e6F;
@@ -413,7 +413,7 @@ static void everything(float *out)
     qep_rope r = {.type = QEP_ROPE_DEFAULT, .theta = 1e4, .dim = BITS_D};
     float *x = random_f32(15, BITS_N, 1), *w = random_f32(16, C, 1), *kv = random_f32(17, BITS_N, 1);
     float *c = qep_alloc("test", BITS_T * BITS_D, sizeof *c), *s = qep_alloc("test", BITS_T * BITS_D, sizeof *s);
-    float *scratch = qep_alloc("test", qep_attention_scratch(BITS_T, BITS_D), sizeof *scratch);
+    float *scratch = qep_alloc("test", qep_attention_scratch(BITS_T, BITS_H, BITS_H, BITS_D), sizeof *scratch);
     qep_rmsnorm(x, x, w, BITS_T, C, 1e-5);
     qep_rope_table(&r, 3, BITS_T, BITS_T, c, s);
     qep_rope_apply(x, c, s, BITS_T, BITS_H, BITS_D, BITS_D);
