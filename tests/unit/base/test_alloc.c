@@ -78,6 +78,36 @@ static void kept_blocks_stay_below_the_peak(void **state)
     if (COMPARABLE && !(resident_bytes() < most - big / 2)) fail_msg("%lld of %lld bytes are left", (long long)resident_bytes(), (long long)most);
 }
 
+/* Blocks that are put together of others' pages: zeros at first, nobody else's, and no more memory than the most that was in use at a time. */
+static void kept_pages_serve_any_size(void **state)
+{
+    (void)state;
+    enum { LIVE = 4, ROUNDS = 80, LEAST = 16 << 20, MORE = 5 << 20 };
+    char *block[LIVE] = {NULL};
+    int64_t size[LIVE] = {0}, now = 0, most = 0;
+    const int64_t before = resident_bytes();
+    uint32_t x = 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        x = x * 1664525 + 1013904223;
+        const int i = (int)(x >> 16) % LIVE;
+        for (int64_t k = 0; k < size[i]; k += 4095) assert_int_equal(block[i][k], 'a' + i);
+        qep_free(block[i]);
+        now -= size[i];
+        size[i] = LEAST + (int64_t)(x >> 20) % 7 * MORE + round;
+        now += size[i];
+        most = qep_max_i64(most, now);
+        block[i] = qep_alloc("test.any", size[i], 1);
+        assert_int_equal((uintptr_t)block[i] % 64, 0);
+        assert_true(all_zero(block[i], size[i]));
+        memset(block[i], 'a' + i, (size_t)size[i]);
+        if (COMPARABLE && !(resident_bytes() - before <= most + LIVE * (4 << 20)))
+            fail_msg("round %d: %lld bytes where %lld were in use at most", round, (long long)(resident_bytes() - before), (long long)most);
+    }
+    for (int i = 0; i < LIVE; i++) qep_free(block[i]);
+    qep_mem_release_kept();
+    assert_int_equal(qep_mem_blocks(), 0);
+}
+
 static void realloc_keeps_and_zeroes(void **state)
 {
     (void)state;
@@ -221,6 +251,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_are_zeroed_and_aligned),
         cmocka_unit_test(kept_blocks_stay_below_the_peak),
+        cmocka_unit_test(kept_pages_serve_any_size),
         cmocka_unit_test(realloc_keeps_and_zeroes),
         cmocka_unit_test(names_are_counted),
         cmocka_unit_test(table_is_sorted_and_bounded),

@@ -10,7 +10,7 @@ static void NAME(plain)(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL
 {
     for (int64_t j = 0; j < cols; j++)
         for (int l = 0; l < R; l++) {
-            REAL sum = keep * c[j * R + l];
+            REAL sum = keep == 0 ? 0 : keep * c[j * R + l];
             for (int64_t i = 0; i < k; i++) sum = FMA(a[i * R + l], b[i * ldb + j], sum);
             c[j * R + l] = sum;
         }
@@ -20,16 +20,17 @@ static void NAME(plain)(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL
 static void NAME(equal_bits)(void **state)
 {
     (void)state;
-    static const int64_t cols[] = {0, 1, 5, 6, 7, 12, 61, 191, 192, 193, 400}, rows[] = {0, 1, 2, 31, 32, 128, 256, 257, 600};
+    static const int64_t cols[] = {0, 1, 5, 6, 7, 12, 61, 191, 192, 193, 400}, rows[] = {0, 1, 2, 31, 32, 127, 128, 129, 256, 257, 600};
     qep_rng rng;
     qep_rng_seed(&rng, 3);
     for (int c = 0; c < 11; c++)
-        for (int k = 0; k < 9; k++) {
+        for (int k = 0; k < 11; k++) {
             const int64_t n = cols[c], m = rows[k], ldb = n + 3;
             REAL *b = NAME(random)(&rng, m * ldb), *a = NAME(random)(&rng, m * R), *start = NAME(random)(&rng, (n + 8) * R);
             REAL *want = qep_alloc("test", (n + 8) * R, sizeof *want), *got = qep_alloc("test", (n + 8) * R, sizeof *got);
             REAL *packed = qep_alloc("test", qep_panel_packed(m, n), sizeof *packed);
-            const REAL keep = k % 2 ? (REAL)1 : (REAL)0.9;
+            const REAL keep = (REAL[]){1, (REAL)0.9, 0}[k % 3];
+            if (keep == 0 && n > 0) start[n * R - 1] = (REAL)NAN; /* is not read */
             memcpy(want, start, (size_t)((n + 8) * R) * sizeof *want);
             NAME(plain)(want, keep, a, m, b, ldb, n);
             for (int part = 0; part < 3; part++) PANEL(pack)(packed, b, ldb, m, n, part, 3);
@@ -48,27 +49,69 @@ static void NAME(equal_bits)(void **state)
     assert_int_equal(qep_mem_blocks(), 0);
 }
 
-/* Turned and turned back, with rows that lie farther apart; what lies between them stays. */
+/* A few of a packed matrix's rows, after those before them, are the same chain. */
+static void NAME(add_in_parts)(void **state)
+{
+    (void)state;
+    enum { M = 300, CUT = 131 };
+    qep_rng rng;
+    qep_rng_seed(&rng, 6);
+    for (int64_t n = 1; n < 30; n += 9) {
+        REAL *b = NAME(random)(&rng, M * n), *a = NAME(random)(&rng, M * R), *want = NAME(random)(&rng, n * R);
+        REAL *got = qep_alloc("test", n * R, sizeof *got), *packed = qep_alloc("test", qep_panel_packed(M, n), sizeof *packed);
+        memcpy(got, want, (size_t)(n * R) * sizeof *got);
+        NAME(plain)(want, 1, a, M, b, n, n);
+        PANEL(pack)(packed, b, n, M, n, 0, 1);
+        PANEL(add)(got, a, CUT, packed, M, n);
+        PANEL(add)(got, a + CUT * R, M - CUT, packed + CUT * QEP_PANEL_COLS, M, n);
+        assert_memory_equal(got, want, (size_t)(n * R) * sizeof *got);
+        qep_free(a), qep_free(b), qep_free(want), qep_free(got), qep_free(packed);
+    }
+    assert_int_equal(qep_mem_blocks(), 0);
+}
+
+/* The panels of a transpose are those of the transposed matrix. */
+static void NAME(pack_turned)(void **state)
+{
+    (void)state;
+    qep_rng rng;
+    qep_rng_seed(&rng, 5);
+    for (int64_t cols = 0; cols < 200; cols += 7)
+        for (int64_t rows = 0; rows < 20; rows += 9) {
+            REAL *b = NAME(random)(&rng, cols * (rows + 2)), *t = qep_alloc("test", rows * cols, sizeof *t);
+            REAL *got = NAME(random)(&rng, qep_panel_packed(rows, cols)), *want = NAME(random)(&rng, qep_panel_packed(rows, cols));
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t j = 0; j < cols; j++) t[i * cols + j] = b[j * (rows + 2) + i];
+            PANEL(pack)(want, t, cols, rows, cols, 0, 1);
+            for (int part = 0; part < 2; part++) PANEL(pack_turned)(got, b, rows + 2, rows, cols, part, 2);
+            assert_memory_equal(got, want, (size_t)qep_panel_packed(rows, cols) * sizeof *got);
+            qep_free(b), qep_free(t), qep_free(got), qep_free(want);
+        }
+    assert_int_equal(qep_mem_blocks(), 0);
+}
+
+/* Turned and turned back, all rows and some, with rows that lie farther apart; what lies between them stays, and so does what is behind the last. */
 static void NAME(turned)(void **state)
 {
     (void)state;
     qep_rng rng;
     qep_rng_seed(&rng, 4);
-    for (int64_t n = 0; n < 40; n += n == 0 ? 1 : 13) {
-        const int64_t ld = n + 3;
-        REAL *rows = NAME(random)(&rng, R * ld), *panel = NAME(random)(&rng, (n + 1) * R), *back = qep_alloc("test", R * ld, sizeof *back);
-        const REAL behind = panel[n * R];
-        memcpy(back, rows, (size_t)(R * ld) * sizeof *back);
-        PANEL(from_rows)(panel, rows, ld, n);
-        for (int64_t r = 0; r < R; r++)
-            for (int64_t c = 0; c < n; c++) {
-                assert_true(panel[c * R + r] == rows[r * ld + c]);
-                back[r * ld + c] = 0;
-            }
-        PANEL(to_rows)(back, ld, panel, n);
-        assert_memory_equal(back, rows, (size_t)(R * ld) * sizeof *back);
-        assert_true(panel[n * R] == behind);
-        qep_free(rows), qep_free(panel), qep_free(back);
-    }
+    for (int64_t n = 0; n < 40; n += n == 0 ? 1 : 13)
+        for (int64_t some = R; some >= 0; some -= 21) {
+            const int64_t ld = n + 3;
+            REAL *rows = NAME(random)(&rng, R * ld), *panel = NAME(random)(&rng, (n + 1) * R), *back = qep_alloc("test", R * ld, sizeof *back);
+            const REAL behind = panel[n * R];
+            memcpy(back, rows, (size_t)(R * ld) * sizeof *back);
+            PANEL(from_rows)(panel, rows, some, ld, n);
+            for (int64_t r = 0; r < R; r++)
+                for (int64_t c = 0; c < n; c++) {
+                    assert_true(panel[c * R + r] == (r < some ? rows[r * ld + c] : 0));
+                    if (r < some) back[r * ld + c] = 0;
+                }
+            PANEL(to_rows)(back, some, ld, panel, n);
+            assert_memory_equal(back, rows, (size_t)(R * ld) * sizeof *back);
+            assert_true(panel[n * R] == behind);
+            qep_free(rows), qep_free(panel), qep_free(back);
+        }
     assert_int_equal(qep_mem_blocks(), 0);
 }
