@@ -10,20 +10,29 @@ enum { LANES = 8 };
 static const int first_role[QEP_N_GROUPS] = {QEP_ROLE_Q, QEP_ROLE_O, QEP_ROLE_GATE, QEP_ROLE_DOWN},
                  n_roles[QEP_N_GROUPS] = {3, 1, 2, 1};
 
-/* Products of one tile of one stream: y[i] is [n, rows of the group's role i], one after the other
- * from `at`. */
-static void run_linears(const qep_block *b, int g, int s, const float *in, int64_t n, float *at,
-                        float **y, qep_work *w)
+/* Products of one tile of a stream into the list: y[i] is [n, rows of the group's role i], one after the other from `at`. Returns their number. */
+static int list_linears(const qep_block *b, int g, int s, const float *in, int64_t n, float *at, float **y, qep_linear *list, qep_work *w)
 {
     const qep_arch *a = &b->model->arch;
-    qep_part_begin("linears");
-    const void *x = qep_work_input(w, in, n * qep_group_cols(a, g));
+    const void *x = qep_work_input(w, s, in, n * qep_group_cols(a, g));
     for (int i = 0; i < n_roles[g]; i++) {
         const qep_role_rows *p = &a->parts[first_role[g] + i];
         y[i] = at;
         at += n * p->rows;
-        qep_weight_product(&b->linears[s][p->linear], p->row0, p->rows, x, n, y[i]);
+        list[i] = qep_weight_linear(&b->linears[s][p->linear], p->row0, p->rows, x, n, y[i]);
     }
+    return n_roles[g];
+}
+
+/* Of both streams, each with `room` floats for its products. */
+static void run_linears(const qep_block *b, int g, const float *const in[2], int64_t n, int64_t room, float *y[2][3], qep_work *w)
+{
+    qep_linear list[QEP_MAX_LINEARS];
+    int n_list = 0;
+    qep_part_begin("linears");
+    for (int s = 0; s < 2; s++)
+        if (in[s]) n_list += list_linears(b, g, s, in[s], n, w->y + s * room, y[s], list + n_list, w);
+    qep_linears(b->compute == QEP_COMPUTE_BF16, list, n_list);
     qep_part_end();
 }
 
@@ -132,9 +141,8 @@ void qep_block_advance(const qep_block *b, int g, int64_t T, const float *in_fp,
     for (int64_t t = 0; t < T; t += tile) {
         const int64_t n = qep_min_i64(tile, T - t);
         float *y[2][3];
-        for (int s = 0; s < 2; s++) {
-            if (in[s]) run_linears(b, g, s, in[s] + t * cols, n, w->y + s * tile * rows, y[s], w);
-        }
+        const float *const from[2] = {in[0] ? in[0] + t * cols : NULL, in[1] ? in[1] + t * cols : NULL};
+        run_linears(b, g, from, n, tile * rows, y, w);
         qep_part_begin("errors");
         for (int i = 0; compare && i < n_roles[g]; i++)
             qep_add_error(y[0][i], y[1][i], n, parts[i].rows, w->token_sums,

@@ -19,7 +19,7 @@ static void product(const qep_block *b, qep_stream s, int64_t expert, int part, 
 {
     const qep_weight *linear = &b->experts[s][3 * expert + part];
     qep_part_begin("linears");
-    if (n > 0) qep_weight_product(linear, 0, linear->rows, qep_work_input(w, x, n * linear->cols), n, y);
+    if (n > 0) qep_weight_product(linear, 0, linear->rows, qep_work_input(w, s, x, n * linear->cols), n, y);
     qep_part_end();
 }
 

@@ -107,7 +107,7 @@ void qep_head_product(const qep_head *h, qep_stream s, const float *a, int64_t T
                       qep_work *w)
 {
     QEP_REQUIRE(T <= w->max_tokens && w->compute == h->compute);
-    const void *x = qep_work_input(w, a, T * h->model->arch.hidden);
+    const void *x = qep_work_input(w, s, a, T * h->model->arch.hidden);
     const qep_stream use = s == QEP_STREAM_Q && h->with_q ? QEP_STREAM_Q : QEP_STREAM_FP;
     qep_weight_product(&h->lm_head[use], 0, h->model->arch.vocab, x, T, y);
 }

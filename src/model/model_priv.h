@@ -126,7 +126,8 @@ void qep_weight_put(const qep_weight *w, int64_t row0, int64_t n, const float *v
 /* Rank r of c has put rows [begin[r], begin[r] + count[r]): all nodes get all rows. Collective. */
 void qep_weight_share_all(qep_comm *c, const qep_weight *w, const int64_t *begin,
                           const int64_t *count);
-/* y[T, n] = x[T, cols] * (rows [row0, row0 + n) of w)^T; x in w's type. */
+/* y[T, n] = x[T, cols] * (rows [row0, row0 + n) of w)^T; x in w's type. linear: to be computed beside others. */
+qep_linear qep_weight_linear(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T, float *y);
 void qep_weight_product(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T, float *y);
 
 /* --- block and work --- */
@@ -156,7 +157,7 @@ struct qep_work {
     qep_compute compute;
     int64_t max_tokens;
     float *y;                   /* products of one tile: both streams, all members of a group */
-    uint16_t *rounded;          /* bf16: the input of a group for one tile */
+    uint16_t *rounded[2];       /* bf16: the input of a group for one tile, by stream */
     float *attention;           /* scratch of qep_attention */
     qep_rotary rotary[2];       /* of full and of sliding blocks; the second only where it differs */
     float *logits;              /* of the router, [max_tokens, n_experts] */
@@ -174,7 +175,7 @@ int64_t qep_work_tile(int g, int64_t T);
 const qep_rotary *qep_work_rotary(qep_work *w, bool sliding, int64_t T);
 /* Sums of (fp - q)^2 and fp^2 over n tokens of `rows` outputs, added to err in an order fixed by n and rows. scratch[2 n]. */
 void qep_add_error(const float *fp, const float *q, int64_t n, int64_t rows, double *scratch, qep_out_error *err);
-/* x[n] as a product's input: itself, or rounded to bf16 in w. */
-const void *qep_work_input(qep_work *w, const float *x, int64_t n);
+/* x[n] as a product's input: itself, or rounded to bf16 in w, in the place of a stream. */
+const void *qep_work_input(qep_work *w, int s, const float *x, int64_t n);
 
 #endif

@@ -120,12 +120,13 @@ void qep_weight_share_all(qep_comm *c, const qep_weight *w, const int64_t *begin
     qep_free(bytes);
 }
 
-void qep_weight_product(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T,
-                        float *y)
+qep_linear qep_weight_linear(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T, float *y)
 {
-    const char *rows = row_at(w, row0);
-    if (w->type == QEP_BF16)
-        qep_linear_bf16(y, n, x, w->cols, (const uint16_t *)(const void *)rows, T, w->cols, n);
-    else
-        qep_linear_f32(y, n, x, w->cols, (const float *)(const void *)rows, T, w->cols, n, false);
+    return (qep_linear){.y = y, .x = x, .w = row_at(w, row0), .T = T, .C = w->cols, .O = n};
+}
+
+void qep_weight_product(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T, float *y)
+{
+    const qep_linear one = qep_weight_linear(w, row0, n, x, T, y);
+    qep_linears(w->type == QEP_BF16, &one, 1);
 }

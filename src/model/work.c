@@ -43,7 +43,7 @@ int64_t qep_work_bytes(const qep_arch *a, qep_compute compute, int64_t max_token
 {
     const work_sizes n = sizes_of(a, compute, max_tokens);
     return (n.y + n.attention + 2 * n.rope + n.logits + 2 * n.rows + n.rows_act + 2 * n.routes) * (int64_t)sizeof(float) +
-           n.rounded * (int64_t)sizeof(uint16_t) + n.token_sums * (int64_t)sizeof(double);
+           2 * n.rounded * (int64_t)sizeof(uint16_t) + n.token_sums * (int64_t)sizeof(double);
 }
 
 qep_work *qep_work_create(const qep_arch *a, qep_compute compute, int64_t max_tokens)
@@ -54,7 +54,7 @@ qep_work *qep_work_create(const qep_arch *a, qep_compute compute, int64_t max_to
     qep_work *w = qep_alloc(name, 1, sizeof *w);
     *w = (qep_work){.compute = compute, .max_tokens = max_tokens};
     w->y = qep_alloc(name, n.y, sizeof *w->y);
-    w->rounded = qep_alloc(name, n.rounded, sizeof *w->rounded);
+    for (int k = 0; k < 2; k++) w->rounded[k] = qep_alloc(name, n.rounded, sizeof *w->rounded[k]);
     w->attention = qep_alloc(name, n.attention, sizeof *w->attention);
     w->logits = qep_alloc(name, n.logits, sizeof *w->logits);
     w->rows_in = qep_alloc(name, n.rows, sizeof *w->rows_in);
@@ -78,7 +78,6 @@ void qep_work_destroy(qep_work **work)
     qep_work *w = *work;
     if (!w) return;
     qep_free(w->y);
-    qep_free(w->rounded);
     qep_free(w->attention);
     qep_free(w->logits);
     qep_free(w->rows_in);
@@ -88,6 +87,7 @@ void qep_work_destroy(qep_work **work)
     qep_free(w->weight);
     qep_free(w->token_sums);
     for (int k = 0; k < 2; k++) {
+        qep_free(w->rounded[k]);
         qep_free(w->rotary[k].cos_);
         qep_free(w->rotary[k].sin_);
     }
@@ -105,12 +105,12 @@ const qep_rotary *qep_work_rotary(qep_work *w, bool sliding, int64_t T)
     return r;
 }
 
-const void *qep_work_input(qep_work *w, const float *x, int64_t n)
+const void *qep_work_input(qep_work *w, int s, const float *x, int64_t n)
 {
     enum { SPAN = 1 << 14 };
     if (w->compute == QEP_COMPUTE_F32) return x;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i += SPAN)
-        qep_from_f32(w->rounded + i, QEP_BF16, x + i, qep_min_i64(SPAN, n - i));
-    return w->rounded;
+        qep_from_f32(w->rounded[s] + i, QEP_BF16, x + i, qep_min_i64(SPAN, n - i));
+    return w->rounded[s];
 }

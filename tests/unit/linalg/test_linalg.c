@@ -436,6 +436,39 @@ static void bf16_bits_do_not_depend_on_the_split(void **state)
     qep_free(x), qep_free(w), qep_free(y), qep_free(z);
 }
 
+/* A list of products of all kinds of sizes, nothing among them, has the bits of one after the other; in f32 and in bf16. */
+static void lists_keep_the_bits(void **state)
+{
+    (void)state;
+    enum { N = 6, C = 70 };
+    static const int64_t T[N] = {515, 0, 64, 300, 1, 129}, O[N] = {773, 100, 0, 64, 700, 513}, K[N] = {C, C, C, 0, C, 33};
+    qep_rng r;
+    qep_rng_seed(&r, 9);
+    float *xf = random_f32(&r, 515 * C), *wf = random_f32(&r, 773 * C);
+    uint16_t *x16 = random_bf16(&r, 515 * C), *w16 = random_bf16(&r, 773 * C);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        float *want[N], *got[N];
+        qep_linear list[N];
+        for (int k = 0; k < N; k++) {
+            const int64_t n = T[k] * O[k] + 1;
+            want[k] = qep_alloc("test", n, sizeof *want[k]);
+            got[k] = qep_alloc("test", n, sizeof *got[k]);
+            memset(want[k], 0x55, (size_t)n * sizeof *want[k]);
+            memset(got[k], 0x55, (size_t)n * sizeof *got[k]);
+            list[k] = (qep_linear){got[k], bf16 ? (const void *)x16 : xf, bf16 ? (const void *)w16 : wf, T[k], K[k], O[k]};
+            if (bf16) qep_linear_bf16(want[k], O[k], x16, K[k], w16, T[k], K[k], O[k]);
+            else qep_linear_f32(want[k], O[k], xf, K[k], wf, T[k], K[k], O[k], false);
+        }
+        qep_linears(bf16, list, N);
+        for (int k = 0; k < N; k++) {
+            assert_memory_equal(got[k], want[k], (size_t)(T[k] * O[k] + 1) * sizeof *got[k]);
+            qep_free(want[k]), qep_free(got[k]);
+        }
+        qep_linears(bf16, NULL, 0);
+    }
+    qep_free(xf), qep_free(wf), qep_free(x16), qep_free(w16);
+}
+
 static void describes_itself(void **state)
 {
     (void)state;
@@ -467,6 +500,7 @@ int main(void)
         cmocka_unit_test(cholesky_factors),
         cmocka_unit_test(cholesky_names_the_bad_minor),
         cmocka_unit_test(bits_do_not_depend_on_threads),
+        cmocka_unit_test(lists_keep_the_bits),
         cmocka_unit_test(single_thread_blocks_keep_their_bits),
         cmocka_unit_test(many_shapes_in_a_row),
         cmocka_unit_test(bf16_bits_do_not_depend_on_the_split),
