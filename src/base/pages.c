@@ -1,6 +1,7 @@
 /* Pages of large blocks. What the system gives back and maps anew costs a fault and clearing for each page, at a fraction of the memory's speed; in a virtual
- * machine that hands free memory to its host, at a hundredth of it. So a freed region's pages are kept, and the next region is put together of them,
- * whatever its size: mremap moves page tables, not contents. Huge pages stay whole, as everything is a multiple of one.
+ * machine that hands free memory to its host, at a fiftieth of it. So a freed region's pages are kept, and the next region is put together of them,
+ * whatever its size: mremap moves page tables, not contents, and what MPI libraries remember of addresses follows it as it follows munmap. Huge pages stay
+ * whole, as everything is a multiple of one.
  * Not for several threads at a time. SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE /* mremap */
 #include "base_priv.h"

@@ -14,13 +14,11 @@ void qep_block_route(const qep_block *b, const float *in, int64_t T, int32_t *ex
     qep_route(expert, weight, w->logits, T, a->n_experts, a->top_k, a->renormalize);
 }
 
-/* y[n, rows of the part] of n tokens x. */
-static void product(const qep_block *b, qep_stream s, int64_t expert, int part, const float *x, int64_t n, float *y, qep_work *w)
+/* y[n, rows of the part] of n tokens x, a product's input. */
+static qep_linear linear(const qep_block *b, qep_stream s, int64_t expert, int part, const void *x, int64_t n, float *y)
 {
-    const qep_weight *linear = &b->experts[s][3 * expert + part];
-    qep_part_begin("linears");
-    if (n > 0) qep_weight_product(linear, 0, linear->rows, qep_work_input(w, s, x, n * linear->cols), n, y);
-    qep_part_end();
+    const qep_weight *w = &b->experts[s][3 * expert + part];
+    return qep_weight_linear(w, 0, w->rows, x, n, y);
 }
 
 void qep_block_expert_act(const qep_block *b, qep_stream s, int64_t expert, const float *in, int64_t n, float *act, qep_work *w)
@@ -28,22 +26,38 @@ void qep_block_expert_act(const qep_block *b, qep_stream s, int64_t expert, cons
     const qep_arch *a = &b->model->arch;
     float *gate = w->y, *up = w->y + n * a->expert_inter;
     QEP_REQUIRE(n <= w->max_tokens);
-    product(b, s, expert, GATE, in, n, gate, w);
-    product(b, s, expert, UP, in, n, up, w);
+    qep_part_begin("linears");
+    const void *x = qep_work_input(w, s, in, n * a->hidden);
+    const qep_linear list[] = {linear(b, s, expert, GATE, x, n, gate), linear(b, s, expert, UP, x, n, up)};
+    qep_linears(b->compute == QEP_COMPUTE_BF16, list, 2);
+    qep_part_end();
     qep_glu(a->act, act, gate, up, n * a->expert_inter);
+}
+
+static void put_down(const qep_block *b, qep_stream s, int64_t expert, const float *act, int64_t n, float *y, qep_work *w)
+{
+    qep_part_begin("linears");
+    const qep_weight *down = &b->experts[s][3 * expert + DOWN];
+    qep_weight_product(down, 0, down->rows, qep_work_input(w, s, act, n * down->cols), n, y);
+    qep_part_end();
 }
 
 void qep_block_expert_errors(const qep_block *b, int64_t expert, int g, int64_t n, const float *in_fp, const float *in_q, qep_out_error *err,
                              qep_work *w)
 {
     QEP_REQUIRE(n <= w->max_tokens && (g == 2 || g == 3));
-    for (int part = g == 2 ? GATE : DOWN; part <= (g == 2 ? UP : DOWN); part++) {
-        const int64_t rows = b->experts[0][3 * expert + part].rows;
-        float *fp = w->y, *q = w->y + n * rows;
-        product(b, QEP_STREAM_FP, expert, part, in_fp, n, fp, w);
-        product(b, QEP_STREAM_Q, expert, part, in_q, n, q, w);
-        qep_add_error(fp, q, n, rows, w->token_sums, err++);
+    const int first = g == 2 ? GATE : DOWN, parts = g == 2 ? 2 : 1;
+    const int64_t rows = b->experts[0][3 * expert + first].rows, cols = b->experts[0][3 * expert + first].cols;
+    qep_linear list[4];
+    qep_part_begin("linears");
+    const void *fp = qep_work_input(w, QEP_STREAM_FP, in_fp, n * cols), *q = qep_work_input(w, QEP_STREAM_Q, in_q, n * cols);
+    for (int p = 0; p < parts; p++) {
+        list[2 * p] = linear(b, QEP_STREAM_FP, expert, first + p, fp, n, w->y + 2 * p * n * rows);
+        list[2 * p + 1] = linear(b, QEP_STREAM_Q, expert, first + p, q, n, w->y + (2 * p + 1) * n * rows);
     }
+    qep_linears(b->compute == QEP_COMPUTE_BF16, list, 2 * parts);
+    qep_part_end();
+    for (int p = 0; p < parts; p++) qep_add_error(list[2 * p].y, list[2 * p + 1].y, n, rows, w->token_sums, err++);
 }
 
 /* x[t] += weight * y of one expert's tokens: pair[i] = token * top_k + place in its choice. */
@@ -70,7 +84,7 @@ void qep_block_experts(const qep_block *b, qep_stream s, const float *in, int64_
         }
         if (n == 0) continue;
         qep_block_expert_act(b, s, e, w->rows_in, n, w->rows_act, w);
-        product(b, s, e, DOWN, w->rows_act, n, w->rows_out, w);
+        put_down(b, s, e, w->rows_act, n, w->rows_out, w);
         add_weighted(a, x, w->rows_out, w->weight, pair, n);
     }
     qep_free(pair);

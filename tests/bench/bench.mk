@@ -27,7 +27,7 @@ bench: bench-programs   ## time each part against the machine's ceilings [NP=n B
 	@tests/bench/run_bench.sh $(NP) $(BENCH_DIR)/bench_parts $(BENCH_ARGS)
 
 .PHONY: block
-block: all bench-programs   ## a run on one block, by phases, against the floor of its flops [RUNS="1x2 2x1" TYPES="f32 bf16"]
+block: all bench-programs   ## a run on three blocks, by phases, against the floor of its flops [RUNS="1x2 2x1" TYPES="f32 bf16"]
 	@tests/bench/block.sh $(O)/qep_mpi $(BENCH_DIR)/bench_parts $(BENCH_DIR)/make_model
 
 .PHONY: versus

@@ -1,6 +1,7 @@
-# block.awk -v type=f32|bf16 -v samples=N -v T=LENGTH -v wall=SECONDS -v processor=SECONDS -v cores=N BEFORE AFTER CONFIG SUMMARY LOG: the table
+# block.awk -v type=f32|bf16 -v samples=N -v T=LENGTH -v wall=SECONDS -v processor=SECONDS -v system_time=SECONDS -v cores=N BEFORE AFTER CONFIG SUMMARY LOG: the table
 # of block.sh. SPDX-License-Identifier: Apache-2.0
-# BEFORE, AFTER: ceilings of bench_parts; CONFIG: the model's config.json; SUMMARY, LOG: of the run; processor: its time on all processors.
+# BEFORE, AFTER: ceilings of bench_parts; CONFIG: the model's config.json; SUMMARY, LOG: of the run; processor: its time on all processors; system_time: that
+# part of it in the system's kernel.
 #
 # The minimum scheme, in flops (a multiply-add is 2). A linear group has N stacked rows and d columns; S sequences of T tokens; all groups but down are corrected:
 #   forward      each of the two streams once: 2 S T N d, and attention with the causal half alone: 2 S T T (heads x size of a head)
@@ -196,7 +197,8 @@ function outside(    n, i, others, s, rest, inner) {
         inner = parts_text(others[i])
         if (inner != "") printf "  of %s: %s\n", others[i], inner
     }
-    printf "cores: at work or waiting for other threads and ranks %.1f %% of the time of %d\n", 100 * processor / (wall * cores), cores
+    printf "cores: at work or waiting for other threads and ranks %.1f %% of the time of %d, for memory and files in the kernel %.1f %%\n",
+        100 * processor / (wall * cores), cores, 100 * system_time / (wall * cores)
 }
 
 END {

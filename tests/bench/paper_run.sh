@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sourced by versus.sh and block.sh: QEP+GPTQ with the settings of config/paper on a random model of one block of Llama-2-7B's shape.
+# Sourced by versus.sh and block.sh: QEP+GPTQ with the settings of config/paper on a random model of blocks of Llama-2-7B's shape, one by default.
 # MODEL (options of make_model), SAMPLES, LENGTH, BITS, GROUP: other sizes. $work: a folder, removed at the end.
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh
@@ -18,8 +18,8 @@ random_model() {
     "$1" "$work/model" $model --dtype "$2" --max-positions "$length" --tokens "$work/tokens.npy" --samples "$samples" --length "$length" || exit 1
 }
 
-# quantize TYPE COMMAND...: $work/model to $work/out, computed in this type; COMMAND: the program with what starts it. $seconds, $processor: what it
-# took, and the time of all its threads on processors.
+# quantize TYPE COMMAND...: $work/model to $work/out, computed in this type; COMMAND: the program with what starts it. $seconds, $processor, $system: what
+# it took, the time of all its threads on processors, and how much of that in the system's kernel.
 quantize() {
     type=$1
     shift
@@ -33,4 +33,5 @@ quantize() {
     times >"$work/times.end"
     seconds=$(awk -v begin="$begin" -v end="$(date +%s.%N)" 'BEGIN { print end - begin }')
     processor=$(awk 'FNR == 2 { gsub(/[ms]/, " "); spent = 60 * ($1 + $3) + $2 + $4 - spent } END { print spent }' "$work/times.begin" "$work/times.end")
+    system=$(awk 'FNR == 2 { gsub(/[ms]/, " "); spent = 60 * $3 + $4 - spent } END { print spent }' "$work/times.begin" "$work/times.end")
 }

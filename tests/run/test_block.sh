@@ -34,7 +34,7 @@ with_forms() {
 check 'quantize: the record of errors wants quadratic forms' with_forms
 check 'the fractions of all that is done' grep -qE '^with the record .* correction 0\.[0-9]{3}, quantize 0\.[0-9]{3}, together 0\.[0-9]{3}$' "$work/log"
 check 'the rest of the run by name' grep -qE "^outside of these: [0-9.]+ % of the run's .* load [0-9.]+, write [0-9.]+," "$work/log"
-check 'the share of the cores' grep -qE "^cores: .* [0-9.]*[1-9][0-9.]* % of the time of 2\$" "$work/log"
+check 'the share of the cores' grep -qE "^cores: .* [0-9.]*[1-9][0-9.]* % of the time of 2, for memory and files in the kernel [0-9.]+ %\$" "$work/log"
 
 block false true # the second: no ceilings, which are not come to
 check 'a program that fails ends it' [ $? = 1 ]
