@@ -106,7 +106,7 @@ char *qep_strf(const char *name, const char *fmt, ...) QEP_PRINTF(2, 3); /* form
 /* Counts memory that somebody else allocates (shared windows). */
 void qep_mem_note(const char *name, int64_t bytes_delta);
 /* Pages of freed blocks from 16 MiB on stay with the process for the next ones, outside of the table and of qep_mem_now, but never make it larger
- * than qep_mem_peak. This gives them back to the system: before somebody else allocates much. */
+ * than it has been. This gives them back to the system: before somebody else allocates much. */
 void qep_mem_release_kept(void);
 typedef struct qep_mem_entry {
     char name[48];

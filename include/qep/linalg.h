@@ -30,15 +30,16 @@ void qep_linalg_fix_core_type(char **argv);
 void qep_linear_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t T, int64_t C, int64_t O, bool accumulate);
 /* The same with bf16 inputs and f32 result (oneDNN matmul, f32 accumulation). */
 void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t T, int64_t C, int64_t O);
-/* Several of them side by side, rows dense: x[T, C], w[O, C], both float or both bf16. The tiles of all are one list, which many threads share out more
+/* Several of them side by side, rows dense: x[T, C], w[O, C], both float, or both bf16. The tiles of all are one list, which many threads share out more
  * evenly than a product's; the bits are those of one after the other. n <= QEP_MAX_LINEARS. */
 typedef struct qep_linear {
+    bool bf16;
     float *y;
     const void *x, *w;
     int64_t T, C, O;
 } qep_linear;
 enum { QEP_MAX_LINEARS = 8 };
-void qep_linears(bool bf16, const qep_linear *list, int n);
+void qep_linears(const qep_linear *list, int n);
 /* The way back: g[T, C] = r[T, O] * w[O, C], in the same tiles. */
 void qep_linear_back_f32(float *g, const float *r, const float *w, int64_t T, int64_t C, int64_t O);
 void qep_linear_back_bf16(float *g, const uint16_t *r, const uint16_t *w, int64_t T, int64_t C, int64_t O);

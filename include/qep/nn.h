@@ -49,7 +49,8 @@ typedef struct qep_attention_form {
     int64_t window;
 } qep_attention_form;
 /* Causal attention of one sequence. q[T, H, D], k, v[T, KV, D], out[T, H, D]; query head h reads kv head h / (H / KV).
- * Works in strips of 64 queries: scratch of qep_attention_scratch floats per call (all threads together), 64 T for each thread and no T x T matrix. */
+ * Works in strips of 64 queries: scratch of qep_attention_scratch floats per call (all threads together) for T tokens or fewer: 64 T for each thread, and
+ * 2 T D for each kv head that is packed at a time, as many as keep all threads busy; no T x T matrix. */
 int64_t qep_attention_scratch(int64_t T, int64_t H, int64_t KV, int64_t D);
 void qep_attention(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H, int64_t KV, int64_t D, qep_attention_form form, float *scratch);
 void qep_attention_ref(float *out, const float *q, const float *k, const float *v, int64_t T, int64_t H, int64_t KV, int64_t D, qep_attention_form form);

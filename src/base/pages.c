@@ -1,13 +1,14 @@
 /* Pages of large blocks. What the system gives back and maps anew costs a fault and clearing for each page, at a fraction of the memory's speed; in a virtual
  * machine that hands free memory to its host, at a fiftieth of it. So a freed region's pages are kept, and the next region is put together of them,
- * whatever its size: mremap moves page tables, not contents, and what MPI libraries remember of addresses follows it as it follows munmap. Huge pages stay
- * whole, as everything is a multiple of one.
+ * whatever its size: the system moves page tables, not contents. Huge pages stay whole, as everything is a multiple of one.
  * Not for several threads at a time. SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE /* mremap */
+#define _GNU_SOURCE /* MREMAP_DONTUNMAP, syscall */
 #include "base_priv.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
     HUGE_PAGE = 2 << 20, /* bytes */
@@ -29,6 +30,7 @@ struct qep_pages {
 static piece kept[MAX_KEPT];
 static int n_kept;
 static int64_t kept_bytes;
+static bool refused; /* this system moves no pages: only requests of the same size get kept ones */
 
 static void drop_kept(int i, int64_t bytes)
 {
@@ -60,19 +62,56 @@ static char *reserve(int64_t bytes)
     return all + before;
 }
 
-/* The range gets kept pages from its start on; bytes. */
-static int64_t take_kept(qep_pages *p, char *range)
+/* The smallest piece makes room for a larger one. */
+static void keep(piece p)
 {
-    int64_t used = 0;
-    while (used < p->bytes && n_kept > 0) {
-        const int i = best_kept(p->bytes - used);
-        const int64_t n = qep_min_i64(kept[i].bytes, p->bytes - used);
-        if (mremap(kept[i].at + kept[i].bytes - n, (size_t)n, (size_t)n, MREMAP_MAYMOVE | MREMAP_FIXED, range + used) == MAP_FAILED) break;
-        p->pieces[p->n_pieces++] = (piece){range + used, n};
-        drop_kept(i, n);
-        used += n;
+    if (n_kept == MAX_KEPT) {
+        int least = 0;
+        for (int i = 1; i < n_kept; i++)
+            if (kept[i].bytes < kept[least].bytes) least = i;
+        const piece out = kept[least].bytes < p.bytes ? kept[least] : p;
+        (void)munmap(out.at, (size_t)out.bytes);
+        if (out.at == p.at) return;
+        drop_kept(least, out.bytes);
     }
-    return used;
+    kept[n_kept++] = p;
+    kept_bytes += p.bytes;
+}
+
+/* Pages to addresses that are only reserved. Not by the library's mremap: what MPI's libraries for InfiniBand put in its place loses the destination in some
+ * versions (UCX before 1.15). They remember which addresses they have registered, and see the old ones go by the munmap. */
+static bool move(char *from, char *to, int64_t bytes)
+{
+#if defined(SYS_mremap) && defined(MREMAP_DONTUNMAP)
+    if (qep_fault("pages.move")) return false;
+    if (syscall(SYS_mremap, from, (size_t)bytes, (size_t)bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) != (long)(intptr_t)to) return false;
+    (void)munmap(from, (size_t)bytes);
+    return true;
+#else
+    (void)from, (void)to, (void)bytes;
+    return false;
+#endif
+}
+
+/* The range gets kept pages from its start on; *used: bytes. false: the system refuses, and the range is given up. */
+static bool take_kept(qep_pages *p, char *range, int64_t *used)
+{
+    for (*used = 0; *used < p->bytes && n_kept > 0;) {
+        const int i = best_kept(p->bytes - *used);
+        const int64_t n = qep_min_i64(kept[i].bytes, p->bytes - *used);
+        if (!move(kept[i].at + kept[i].bytes - n, range + *used, n)) {
+            /* where the pages were to go to, some systems have unmapped the reservation, and somebody else may be: those addresses are left alone */
+            if (*used + n < p->bytes) (void)munmap(range + *used + n, (size_t)(p->bytes - *used - n));
+            while (p->n_pieces > 0) keep(p->pieces[--p->n_pieces]);
+            *used = 0;
+            refused = true;
+            return false;
+        }
+        p->pieces[p->n_pieces++] = (piece){range + *used, n};
+        drop_kept(i, n);
+        *used += n;
+    }
+    return true;
 }
 
 /* The rest of the range gets memory of its own. Huge pages are advice: what comes of it is the system's choice. */
@@ -99,26 +138,18 @@ qep_pages *qep_pages_get(int64_t bytes, int64_t *used)
         drop_kept(same, p->bytes);
         return p;
     }
+    *used = 0;
     char *range = reserve(p->bytes);
-    if (range) {
-        *used = take_kept(p, range);
-        if (map_fresh(p, range + *used, p->bytes - *used)) return p;
-        (void)munmap(range + *used, (size_t)(p->bytes - *used));
-    }
+    if (range && !refused && !take_kept(p, range, used)) range = reserve(p->bytes);
+    if (range && map_fresh(p, range + *used, p->bytes - *used)) return p;
+    if (range) (void)munmap(range + *used, (size_t)(p->bytes - *used));
     qep_pages_put(p);
     return NULL;
 }
 
 void qep_pages_put(qep_pages *p)
 {
-    for (int i = 0; i < p->n_pieces; i++) {
-        if (n_kept == MAX_KEPT) {
-            (void)munmap(p->pieces[i].at, (size_t)p->pieces[i].bytes);
-            continue;
-        }
-        kept[n_kept++] = p->pieces[i];
-        kept_bytes += p->pieces[i].bytes;
-    }
+    for (int i = 0; i < p->n_pieces; i++) keep(p->pieces[i]);
     free(p);
 }
 

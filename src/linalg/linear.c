@@ -112,13 +112,13 @@ void qep_linear_bf16(float *y, int64_t ldy, const uint16_t *x, int64_t ldx, cons
     multiply(&(product){.bf16 = true, .transposed = true, .y = y, .x = x, .w = w, .ldy = ldy, .ldx = ldx, .T = T, .K = C, .N = O}, 1);
 }
 
-void qep_linears(bool bf16, const qep_linear *list, int n)
+void qep_linears(const qep_linear *list, int n)
 {
     product p[QEP_MAX_LINEARS];
     QEP_REQUIRE(n <= QEP_MAX_LINEARS);
     for (int k = 0; k < n; k++) {
         const qep_linear *l = &list[k];
-        p[k] = (product){.bf16 = bf16, .transposed = true, .y = l->y, .x = l->x, .w = l->w, .ldy = l->O, .ldx = l->C, .T = l->T, .K = l->C, .N = l->O};
+        p[k] = (product){.bf16 = l->bf16, .transposed = true, .y = l->y, .x = l->x, .w = l->w, .ldy = l->O, .ldx = l->C, .T = l->T, .K = l->C, .N = l->O};
     }
     multiply(p, n);
 }

@@ -6,10 +6,11 @@
 #include "linalg_priv.h"
 
 #include <math.h>
+#include <omp.h>
 
 enum {
     N = QEP_PANEL_COLS,
-    PACKED = 16,                             /* panels that are packed side by side, so that B is read in whole lines */
+    PACKED = 16,                             /* panels at most that are packed side by side, so that B is read in whole lines */
     CHUNK = 32,                              /* panels of B that stay in the second-level cache */
     LINE = 64 / (int)sizeof(REAL),           /* entries of a cache line, and of an AVX-512 vector */
     HALF_LINE = LINE / 2,                    /* of an AVX2 vector */
@@ -30,10 +31,11 @@ void NAME(pack)(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t 
 {
     int64_t from, to;
     share(cols, part, parts, &from, &to);
+    const int64_t side_by_side = qep_min_i64(PACKED, qep_max_i64(1, qep_ceil_div((to - from) / N, omp_get_max_threads()))) * N;
 #pragma omp parallel for schedule(static)
-    for (int64_t j0 = from; j0 < to; j0 += PACKED * N)
+    for (int64_t j0 = from; j0 < to; j0 += side_by_side)
         for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = j0; j < qep_min_i64(j0 + PACKED * N, to); j += N) {
+            for (int64_t j = j0; j < qep_min_i64(j0 + side_by_side, to); j += N) {
                 const int64_t n = qep_min_i64(N, cols - j);
                 for (int64_t l = 0; l < N; l++) packed[j * rows + i * N + l] = l < n ? b[i * ldb + j + l] : 0;
             }

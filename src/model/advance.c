@@ -32,7 +32,7 @@ static void run_linears(const qep_block *b, int g, const float *const in[2], int
     qep_part_begin("linears");
     for (int s = 0; s < 2; s++)
         if (in[s]) n_list += list_linears(b, g, s, in[s], n, w->y + s * room, y[s], list + n_list, w);
-    qep_linears(b->compute == QEP_COMPUTE_BF16, list, n_list);
+    qep_linears(list, n_list);
     qep_part_end();
 }
 

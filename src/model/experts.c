@@ -29,7 +29,7 @@ void qep_block_expert_act(const qep_block *b, qep_stream s, int64_t expert, cons
     qep_part_begin("linears");
     const void *x = qep_work_input(w, s, in, n * a->hidden);
     const qep_linear list[] = {linear(b, s, expert, GATE, x, n, gate), linear(b, s, expert, UP, x, n, up)};
-    qep_linears(b->compute == QEP_COMPUTE_BF16, list, 2);
+    qep_linears(list, 2);
     qep_part_end();
     qep_glu(a->act, act, gate, up, n * a->expert_inter);
 }
@@ -55,7 +55,7 @@ void qep_block_expert_errors(const qep_block *b, int64_t expert, int g, int64_t 
         list[2 * p] = linear(b, QEP_STREAM_FP, expert, first + p, fp, n, w->y + 2 * p * n * rows);
         list[2 * p + 1] = linear(b, QEP_STREAM_Q, expert, first + p, q, n, w->y + (2 * p + 1) * n * rows);
     }
-    qep_linears(b->compute == QEP_COMPUTE_BF16, list, 2 * parts);
+    qep_linears(list, 2 * parts);
     qep_part_end();
     for (int p = 0; p < parts; p++) qep_add_error(list[2 * p].y, list[2 * p + 1].y, n, rows, w->token_sums, err++);
 }

@@ -122,11 +122,11 @@ void qep_weight_share_all(qep_comm *c, const qep_weight *w, const int64_t *begin
 
 qep_linear qep_weight_linear(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T, float *y)
 {
-    return (qep_linear){.y = y, .x = x, .w = row_at(w, row0), .T = T, .C = w->cols, .O = n};
+    return (qep_linear){.bf16 = w->type == QEP_BF16, .y = y, .x = x, .w = row_at(w, row0), .T = T, .C = w->cols, .O = n};
 }
 
 void qep_weight_product(const qep_weight *w, int64_t row0, int64_t n, const void *x, int64_t T, float *y)
 {
     const qep_linear one = qep_weight_linear(w, row0, n, x, T, y);
-    qep_linears(w->type == QEP_BF16, &one, 1);
+    qep_linears(&one, 1);
 }

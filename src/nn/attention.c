@@ -33,10 +33,15 @@ static attention attention_of(int64_t T, int64_t H, int64_t KV, int64_t D)
                        .strip = (qep_round_up(T, N) + N + D + qep_round_up(D, N)) * R};
 }
 
+/* Fewer strips of a shorter sequence may have more heads packed. */
 int64_t qep_attention_scratch(int64_t T, int64_t H, int64_t KV, int64_t D)
 {
-    const attention a = attention_of(T, H, KV, D);
-    return a.heads * (a.keys + a.values) + qep_linalg_threads() * a.strip;
+    int64_t most = 0;
+    for (int64_t t = T; t >= 0; t = t > 0 ? (t - 1) / R * R : -1) {
+        const attention a = attention_of(t, H, KV, D);
+        most = qep_max_i64(most, a.heads * (a.keys + a.values) + qep_linalg_threads() * a.strip);
+    }
+    return most;
 }
 
 static float *keys_of(const attention *a, int64_t head)

@@ -65,7 +65,7 @@ static void fill_with_zeros_all(qep_window *w)
 
 qep_window *qep_window_create_all(qep_comm *c, const char *name, int64_t bytes)
 {
-    if (c->node_size > 1) qep_mem_release_kept(); /* before the first rank asks whether there is room */
+    if (c->node_size > 1 && qep_mem_available() < 2 * bytes) qep_mem_release_kept(); /* before the first rank asks whether there is room */
     int64_t extent[2] = {bytes, -bytes};
     qep_max_i64_all(c, extent, 2);
     QEP_REQUIRE(bytes >= 0 && extent[0] == bytes && extent[1] == -bytes);

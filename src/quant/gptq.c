@@ -4,6 +4,9 @@
 #include "gptq_priv.h"
 
 #include <string.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 enum { ROOM_ALIGN = 64 };
 
@@ -69,8 +72,14 @@ typedef struct carver {
 /* An array on a cache line of its own. */
 static void *carve(carver *m, int64_t count, size_t size)
 {
-    void *p = m->base ? m->base + m->used : NULL;
-    m->used += qep_round_up(count * (int64_t)size, ROOM_ALIGN);
+    int64_t bytes = 0;
+    QEP_REQUIRE(qep_mul_i64(count, (int64_t)size, &bytes));
+    char *p = m->base ? m->base + m->used : NULL;
+    m->used += qep_round_up(bytes, ROOM_ALIGN);
+#ifdef __SANITIZE_ADDRESS__ /* which sees that an array is left by what lies between two */
+    if (p) __asan_poison_memory_region(m->base + m->used, ROOM_ALIGN);
+    m->used += ROOM_ALIGN;
+#endif
     return p;
 }
 
@@ -108,7 +117,8 @@ static void lay_out(qep_gptq *g, carver *m)
 int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols)
 {
     qep_gptq g = sized(s, cols);
-    carver m = {NULL, qep_round_up(sizeof g, ROOM_ALIGN)};
+    carver m = {NULL, 0};
+    (void)carve(&m, 1, sizeof g);
     lay_out(&g, &m);
     return m.used;
 }

@@ -35,12 +35,11 @@ static void turn_strip(const strips *s, int64_t i, bool back, double *copy)
     double *rows = s->x + i * R * s->ld, *panel = strip(s, i);
     const int64_t n = qep_min_i64(R, s->n_rows - i * R);
     if (back) {
-        qep_panel_to_rows_f64(copy, QEP_SOLVE_STRIP, s->ld, panel, s->d);
+        qep_panel_to_rows_f64(copy, n, s->ld, panel, s->d);
         for (int64_t r = 0; r < n; r++) memcpy(rows + r * s->ld, copy + r * s->ld, (size_t)s->d * sizeof *rows);
     } else {
-        memset(copy + n * s->ld, 0, (size_t)((R - n) * s->ld) * sizeof *copy);
         memcpy(copy, rows, (size_t)(n * s->ld) * sizeof *rows);
-        qep_panel_from_rows_f64(panel, copy, QEP_SOLVE_STRIP, s->ld, s->d);
+        qep_panel_from_rows_f64(panel, copy, n, s->ld, s->d);
     }
 }
 

@@ -79,9 +79,8 @@ static void kept_blocks_stay_below_the_peak(void **state)
 }
 
 /* Blocks that are put together of others' pages: zeros at first, nobody else's, and no more memory than the most that was in use at a time. */
-static void kept_pages_serve_any_size(void **state)
+static void take_and_free_blocks(bool measured)
 {
-    (void)state;
     enum { LIVE = 4, ROUNDS = 80, LEAST = 16 << 20, MORE = 5 << 20 };
     char *block[LIVE] = {NULL};
     int64_t size[LIVE] = {0}, now = 0, most = 0;
@@ -100,12 +99,30 @@ static void kept_pages_serve_any_size(void **state)
         assert_int_equal((uintptr_t)block[i] % 64, 0);
         assert_true(all_zero(block[i], size[i]));
         memset(block[i], 'a' + i, (size_t)size[i]);
-        if (COMPARABLE && !(resident_bytes() - before <= most + LIVE * (4 << 20)))
+        if (measured && !(resident_bytes() - before <= most + LIVE * (4 << 20)))
             fail_msg("round %d: %lld bytes where %lld were in use at most", round, (long long)(resident_bytes() - before), (long long)most);
     }
     for (int i = 0; i < LIVE; i++) qep_free(block[i]);
     qep_mem_release_kept();
     assert_int_equal(qep_mem_blocks(), 0);
+}
+
+static void kept_pages_serve_any_size(void **state)
+{
+    (void)state;
+    take_and_free_blocks(COMPARABLE);
+}
+
+/* Where the system refuses to move pages, in the midst of it and from then on. */
+static void no_pages_are_moved(void **state)
+{
+    (void)state;
+    setenv("QEP_FAULT", "pages.move:3", 1);
+    qep_fault_init(0);
+    take_and_free_blocks(false);
+    unsetenv("QEP_FAULT");
+    qep_fault_init(0);
+    take_and_free_blocks(false);
 }
 
 static void realloc_keeps_and_zeroes(void **state)
@@ -259,6 +276,7 @@ int main(void)
         cmocka_unit_test(strings),
         cmocka_unit_test(misuse_ends_the_job),
         cmocka_unit_test(more_names_than_rows_are_still_counted),
+        cmocka_unit_test(no_pages_are_moved), /* from then on */
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

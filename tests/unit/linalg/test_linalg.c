@@ -455,16 +455,16 @@ static void lists_keep_the_bits(void **state)
             got[k] = qep_alloc("test", n, sizeof *got[k]);
             memset(want[k], 0x55, (size_t)n * sizeof *want[k]);
             memset(got[k], 0x55, (size_t)n * sizeof *got[k]);
-            list[k] = (qep_linear){got[k], bf16 ? (const void *)x16 : xf, bf16 ? (const void *)w16 : wf, T[k], K[k], O[k]};
+            list[k] = (qep_linear){bf16, got[k], bf16 ? (const void *)x16 : xf, bf16 ? (const void *)w16 : wf, T[k], K[k], O[k]};
             if (bf16) qep_linear_bf16(want[k], O[k], x16, K[k], w16, T[k], K[k], O[k]);
             else qep_linear_f32(want[k], O[k], xf, K[k], wf, T[k], K[k], O[k], false);
         }
-        qep_linears(bf16, list, N);
+        qep_linears(list, N);
         for (int k = 0; k < N; k++) {
             assert_memory_equal(got[k], want[k], (size_t)(T[k] * O[k] + 1) * sizeof *got[k]);
             qep_free(want[k]), qep_free(got[k]);
         }
-        qep_linears(bf16, NULL, 0);
+        qep_linears(NULL, 0);
     }
     qep_free(xf), qep_free(wf), qep_free(x16), qep_free(w16);
 }

@@ -184,6 +184,23 @@ static void attention_matches(void **state)
     }
 }
 
+/* Scratch of the longest sequence serves all shorter ones. */
+static void attention_of_shorter_sequences(void **state)
+{
+    (void)state;
+    enum { T = 1024, H = 4, KV = 4, D = 16 };
+    const int64_t room = qep_attention_scratch(T, H, KV, D);
+    float *x = random_f32(10, T * H * D, 1), *out = qep_alloc("test", T * H * D, sizeof *out);
+    float *scratch = qep_alloc("test", room + 64, sizeof *scratch);
+    for (int64_t t = 1; t <= T; t += t < 64 ? 21 : 64) {
+        for (int64_t i = 0; i < 64; i++) scratch[room + i] = 42.0F;
+        qep_attention(out, x, x, x, t, H, KV, D, (qep_attention_form){.scale = 0.25F}, scratch);
+        for (int64_t i = 0; i < 64; i++) assert_true(scratch[room + i] == 42.0F);
+        assert_true(room >= qep_attention_scratch(t, H, KV, D));
+    }
+    qep_free(x), qep_free(out), qep_free(scratch);
+}
+
 static void attention_is_causal(void **state)
 {
     (void)state;
@@ -458,6 +475,7 @@ int main(void)
         cmocka_unit_test(rope_scalings),
         cmocka_unit_test(rope_rotates),
         cmocka_unit_test(attention_matches),
+        cmocka_unit_test(attention_of_shorter_sequences),
         cmocka_unit_test(attention_is_causal),
         cmocka_unit_test(swiglu_is_exact_enough),
         cmocka_unit_test(swiglu_edges),
