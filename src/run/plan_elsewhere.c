@@ -45,16 +45,17 @@ static void log_phases(const qep_run *r, const qep_phase_time *phase)
     }
 }
 
-/* What is there once per node, and what every rank of it adds. */
+/* What the first rank of a node needs, with all that is there once per node, and what every other adds. */
 static void log_node(const qep_run *r)
 {
     char a[32], b[32], c[32];
-    qep_memory_plan first;
-    int64_t node = qep_plan_node_peak(r, r->keep_act), shared = 0;
+    const int nodes = qep_run_n_nodes(r);
+    qep_memory_plan first, other;
     qep_plan_memory(r, 0, r->keep_act, &first);
-    for (int i = 0; i < first.n; i++) shared += first.items[i].per_node ? first.items[i].rank_bytes : 0;
-    qep_info("memory per node: %s; once per node %s of it, a rank without that %s; FFN activations %s%s", qep_format_bytes(node, a, sizeof a),
-             qep_format_bytes(shared, b, sizeof b), qep_format_bytes(first.peak - shared, c, sizeof c), r->keep_act ? "kept" : "recomputed", qep_plan_h_words(r));
+    qep_plan_memory(r, nodes < r->ranks ? nodes : 0, r->keep_act, &other);
+    qep_info("memory per node: %s; its first rank, with what is there once per node, %s, every other %s; FFN activations %s%s",
+             qep_format_bytes(qep_plan_node_peak(r, r->keep_act), a, sizeof a), qep_format_bytes(first.peak, b, sizeof b),
+             qep_format_bytes(other.peak, c, sizeof c), r->keep_act ? "kept" : "recomputed", qep_plan_h_words(r));
     for (int i = 0; i < first.n; i++)
         qep_info("  %-18s %12s%s", first.items[i].name, qep_format_bytes(first.items[i].rank_bytes, a, sizeof a),
                  first.items[i].per_node ? "  (once per node)" : "");
