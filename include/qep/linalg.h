@@ -55,7 +55,6 @@ void qep_gemm_f64(bool trans_b, int64_t m, int64_t n, int64_t k, double alpha, c
 /* Rows solved against a triangular matrix t[n, n] (row-major, ld ldt): x[m, n] <- x * t^-1 or x * t^-T.
  * lower: t's lower triangle is read, else its upper. */
 void qep_trsm_right_f64(bool lower, bool trans, int64_t m, int64_t n, const double *t, int64_t ldt, double *x, int64_t ldx);
-void qep_trsm_right_f32(bool lower, bool trans, int64_t m, int64_t n, const float *t, int64_t ldt, float *x, int64_t ldx);
 /* Panels: [columns, QEP_PANEL_ROWS], the SIMD lane is the row. panel[cols, 64] <- keep panel + sum_i b_ij a_i for a: [k, 64]; keep = 0: whatever
  * is in the panel. Every entry is one chain of fused multiply-adds in rising i: the same bits for any blocking and on any vector unit, and fast although
  * there are only 64 rows.

@@ -52,17 +52,6 @@ void qep_trsm_right_f64(bool lower, bool trans, int64_t m, int64_t n, const doub
     qep_linalg_restore_threads(before);
 }
 
-void qep_trsm_right_f32(bool lower, bool trans, int64_t m, int64_t n, const float *t, int64_t ldt,
-                        float *x, int64_t ldx)
-{
-    if (m == 0 || n == 0) return;
-    int before = qep_linalg_one_thread();
-    cblas_strsm(CblasRowMajor, CblasRight, lower ? CblasLower : CblasUpper,
-                trans ? CblasTrans : CblasNoTrans, CblasNonUnit, qep_int(m), qep_int(n), 1.0F, t,
-                qep_int(ldt), x, qep_int(ldx));
-    qep_linalg_restore_threads(before);
-}
-
 int64_t qep_cholesky_f64(int64_t n, double *a, int64_t lda)
 {
     if (n == 0) return 0;

@@ -99,6 +99,7 @@ static void lay_out(qep_gptq *g, carver *m)
     g->target = carve_floats(m, g->cols, QEP_STRIP);
     g->acc = carve_floats(m, g->cols, QEP_STRIP);
     g->cond = carve_floats(m, QEP_STRIP, g->span);
+    g->cond_panel = carve_floats(m, g->span, QEP_STRIP);
     g->err = carve_floats(m, g->width, QEP_STRIP);
     if (target_moves(&g->spec)) g->move = carve_floats(m, g->cols, QEP_STRIP);
     for (int k = 0; k < g->n_moves; k++) {
@@ -158,15 +159,16 @@ qep_gptq *qep_gptq_create(const qep_qspec *s, const float *target, int64_t cols,
 
 /* --- result -------------------------------------------------------------------------------- */
 
-/* Codes panel -> [QEP_STRIP, cols] in original order, in tiles of columns that stay in the
- * first-level cache. */
+/* Codes panel -> [QEP_STRIP, cols] in original order: whole columns are moved, then turned in tiles that stay in the first-level cache. acc, not needed any
+ * more, holds what is between. */
 static void codes_in_order(const qep_gptq *g, uint8_t *codes)
 {
+    uint8_t *moved = (uint8_t *)(void *)g->acc;
+    for (int64_t j = 0; j < g->cols; j++) memcpy(moved + (int64_t)g->perm[j] * QEP_STRIP, g->codes + j * QEP_STRIP, QEP_STRIP);
     for (int64_t j0 = 0; j0 < g->cols; j0 += 128) {
-        int64_t j1 = qep_min_i64(j0 + 128, g->cols);
+        const int64_t j1 = qep_min_i64(j0 + 128, g->cols);
         for (int64_t i = 0; i < QEP_STRIP; i++)
-            for (int64_t j = j0; j < j1; j++)
-                codes[i * g->cols + g->perm[j]] = g->codes[j * QEP_STRIP + i];
+            for (int64_t j = j0; j < j1; j++) codes[i * g->cols + j] = moved[j * QEP_STRIP + i];
     }
 }
 

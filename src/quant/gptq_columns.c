@@ -27,8 +27,8 @@ void qep_column_round(qep_column *c)
     }
 }
 
-/* panel_k <- fade panel_k + a row_k for n columns to the right; a stays in registers. */
-static void spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n)
+/* a stays in registers. */
+void qep_gptq_spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n)
 {
     float e[QEP_STRIP];
     for (int i = 0; i < QEP_STRIP; i++) e[i] = a[i];
@@ -104,9 +104,9 @@ void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, c
             float *right = g->acc + (c0 + j + 1) * QEP_STRIP;
             c.r_jj = row[j];
             g->rule(&c);
-            spread(right, g->fade, c.err, row + j + 1, to - j - 1);
+            qep_gptq_spread(right, g->fade, c.err, row + j + 1, to - j - 1);
             for (int m = 0; m < g->n_moves; m++)
-                spread(g->move + (c0 + j + 1) * QEP_STRIP, m == 0 ? g->fade : 1.0f, c.use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);
+                qep_gptq_spread(g->move + (c0 + j + 1) * QEP_STRIP, m == 0 ? g->fade : 1.0f, c.use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);
         }
         spread_far(g, c0, n, done, from, to, b);
     }

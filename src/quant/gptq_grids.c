@@ -6,6 +6,8 @@
  * columns b .. e-1 zero). SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
+#include <string.h>
+
 static void set_grid(struct qep_gptq *g, int64_t group, int64_t row, const float *w,
                      const float *weight, int64_t n)
 {
@@ -28,19 +30,34 @@ void qep_gptq_grids_before(struct qep_gptq *g, const float *target)
         }
 }
 
+/* d[n, QEP_STRIP], a panel: -d becomes the D of D R = d. A few columns at a time, then their share in the rest. */
+static void solve(float *d, int64_t n, const float *r, int64_t ldr)
+{
+    enum { NEAR = 32 };
+    for (int64_t from = 0; from < n; from += NEAR) {
+        const int64_t to = qep_min_i64(from + NEAR, n);
+        for (int64_t j = from; j < to; j++) {
+            float *own = d + j * QEP_STRIP;
+            const float *row = r + j * ldr;
+            for (int64_t i = 0; i < QEP_STRIP; i++) own[i] = -(own[i] / row[j]);
+            qep_gptq_spread(own + QEP_STRIP, 1.0f, own, row + j + 1, to - j - 1);
+        }
+        qep_panel_update_f32(d + to * QEP_STRIP, 1.0f, d + from * QEP_STRIP, to - from, r + from * ldr + to, ldr, n - to);
+    }
+}
+
 /* cond[QEP_STRIP, n] = conditional weights of columns c0 .. c0+n-1. */
 static void conditional_weights(struct qep_gptq *g, int64_t c0, int64_t n, const float *r,
                                 int64_t ldr)
 {
-    for (int64_t k = 0; k < n; k++)
-        for (int64_t i = 0; i < QEP_STRIP; i++) g->cond[i * g->span + k] = -g->acc[(c0 + k) * QEP_STRIP + i];
-    qep_trsm_right_f32(false, false, QEP_STRIP, n, r, ldr, g->cond, g->span);
-    for (int64_t k = 0; k < n; k++)
-        for (int64_t i = 0; i < QEP_STRIP; i++) {
-            int64_t at = (c0 + k) * QEP_STRIP + i;
-            float t = g->move ? g->target[at] + g->move[at] : g->target[at];
-            g->cond[i * g->span + k] = t - g->cond[i * g->span + k];
-        }
+    float *d = g->cond_panel;
+    memcpy(d, g->acc + c0 * QEP_STRIP, (size_t)(n * QEP_STRIP) * sizeof *d);
+    solve(d, n, r, ldr);
+    for (int64_t k = 0; k < n * QEP_STRIP; k++) {
+        const int64_t at = c0 * QEP_STRIP + k;
+        d[k] = (g->move ? g->target[at] + g->move[at] : g->target[at]) - d[k];
+    }
+    qep_panel_to_rows_f32(g->cond, QEP_STRIP, g->span, d, n);
 }
 
 void qep_gptq_grids_of_block(struct qep_gptq *g, int64_t c0, int64_t n, int64_t rows,

@@ -26,6 +26,7 @@ struct qep_gptq {
     float *acc;        /* panel [cols]: A, of the columns done, faded up to the last of them */
     float *move;       /* panel [cols]: M; NULL for methods whose target never moves */
     float *cond;       /* [QEP_STRIP, span]: conditional weights of groups that start in a block */
+    float *cond_panel; /* panel [span]: their scratch */
     float *weight;     /* [cols]: importances for the hessian clip */
     float *err;        /* panel [width] */
     float *use[QEP_MAX_MOVES], *out[QEP_MAX_MOVES]; /* panels [width]: inside the block, beyond it; NULL without matrices */
@@ -67,6 +68,8 @@ void qep_foem_block(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_bl
 int64_t qep_foem_inner(int64_t n);
 void qep_foem_pulled(struct qep_gptq *g, int64_t c1);
 
+/* panel_k <- fade panel_k + a row_k for n columns to the right of a; a: [QEP_STRIP]. */
+void qep_gptq_spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n);
 float qep_gptq_power(float f, int64_t n); /* f^n */
 /* Columns of a step (the last may have fewer): whole blocks. */
 int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols);

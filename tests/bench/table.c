@@ -6,9 +6,8 @@
 
 #include "bench.h"
 
-/* A part is repeated until this is spent (at least once); with more than one repetition the first
- * one warms up. */
-static const double budget_s = 1.0;
+/* A part is repeated until this is spent; with more than one repetition the first one warms up, as it does unless it took far too long. */
+static const double budget_s = 1.0, warm_up_s = 10.0;
 enum { MAX_SAMPLES = 64 };
 
 static const struct {
@@ -167,7 +166,7 @@ qep_status bench_time_mixed_all(bench *b, const bench_part *p, double f32_work)
     int n = 0;
     b->last_s = (double)NAN;
     if (!bench_wants(b, p->name)) return QEP_OK;
-    while (n < most && (n == 0 || spent < budget_s)) {
+    while (n < most && (n == 0 || spent < (n == 1 ? warm_up_s : budget_s))) {
         QEP_TRY(time_once_all(b, p, &seconds[n]));
         spent += seconds[n++];
     }
