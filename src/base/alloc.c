@@ -18,12 +18,12 @@ static const int64_t PAGES_FROM = 16 << 20; /* bytes of the smallest block of wh
 
 /* Lies in the ALIGN bytes in front of the block. */
 typedef struct block_head {
-    uint64_t magic; /* tells a block of ours from any other pointer */
-    void *raw;      /* owned: what calloc returned; of a large block NULL */
+    uint64_t magic;   /* tells a block of ours from any other pointer */
+    void *raw;        /* owned: what calloc returned; of a large block NULL */
     qep_pages *pages; /* owned: of a large block, else NULL */
-    int64_t bytes;  /* as asked for */
-    int64_t room;   /* what it takes */
-    int32_t name;   /* index into names */
+    int64_t bytes;    /* as asked for */
+    int64_t room;     /* what it takes */
+    int32_t name;     /* index into names */
 } block_head;
 
 static const uint64_t live_magic = UINT64_C(0x7165705F6C697665);

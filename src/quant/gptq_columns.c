@@ -2,8 +2,6 @@
  * in the first-level cache, and to the rest of the block together. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
-enum { NEAR = 32 }; /* columns that are spread together */
-
 void qep_column_weigh(qep_column *c)
 {
     if (c->move)
@@ -96,8 +94,8 @@ static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, 
 void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, const qep_gptq_block *b)
 {
     float scratch[2 * QEP_STRIP];
-    for (int64_t from = 0; from < n; from += NEAR) {
-        int64_t to = qep_min_i64(from + NEAR, n);
+    for (int64_t from = 0; from < n; from += QEP_GPTQ_NEAR) {
+        int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n);
         for (int64_t j = from; j < to; j++) {
             const float *row = b->r + j * b->ldr;
             qep_column c = qep_gptq_column(g, c0, n, done, j, scratch);
@@ -111,8 +109,8 @@ void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, c
         spread_far(g, c0, n, done, from, to, b);
     }
     if (g->fade == 1.0f) return;
-    for (int64_t from = 0; from < n; from += NEAR) { /* each NEAR is faded up to its own end: on to the block's */
-        int64_t to = qep_min_i64(from + NEAR, n);
+    for (int64_t from = 0; from < n; from += QEP_GPTQ_NEAR) { /* each QEP_GPTQ_NEAR is faded up to its own end: on to the block's */
+        int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n);
         float f = qep_gptq_power(g->fade, n - to);
         for (int64_t k = (done + from) * QEP_STRIP; k < (done + to) * QEP_STRIP; k++) g->err[k] *= f;
     }

@@ -33,9 +33,8 @@ void qep_gptq_grids_before(struct qep_gptq *g, const float *target)
 /* d[n, QEP_STRIP], a panel: -d becomes the D of D R = d. A few columns at a time, then their share in the rest. */
 static void solve(float *d, int64_t n, const float *r, int64_t ldr)
 {
-    enum { NEAR = 32 };
-    for (int64_t from = 0; from < n; from += NEAR) {
-        const int64_t to = qep_min_i64(from + NEAR, n);
+    for (int64_t from = 0; from < n; from += QEP_GPTQ_NEAR) {
+        const int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n);
         for (int64_t j = from; j < to; j++) {
             float *own = d + j * QEP_STRIP;
             const float *row = r + j * ldr;

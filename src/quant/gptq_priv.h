@@ -68,6 +68,7 @@ void qep_foem_block(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_bl
 int64_t qep_foem_inner(int64_t n);
 void qep_foem_pulled(struct qep_gptq *g, int64_t c1);
 
+enum { QEP_GPTQ_NEAR = 32 }; /* columns that spread one by one, and then together to the rest */
 /* panel_k <- fade panel_k + a row_k for n columns to the right of a; a: [QEP_STRIP]. */
 void qep_gptq_spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n);
 float qep_gptq_power(float f, int64_t n); /* f^n */

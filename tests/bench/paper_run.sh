@@ -32,6 +32,7 @@ quantize() {
         >"$work/ours.log" 2>&1 || { tail -n 5 "$work/ours.log" >&2; exit 1; }
     times >"$work/times.end"
     seconds=$(awk -v begin="$begin" -v end="$(date +%s.%N)" 'BEGIN { print end - begin }')
-    processor=$(awk 'FNR == 2 { gsub(/[ms]/, " "); spent = 60 * ($1 + $3) + $2 + $4 - spent } END { print spent }' "$work/times.begin" "$work/times.end")
-    system=$(awk 'FNR == 2 { gsub(/[ms]/, " "); spent = 60 * $3 + $4 - spent } END { print spent }' "$work/times.begin" "$work/times.end")
+    spent=$(awk 'FNR == 2 { gsub(/[ms]/, " "); all = 60 * ($1 + $3) + $2 + $4 - all; system_time = 60 * $3 + $4 - system_time }
+        END { print all, system_time }' "$work/times.begin" "$work/times.end")
+    processor=${spent% *} system=${spent#* }
 }

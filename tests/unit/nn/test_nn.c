@@ -146,7 +146,7 @@ static void rope_rotates(void **state)
 
 /* T, H, KV, D: a strip is 64 queries */
 static const int64_t attention_sizes[][4] = {{0, 2, 1, 8},    {1, 1, 1, 1},    {2, 4, 2, 3},    {17, 6, 6, 48}, {63, 2, 1, 16}, {64, 9, 9, 7},
-                                             {65, 4, 4, 6},   {128, 2, 2, 16}, {129, 4, 1, 64}, {257, 3, 1, 32}, {331, 8, 2, 16}};
+                                             {65, 4, 4, 6},   {127, 2, 1, 16}, {128, 2, 2, 16}, {129, 4, 1, 64}, {257, 3, 1, 32}, {331, 8, 2, 16}};
 #define N_ATTENTION ((int)(sizeof attention_sizes / sizeof attention_sizes[0]))
 
 static void check_attention(int64_t T, int64_t H, int64_t KV, int64_t D, qep_attention_form form, double size, double tolerance)

@@ -165,7 +165,10 @@ static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t co
 {
     float *rdiag = test_alloc(cols, sizeof *rdiag);
     for (int64_t j = 0; j < cols; j++) rdiag[j] = (float)R[j * cols + j];
-    char *room = test_alloc(qep_gptq_bytes(s, cols), 1);
+    enum { BEHIND = 64 };
+    const int64_t bytes = qep_gptq_bytes(s, cols);
+    char *room = test_alloc(bytes + BEHIND, 1);
+    memset(room + bytes, 0x5A, BEHIND); /* nobody's */
     qep_gptq *g = qep_gptq_create(s, w, cols, perm, rdiag, dead, room);
     float *packed = test_alloc(qep_gptq_packed_bytes(s, cols), 1);
     for (int64_t step = 0; step < qep_gptq_n_steps(s, cols); step++) {
@@ -185,6 +188,7 @@ static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t co
     qep_free(packed);
     qep_qstrip q = {out->codes, out->scales, out->zeros};
     qep_gptq_finish(g, &q, out->g_idx, out->loss);
+    for (int64_t i = 0; i < BEHIND; i++) assert_int_equal(room[bytes + i], 0x5A);
     qep_free(room);
     qep_free(rdiag);
 }
