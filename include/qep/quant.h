@@ -59,7 +59,7 @@ typedef struct qep_method {
     /* Of methods that go through qep_gptq_*: */
     void (*column)(qep_column *c);  /* rounds a column and says what goes on to later ones; NULL: as GPTQ */
     double (*fading)(const qep_method_options *o, bool paper); /* f; NULL: 1 */
-    int (*moves)(const qep_method_options *o, bool paper); /* matrices P of C that it needs; NULL: the target never moves */
+    int (*moves)(const qep_method_options *o, bool paper); /* matrices of C that it needs beside R; NULL: none */
     const char *moves_key; /* key of its own whose value of 0 means no such matrix; NULL: none has that meaning */
     bool (*pulls)(const qep_method_options *o, bool paper); /* all weights to come are drawn back in front of each step (qep_gptq_pull); NULL: never */
     void (*block)(qep_gptq *g, int64_t c0, int64_t n, const struct qep_gptq_block *b); /* then: the columns of a block, in place of `column` */
@@ -74,7 +74,7 @@ const qep_method *qep_method_at(int i);
 const qep_method *qep_method_find(const char *name); /* NULL: there is none */
 /* True when key is one of the words of m->reads. */
 bool qep_method_reads(const qep_method *m, const char *key);
-/* What it needs with these options; how many matrices P. */
+/* What it needs with these options; how many matrices of C. */
 unsigned qep_method_needs(const qep_method *m, const qep_method_options *o);
 int qep_method_moves(const qep_method *m, const qep_method_options *o, bool paper);
 
@@ -156,7 +156,8 @@ int64_t qep_gptq_bytes(const qep_qspec *s, int64_t cols);
 int64_t qep_gptq_n_steps(const qep_qspec *s, int64_t cols);
 int64_t qep_gptq_step_cols(const qep_qspec *s, int64_t cols, int64_t step);
 void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t *row0, int64_t *n_rows);
-/* What a step gets. Column c of r and p is column row0 + c of R and P, in processing order; cols - row0 columns each. */
+/* What a step gets. Column c of r and p is column row0 + c of R and of S = P R (gptaq.c) or, in the published codes, of P, in processing order;
+ * cols - row0 columns each. */
 enum { QEP_MAX_MOVES = 2 };
 typedef struct qep_gptq_block {
     const float *r;                 /* rows row0 .. of R as qep_gptq_step_rows says, [.., ldr] */

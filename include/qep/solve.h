@@ -136,7 +136,7 @@ QEP_MUST_CHECK qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *per
 int64_t qep_stream_bytes(int64_t d);  /* size of the streaming window: "solve.stream" */
 enum {
     QEP_STREAM_ROWS = 128,   /* of a block */
-    QEP_STREAM_BUNDLE = 512  /* rows that are fetched at a time, whole blocks, and the depth of the products; backwards (qep_form_p_all): one block */
+    QEP_STREAM_BUNDLE = 512  /* rows that are fetched at a time, whole blocks, and the depth of the products; backwards (qep_form_s_all): one block */
 };
 
 /* y[n_strips * 64, d] += a[n_strips * 64, d] * M, f64 or f32 (ld d). An entry is one chain of fused multiply-adds: bits do not depend on who owns which strip. n_strips may be 0.
@@ -152,10 +152,11 @@ void qep_rows_solve_all(const qep_dmat *L, int64_t count, double *x, qep_window 
 /* M <- M (L L^T)^-1, M's own rows as right-hand sides. Collective. */
 void qep_dmat_solve_all(qep_dmat *M, const qep_dmat *L, qep_window *w);
 
-/* P = ((C' L) o SU) L^T with C' = C[perm, perm], L = R^-T, SU the strict upper triangle: P_i,>i = C'_i,>i (H'_>i)^-1, H' = (H + mu I)[perm, perm] = R R^T
- * (GPTAQ, arXiv 2504.02692, Theorem 4.2). Two triangular solves for C's rows, from the row's own block on: 2/3 d^3. C is kept. Lr as from
- * qep_factor_r_all. Same bits for any number of ranks. Collective. */
-qep_dmat *qep_form_p_all(const qep_dmat *C, const int32_t *perm, const qep_dmat *Lr, const char *name, qep_window *w);
+/* S = (C' R^-T) o SU with C' = C[perm, perm], SU the strict upper triangle, and P = S R^-1 = ((C' L) o SU) L^T, L = R^-T: P_i,>i = C'_i,>i (H'_>i)^-1,
+ * H' = (H + mu I)[perm, perm] = R R^T (GPTAQ, arXiv 2504.02692, Theorem 4.2). Each a triangular solve for C's rows, from the row's own block on: d^3 / 3.
+ * C is kept, S becomes P. Lr as from qep_factor_r_all. Same bits for any number of ranks. Collective. */
+qep_dmat *qep_form_s_all(const qep_dmat *C, const int32_t *perm, const qep_dmat *Lr, const char *name, qep_window *w);
+void qep_s_to_p_all(qep_dmat *S, const qep_dmat *Lr, qep_window *w);
 
 /* Every block of rows of M passes by, first to last: visit(ctx, row0, n, block, ld) on every rank, block[n, ld] f32 with columns [0, d) of rows
  * [row0, row0 + n), n <= QEP_STREAM_ROWS. w: at least qep_stream_bytes(d). Collective. */

@@ -5,7 +5,7 @@
 typedef struct factor {
     qep_dmat *Lr;                   /* R = J Lr J */
     int n_moves;
-    qep_dmat *P[QEP_MAX_MOVES];
+    qep_dmat *M[QEP_MAX_MOVES];     /* S or P of the method */
     const int32_t *perm;            /* borrowed, [cols]: processing order */
     float *rdiag;                   /* [cols] */
 } factor;
@@ -46,7 +46,7 @@ static qep_gptq_block fetch_step_all(const qep_set *s, const qep_qspec *q, const
     qep_dmat_fetch_rows_all(f->Lr, m.row0, m.rows, true, QEP_F32, win, 0, m.ldr);
     for (int k = 0; k < f->n_moves; k++) {
         const int64_t at = m.matrices + k * m.own * m.ldp;
-        qep_dmat_fetch_rows_all(f->P[k], m.row0, m.own, false, QEP_F32, win, at * f32, m.ldp);
+        qep_dmat_fetch_rows_all(f->M[k], m.row0, m.own, false, QEP_F32, win, at * f32, m.ldp);
         b.p[k] = data + at + m.row0;
     }
     qep_gptq_pack(q, s->cols, step, &b, data + m.packed, qep_node_rank(s->job->comm), qep_node_size(s->job->comm));
@@ -81,18 +81,21 @@ static void run_steps_all(qep_set *s, const qep_qspec *q, const factor *f, qep_g
     qep_window_sync_all(s->job->stream);
 }
 
-/* The matrices of GPTAQ and its kin: P from C; ResComp's published code has R from C + H (undamped), too. */
+/* S of GPTAQ and its kin from C; in the published codes P, and for ResComp's a second one from C + H (undamped). */
 static void form_moves_all(const qep_set *s, const qep_qspec *q, factor *f)
 {
     const qep_layer_job *j = s->job;
     f->n_moves = qep_gptq_moves(q);
-    if (f->n_moves > 0) f->P[0] = qep_form_p_all(j->C, f->perm, f->Lr, "solve.p", j->stream);
-    if (f->n_moves < 2) return;
-    qep_dmat *K = qep_dmat_create_all(j->comm, "solve.p", s->cols, qep_dmat_block(j->C), qep_dmat_n_owners(j->C));
-    qep_dmat_copy(K, j->C);
-    qep_dmat_add(K, j->H);
-    f->P[1] = qep_form_p_all(K, f->perm, f->Lr, "solve.p", j->stream);
-    qep_dmat_destroy_all(&K);
+    for (int m = 0; m < f->n_moves; m++) {
+        qep_dmat *K = m == 0 ? NULL : qep_dmat_create_all(j->comm, "solve.p", s->cols, qep_dmat_block(j->C), qep_dmat_n_owners(j->C));
+        if (K) {
+            qep_dmat_copy(K, j->C);
+            qep_dmat_add(K, j->H);
+        }
+        f->M[m] = qep_form_s_all(K ? K : j->C, f->perm, f->Lr, "solve.p", j->stream);
+        if (q->paper) qep_s_to_p_all(f->M[m], f->Lr, j->stream);
+        qep_dmat_destroy_all(&K);
+    }
 }
 
 static qep_status prepare_all(qep_set *s, const qep_qspec *q, const qep_dmat *H, factor *f)
@@ -110,7 +113,7 @@ static qep_status prepare_all(qep_set *s, const qep_qspec *q, const qep_dmat *H,
 static void release_all(factor *f)
 {
     qep_dmat_destroy_all(&f->Lr);
-    for (int m = 0; m < QEP_MAX_MOVES; m++) qep_dmat_destroy_all(&f->P[m]);
+    for (int m = 0; m < QEP_MAX_MOVES; m++) qep_dmat_destroy_all(&f->M[m]);
     qep_free(f->rdiag);
 }
 
@@ -172,5 +175,5 @@ void qep_drive_factor_plan(const qep_qspec *spec, const qep_layer_shape *shape, 
 {
     int moves = qep_gptq_moves(spec);
     b->strips = shape->strips * qep_gptq_bytes(spec, shape->cols);
-    b->matrices = moves > 1 ? 3 : moves; /* with C + H while R is formed */
+    b->matrices = moves > 1 ? 3 : moves; /* with C + H while the second is formed */
 }

@@ -25,13 +25,13 @@ static double foem_fading(const qep_method_options *o, bool paper)
     return paper || next_only(o) ? 1.0 : 1.0 - o->foem_beta;
 }
 
-/* The column is drawn back before it is rounded; the way it goes is a move of its target. */
-static void draw_back(qep_column *c, float beta)
+/* The column is drawn back before it is rounded; the way it goes is a move of its goal. */
+static void draw_back(qep_column *c, float beta, float *goal)
 {
     for (int i = 0; i < QEP_STRIP; i++) {
         const float by = -beta * (c->w[i] - c->target[i]);
         c->w[i] += by;
-        c->move[i] += by;
+        goal[i] += by;
     }
 }
 
@@ -40,15 +40,15 @@ static void foem_column(qep_column *c)
     const qep_method_options *o = c->options;
     const float alpha = (float)o->foem_alpha, beta = (float)o->foem_beta;
     const bool next = next_only(o);
+    float goal[QEP_STRIP];
+    qep_column_goal(c, goal);
     qep_column_weigh(c);
-    if (next && !(c->spec->paper && c->first)) draw_back(c, beta);
+    if (next && !(c->spec->paper && c->first)) draw_back(c, beta, goal);
     qep_column_round(c);
     for (int i = 0; i < QEP_STRIP; i++) {
         const float back = beta * (c->w[i] - c->target[i]);
-        if (next)
-            c->err[i] = ((c->target[i] + c->move[i]) - c->q[i]) - back;
-        else /* f T + (1 - f) W* - Q */
-            c->err[i] = (c->target[i] + (1.0f - beta) * c->move[i]) - c->q[i];
+        c->err[i] = goal[i] - c->q[i];
+        if (next) c->err[i] -= back;
         if (!c->use[0]) continue;
         c->use[0][i] = alpha * c->w[i];
         c->out[0][i] = c->spec->paper ? alpha * (c->q[i] + (next ? back : 0.0f)) : c->use[0][i];

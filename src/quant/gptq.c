@@ -1,6 +1,6 @@
 /* quant: GPTQ, and the loop of all column-by-column methods in R-form on a strip of rows: state and result. methods.md 2.2; LDLQ
  * form of Frantar et al. (arXiv 2210.17323) after Chee et al. (arXiv 2307.13304). The target never changes; what earlier columns
- * contribute is kept in acc and move. SPDX-License-Identifier: Apache-2.0 */
+ * contribute is kept in acc, and in the published codes of its kin in move. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
 #include <string.h>
@@ -43,7 +43,7 @@ static int64_t span_of(const qep_qspec *s, int64_t cols)
 
 static bool target_moves(const qep_qspec *s)
 {
-    return s->method->moves != NULL;
+    return s->method->moves && s->paper;
 }
 
 static float fading_of(const qep_qspec *s)
@@ -51,7 +51,7 @@ static float fading_of(const qep_qspec *s)
     return s->method->fading ? (float)s->method->fading(&s->options, s->paper) : 1.0f;
 }
 
-/* What P's rows are multiplied by beyond a block is not what it is inside: another thing in the published codes, or faded from another column. */
+/* What the rows of a method's matrix are multiplied by beyond a block is not what it is inside: another thing in the published codes, or faded from another column. */
 static bool beyond_apart(const qep_qspec *s)
 {
     return s->paper || fading_of(s) != 1.0f;
@@ -102,6 +102,7 @@ static void lay_out(qep_gptq *g, carver *m)
     g->cond_panel = carve_floats(m, g->span, QEP_STRIP);
     g->err = carve_floats(m, g->width, QEP_STRIP);
     if (target_moves(&g->spec)) g->move = carve_floats(m, g->cols, QEP_STRIP);
+    g->to = g->move ? g->move : g->acc;
     for (int k = 0; k < g->n_moves; k++) {
         g->use[k] = carve_floats(m, g->width, QEP_STRIP);
         g->out[k] = apart ? carve_floats(m, g->width, QEP_STRIP) : g->use[k];

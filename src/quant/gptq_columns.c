@@ -2,6 +2,11 @@
  * in the first-level cache, and to the rest of the block together. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
+void qep_column_goal(const qep_column *c, float *goal)
+{
+    for (int i = 0; i < QEP_STRIP; i++) goal[i] = c->move ? c->target[i] + c->move[i] : c->target[i];
+}
+
 void qep_column_weigh(qep_column *c)
 {
     if (c->move)
@@ -87,7 +92,7 @@ static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, 
     qep_panel_update_f32(g->acc + at, keep, g->err + a, k, b->r + from * b->ldr + to, b->ldr, n - to);
     for (int m = 0; m < g->n_moves; m++) {
         if (g->fade != 1.0f) fade_rows(g->use[m], g->fade, done + from, done + to);
-        qep_panel_update_f32(g->move + at, m == 0 ? keep : 1.0f, g->use[m] + a, k, b->p[m] + from * b->ldp + to, b->ldp, n - to);
+        qep_panel_update_f32(g->to + at, 1.0f, g->use[m] + a, k, b->p[m] + from * b->ldp + to, b->ldp, n - to);
     }
 }
 
@@ -104,7 +109,7 @@ void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, c
             g->rule(&c);
             qep_gptq_spread(right, g->fade, c.err, row + j + 1, to - j - 1);
             for (int m = 0; m < g->n_moves; m++)
-                qep_gptq_spread(g->move + (c0 + j + 1) * QEP_STRIP, m == 0 ? g->fade : 1.0f, c.use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);
+                qep_gptq_spread(g->to + (c0 + j + 1) * QEP_STRIP, 1.0f, c.use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);
         }
         spread_far(g, c0, n, done, from, to, b);
     }

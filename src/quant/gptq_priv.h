@@ -24,7 +24,8 @@ struct qep_gptq {
     float *rdiag;      /* [cols] */
     float *target;     /* panel [cols]: W* */
     float *acc;        /* panel [cols]: A, of the columns done, faded up to the last of them */
-    float *move;       /* panel [cols]: M; NULL for methods whose target never moves */
+    float *move;       /* panel [cols]: M, how far a published code has moved the target; NULL: it stays where it is */
+    float *to;         /* what the method's matrices add to: move in the published codes, else acc */
     float *cond;       /* [QEP_STRIP, span]: conditional weights of groups that start in a block */
     float *cond_panel; /* panel [span]: their scratch */
     float *weight;     /* [cols]: importances for the hessian clip */
@@ -50,12 +51,14 @@ struct qep_column {
     float *move;               /* M_j; NULL: 0 */
     float *w, *q;              /* scratch: the weight before rounding, its value on the grid */
     float *err;                /* out */
-    float *use[QEP_MAX_MOVES]; /* out: what P's row is multiplied by inside the block */
+    float *use[QEP_MAX_MOVES]; /* out: what the matrix's row is multiplied by inside the block */
     float *out[QEP_MAX_MOVES]; /* out: and beyond it; equal to use unless a published code differs */
     uint8_t *code;
     double *loss;
 };
 
+/* goal[QEP_STRIP] = W* + M, what the error is taken from. */
+void qep_column_goal(const qep_column *c, float *goal);
 /* w = W* + M + A / R_jj. */
 void qep_column_weigh(qep_column *c);
 /* code, q and loss of w. */

@@ -129,7 +129,7 @@ static void update(qep_gptq *g, const place *p, int64_t done, const float *packe
     const float keep = qep_gptq_power(g->fade, p->n);
     qep_panel_update_f32(g->acc + to, keep, g->err + err, p->n, packed + at[0] + skip * p->n, 0, n);
     for (int m = 0; m < g->n_moves; m++)
-        qep_panel_update_f32(g->move + to, m == 0 ? keep : 1.0f, g->out[m] + err, p->n, packed + at[m + 1] + skip * p->n, 0, n);
+        qep_panel_update_f32(g->to + to, 1.0f, g->out[m] + err, p->n, packed + at[m + 1] + skip * p->n, 0, n);
 }
 
 static void quantize_block(qep_gptq *g, const place *p, int64_t done, const qep_gptq_block *b)

@@ -49,7 +49,7 @@ static void rescomp_column(qep_column *c)
     }
     for (int i = 0; i < QEP_STRIP; i++) {
         const float v = org ? c->q[i] : c->w[i], r2 = a2 * (c->target[i] - v);
-        c->err[i] = ((c->target[i] + c->move[i]) - c->q[i]) + r2;
+        c->err[i] = (c->target[i] - c->q[i]) + r2;
         c->use[0][i] = a1 * v + r2;
         c->out[0][i] = c->use[0][i];
     }

@@ -172,13 +172,14 @@ static void permute(const walk *w, bool act_order)
     matrix_call(w, (qep_call){.kind = QEP_CALL_PERMUTE, .rows = w->d, .row_bytes = w->d * (int64_t)sizeof(double), .flip = !act_order});
 }
 
-/* P = ((C' L) o SU) L^T: two solves by C's rows, from their own column on. */
-static void form_p(const walk *w, bool act_order)
+/* S = (C' R^-T) o SU, and in the published codes P = S R^-1: each a solve by C's rows, from their own column on. */
+static void form_move(const walk *w, const qep_qspec *q)
 {
-    if (act_order) permute(w, true); /* else every row stays where it is */
-    rows(w, 0, w->d, QEP_STREAM_ROWS, (int64_t)sizeof(double), true);
-    rows(w, QEP_STREAM_ROWS, w->d, QEP_STREAM_ROWS, (int64_t)sizeof(double), true);
-    work(w, QEP_SHARE_ROWS, QEP_RATE_F64, 2.0 / 3 * (double)w->d * (double)w->d * (double)w->d);
+    if (q->act_order) permute(w, true); /* else every row stays where it is */
+    for (int k = 0; k < 1 + q->paper; k++) {
+        rows(w, 0, w->d, QEP_STREAM_ROWS, (int64_t)sizeof(double), true);
+        work(w, QEP_SHARE_ROWS, QEP_RATE_F64, (double)w->d * (double)w->d * (double)w->d / 3);
+    }
 }
 
 /* R passes by from row0 on and back again: all weights to come are drawn back (FOEM as published). */
@@ -203,7 +204,7 @@ static void column_loop(const walk *w, const qep_qspec *q)
     permute(w, q->act_order);
     cholesky(w);
     diagonal(w);
-    for (int m = 0; m < moves; m++) form_p(w, q->act_order);
+    for (int m = 0; m < moves; m++) form_move(w, q);
     for (int64_t step = 0; step < qep_gptq_n_steps(q, w->d); step++) {
         int64_t row0, n;
         qep_gptq_step_rows(q, w->d, step, &row0, &n);

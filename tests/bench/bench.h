@@ -102,7 +102,7 @@ typedef struct bench_group {
     qep_window *stream;
     qep_dmat *H, *C;
     qep_dmat *Lr; /* factor for GPTQ; perm, rdiag: with it */
-    qep_dmat *P;  /* for GPTAQ and its kin */
+    qep_dmat *S;  /* for GPTAQ and its kin */
     int32_t *perm;
     float *rdiag;
 } bench_group;

@@ -56,7 +56,7 @@ static void steps_all(const quantize_case *c)
         const float *data = qep_window_data(g->stream);
         qep_gptq_block b = {.r = data, .ldr = ldr, .ldp = ldp};
         if (qep_method_moves(c->spec.method, &c->spec.options, false) > 0) {
-            qep_dmat_fetch_rows_all(g->P, row0, own, false, QEP_F32, g->stream, n * ldr * (int64_t)sizeof(float), ldp);
+            qep_dmat_fetch_rows_all(g->S, row0, own, false, QEP_F32, g->stream, n * ldr * (int64_t)sizeof(float), ldp);
             b.p[0] = data + n * ldr + row0;
         }
         qep_gptq_pack(&c->spec, g->d, step, &b, packed, 0, 1);

@@ -88,7 +88,7 @@ static qep_status find_order_all(bench_group *g)
     qep_processing_order(diag, g->d, true, g->perm);
     qep_free(diag);
     QEP_TRY(qep_factor_r_all(g->H, g->perm, &ladder, g->stream, &g->Lr, g->rdiag));
-    g->P = qep_form_p_all(g->C, g->perm, g->Lr, "bench", g->stream);
+    g->S = qep_form_s_all(g->C, g->perm, g->Lr, "bench", g->stream);
     return QEP_OK;
 }
 
@@ -122,7 +122,7 @@ void bench_group_close_all(bench_group *g)
     qep_dmat_destroy_all(&g->H);
     qep_dmat_destroy_all(&g->C);
     qep_dmat_destroy_all(&g->Lr);
-    qep_dmat_destroy_all(&g->P);
+    qep_dmat_destroy_all(&g->S);
     if (g->stream) qep_window_destroy_all(&g->stream);
     qep_free(g->fp);
     qep_free(g->q);
@@ -184,11 +184,11 @@ static qep_status factor_r(bench *b, void *ctx)
     return qep_factor_r_all(c->g->H, c->g->perm, &ladder, c->g->stream, &c->L, c->rdiag);
 }
 
-static qep_status form_p(bench *b, void *ctx)
+static qep_status form_s(bench *b, void *ctx)
 {
     (void)b;
     solve_case *c = ctx;
-    c->L = qep_form_p_all(c->g->C, c->g->perm, c->g->Lr, "bench", c->g->stream);
+    c->L = qep_form_s_all(c->g->C, c->g->perm, c->g->Lr, "bench", c->g->stream);
     return QEP_OK;
 }
 
@@ -252,7 +252,7 @@ static qep_status time_factors_all(bench *b, solve_case *c)
     const double d = (double)c->g->d, work = d * d * d / 3;
     QEP_TRY(time_one_all(b, "factor: H", "f64", work, BENCH_GEMM_F64, drop_results, factor, c));
     QEP_TRY(time_one_all(b, "factor: H in order, reversed", "f64", work, BENCH_GEMM_F64, drop_results, factor_r, c));
-    return time_one_all(b, "factor: P of GPTAQ", "f64", 2 * work, BENCH_GEMM_F64, drop_results, form_p, c);
+    return time_one_all(b, "factor: S of GPTAQ", "f64", work, BENCH_GEMM_F64, drop_results, form_s, c);
 }
 
 /* M = C (H + lambda I)^-1 once, or a solve for the rows, whichever is less. */

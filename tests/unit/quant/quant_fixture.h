@@ -157,8 +157,20 @@ static UNUSED void pull_strip(const qep_qspec *s, qep_gptq *g, int64_t cols, int
         }
 }
 
+/* What a step is given of a method's matrix P: S = P R, and in the published codes P itself. */
+static UNUSED double *move_of(const qep_qspec *s, const double *P, const double *R, int64_t cols)
+{
+    double *S = test_alloc(cols * cols, sizeof *S);
+    for (int64_t i = 0; i < cols; i++)
+        for (int64_t k = 0; k < cols; k++) {
+            if (s->paper) S[i * cols + k] = P[i * cols + k];
+            for (int64_t j = k; j < cols && !s->paper; j++) S[i * cols + j] += P[i * cols + k] * R[k * cols + j];
+        }
+    return S;
+}
+
 /* One strip (w [QEP_STRIP, cols], original order) through all steps; out has QEP_STRIP rows. The
- * rows of R and of the matrices P reach the kernel as a streamed factor would: only the rows a step
+ * rows of R and of the matrices (from P) reach the kernel as a streamed factor would: only the rows a step
  * asks for, everything else NaN. */
 static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t cols, const int32_t *perm,
                                   const double *R, const double *const *P, const uint8_t *dead, result *out)
@@ -171,20 +183,24 @@ static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t co
     memset(room + bytes, 0x5A, BEHIND); /* nobody's */
     qep_gptq *g = qep_gptq_create(s, w, cols, perm, rdiag, dead, room);
     float *packed = test_alloc(qep_gptq_packed_bytes(s, cols), 1);
+    const int n_moves = qep_method_moves(s->method, &s->options, s->paper);
+    double *moves[QEP_MAX_MOVES] = {NULL};
+    for (int m = 0; m < n_moves; m++) moves[m] = move_of(s, P[m], R, cols);
     for (int64_t step = 0; step < qep_gptq_n_steps(s, cols); step++) {
         int64_t row0 = 0, n = 0;
         qep_gptq_step_rows(s, cols, step, &row0, &n);
         qep_gptq_block b = {.ldr = cols - row0 + 16, .ldp = cols - row0 + 16, .packed = packed};
         float *r = streamed_rows(R, cols, row0, n, b.ldr), *p[QEP_MAX_MOVES] = {NULL};
         b.r = r;
-        for (int m = 0; m < qep_method_moves(s->method, &s->options, s->paper); m++)
-            b.p[m] = p[m] = streamed_rows(P[m], cols, row0, qep_gptq_step_cols(s, cols, step), b.ldp);
+        for (int m = 0; m < n_moves; m++)
+            b.p[m] = p[m] = streamed_rows(moves[m], cols, row0, qep_gptq_step_cols(s, cols, step), b.ldp);
         pull_strip(s, g, cols, row0, R);
         for (int part = 0; part < 3; part++) qep_gptq_pack(s, cols, step, &b, packed, part, 3);
         qep_gptq_step(g, step, &b);
         qep_free(r);
         for (int m = 0; m < QEP_MAX_MOVES; m++) qep_free(p[m]);
     }
+    for (int m = 0; m < QEP_MAX_MOVES; m++) qep_free(moves[m]);
     qep_free(packed);
     qep_qstrip q = {out->codes, out->scales, out->zeros};
     qep_gptq_finish(g, &q, out->g_idx, out->loss);
