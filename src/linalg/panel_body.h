@@ -11,12 +11,12 @@
 enum {
     N = QEP_PANEL_COLS,
     PACKED = 16,                             /* panels at most that are packed side by side, so that B is read in whole lines */
-    CHUNK = 32,                              /* panels of B that stay in the second-level cache */
     LINE = 64 / (int)sizeof(REAL),           /* entries of a cache line, and of an AVX-512 vector */
     HALF_LINE = LINE / 2,                    /* of an AVX2 vector */
     HEIGHT_512 = 4 * LINE, HEIGHT_256 = LINE, /* rows of a tile: registers for the accumulators, the vectors of a and a broadcast */
-    DEPTH_512 = 128,                         /* rows of B at a time: a tile's columns of a stay in a first-level cache of 32 KiB or more for all of a chunk */
-    DEPTH_256 = 256, CHUNK_256 = 16          /* the same, and panels of B: first- and second-level caches of 32 and 512 KiB */
+    DEPTH_512 = 1024 / LINE,                 /* rows of B at a time: a tile's columns of a, 16 KiB of floats, 32 of doubles (as measured), stay in the first-level cache */
+    CHUNK_512 = LINE,                        /* panels of B: the strip's columns, 24 KiB, and 512 rows of B, 200 to 400 KiB, stay in the second-level cache */
+    DEPTH_256 = 256, CHUNK_256 = 16          /* the same for tiles of AVX2 */
 };
 
 /* Columns [from, to), whole panels, of the part'th share of `cols`. */
@@ -184,34 +184,38 @@ static void update_narrow(qep_panel_unit unit, REAL *panel, REAL keep, const REA
 }
 
 #ifdef QEP_PANEL_X86
-static void update_wide(REAL *panel, REAL keep, const REAL *a, int64_t i0, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t cols)
+/* Columns [j0, end) by rows [i0, i0 + k) of B. */
+static void update_chunk(REAL *panel, REAL keep, const REAL *a, int64_t i0, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t j0, int64_t end)
 {
     const int64_t sb = ldb > 0 ? ldb : N;
-    for (int64_t j0 = 0; j0 < cols; j0 += (int64_t)CHUNK * N)
-        for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_512)
-            for (int64_t j = j0; j < qep_min_i64(j0 + (int64_t)CHUNK * N, cols); j += N) {
-                const REAL *lines = a + i0 * QEP_PANEL_ROWS + row, *from = (ldb > 0 ? b + j : b + j * all) + i0 * sb;
-                if (cols - j >= N) tile_avx512(panel + j * QEP_PANEL_ROWS + row, keep, lines, k, from, sb, ldb > 0 ? N : all * N);
-                else tile_plain(panel + j * QEP_PANEL_ROWS + row, keep, lines, QEP_PANEL_ROWS, k, from, sb, cols - j, HEIGHT_512);
-            }
+    for (int row = 0; row < QEP_PANEL_ROWS; row += HEIGHT_512)
+        for (int64_t j = j0; j < end; j += N) {
+            const REAL *lines = a + i0 * QEP_PANEL_ROWS + row, *from = (ldb > 0 ? b + j : b + j * all) + i0 * sb;
+            if (end - j >= N) tile_avx512(panel + j * QEP_PANEL_ROWS + row, keep, lines, k, from, sb, ldb > 0 ? N : all * N);
+            else tile_plain(panel + j * QEP_PANEL_ROWS + row, keep, lines, QEP_PANEL_ROWS, k, from, sb, end - j, HEIGHT_512);
+        }
+}
+
+/* A chunk of columns stays in the second-level cache until all rows of B are done. */
+static void update_wide(REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t cols)
+{
+    for (int64_t j = 0; j < cols; j += (int64_t)CHUNK_512 * N)
+        for (int64_t i = 0; i == 0 || i < k; i += DEPTH_512)
+            update_chunk(panel, i == 0 ? keep : 1, a, i, qep_min_i64(DEPTH_512, k - i), b, ldb, all, j, qep_min_i64(j + (int64_t)CHUNK_512 * N, cols));
 }
 #endif
 
 /* all: rows of B's panels when it is packed. */
 static void update(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t all, int64_t cols)
 {
-    const int64_t depth = unit == QEP_PANEL_AVX512 ? DEPTH_512 : DEPTH_256;
-    for (int64_t i = 0; i == 0 || i < k; i += depth) {
-        const int64_t n = qep_min_i64(depth, k - i);
-        const REAL f = i == 0 ? keep : 1;
 #ifdef QEP_PANEL_X86
-        if (unit == QEP_PANEL_AVX512) {
-            update_wide(panel, f, a, i, n, b, ldb, all, cols);
-            continue;
-        }
-#endif
-        update_narrow(unit, panel, f, a, i, n, b, ldb, all, cols);
+    if (unit == QEP_PANEL_AVX512) {
+        update_wide(panel, keep, a, k, b, ldb, all, cols);
+        return;
     }
+#endif
+    for (int64_t i = 0; i == 0 || i < k; i += DEPTH_256)
+        update_narrow(unit, panel, i == 0 ? keep : 1, a, i, qep_min_i64(DEPTH_256, k - i), b, ldb, all, cols);
 }
 
 void NAME(update_by)(qep_panel_unit unit, REAL *panel, REAL keep, const REAL *a, int64_t k, const REAL *b, int64_t ldb, int64_t cols)
