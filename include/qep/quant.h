@@ -175,8 +175,11 @@ void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gpt
  * row0 .. row0 + n - 1 from column row0 on, [n, ldr] f64. */
 bool qep_gptq_pulls(const qep_qspec *s);
 void qep_gptq_pull(qep_gptq *g, bool back, int64_t row0, int64_t n, const double *r, int64_t ldr);
-/* Steps in order 0, 1, ... */
-void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b);
+/* Steps in order 0, 1, ..., of `count` >= 1 strips with the same settings: what goes on to the columns behind the step is brought to all of them while a part of
+ * `packed` is in the second-level cache. Bits do not depend on what lies beside a strip. On the calling thread. */
+void qep_gptq_step(qep_gptq *const *g, int64_t count, int64_t step, const qep_gptq_block *b);
+/* How many of a rank's strips to take at a time: more than one only where each of its threads has several turns. */
+int64_t qep_gptq_beside(int64_t strips, int threads);
 /* After the last step: result in original column order; g_idx[cols] (may be NULL) = group of each original column,
  * equal for all rows. *loss [QEP_STRIP] (may be NULL): sum_j (w_j - q_j)^2 R_jj^2, f64; for GPTQ the row's tr((Q-W*)(H+mu I)(Q-W*)^T). */
 void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double *loss);

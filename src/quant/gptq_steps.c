@@ -5,7 +5,7 @@
 
 enum {
     STEP = 512,                  /* columns of a step, or one block where that is wider */
-    CHUNK = 32 * QEP_PANEL_COLS, /* columns to the right that stay in the second-level cache while all blocks of a step reach them */
+    CHUNK = 16 * QEP_PANEL_COLS, /* columns to the right that stay in the second-level cache, and so do their packed panels, while all blocks of a step reach them */
 };
 
 int qep_gptq_moves(const qep_qspec *s)
@@ -142,17 +142,33 @@ static void quantize_block(qep_gptq *g, const place *p, int64_t done, const qep_
     update(g, p, done, b->packed, p->inside, 0, p->c0 + p->n, p->end - p->c0 - p->n);
 }
 
-void qep_gptq_step(qep_gptq *g, int64_t step, const qep_gptq_block *b)
+static void quantize_step(qep_gptq *g, int64_t step, const qep_gptq_block *b)
 {
     QEP_REQUIRE(step == g->next_step);
     const place first = first_place(&g->spec, g->cols, step);
     place p = first;
     while (next_place(&g->spec, g->cols, &p)) quantize_block(g, &p, p.c0 - first.c0, b);
-    for (int64_t c = 0; c < g->cols - p.end; c += CHUNK) {
-        const int64_t n = qep_min_i64(CHUNK, g->cols - p.end - c);
-        p = first;
-        while (next_place(&g->spec, g->cols, &p)) update(g, &p, p.c0 - first.c0, b->packed, p.beyond, c, p.end + c, n);
-    }
-    if (qep_gptq_pulls(&g->spec)) qep_foem_pulled(g, p.end);
     g->next_step++;
+}
+
+/* What the step leaves to n columns, the first of them the skip'th behind its end. */
+static void update_beyond(qep_gptq *g, int64_t step, const qep_gptq_block *b, int64_t skip, int64_t n)
+{
+    const place first = first_place(&g->spec, g->cols, step);
+    place p = first;
+    while (next_place(&g->spec, g->cols, &p)) update(g, &p, p.c0 - first.c0, b->packed, p.beyond, skip, p.end + skip, n);
+}
+
+void qep_gptq_step(qep_gptq *const *g, int64_t count, int64_t step, const qep_gptq_block *b)
+{
+    const int64_t end = first_place(&g[0]->spec, g[0]->cols, step).end, beyond = g[0]->cols - end;
+    for (int64_t i = 0; i < count; i++) quantize_step(g[i], step, b);
+    for (int64_t c = 0; c < beyond; c += CHUNK)
+        for (int64_t i = 0; i < count; i++) update_beyond(g[i], step, b, c, qep_min_i64(CHUNK, beyond - c));
+    for (int64_t i = 0; i < count && qep_gptq_pulls(&g[i]->spec); i++) qep_foem_pulled(g[i], end);
+}
+
+int64_t qep_gptq_beside(int64_t strips, int threads)
+{
+    return strips >= 4 * (int64_t)threads ? 2 : 1;
 }

@@ -182,6 +182,10 @@ static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t co
     char *room = test_alloc(bytes + BEHIND, 1);
     memset(room + bytes, 0x5A, BEHIND); /* nobody's */
     qep_gptq *g = qep_gptq_create(s, w, cols, perm, rdiag, dead, room);
+    char *room_beside = test_alloc(bytes, 1);
+    float *beside = test_alloc(QEP_STRIP * cols, sizeof *beside); /* another strip, taken together with this one: it changes nothing */
+    for (int64_t k = 0; k < QEP_STRIP * cols; k++) beside[k] = 0.5f * w[QEP_STRIP * cols - 1 - k];
+    qep_gptq *both[2] = {qep_gptq_create(s, beside, cols, perm, rdiag, dead, room_beside), g};
     float *packed = test_alloc(qep_gptq_packed_bytes(s, cols), 1);
     const int n_moves = qep_method_moves(s->method, &s->options, s->paper);
     double *moves[QEP_MAX_MOVES] = {NULL};
@@ -194,9 +198,9 @@ static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t co
         b.r = r;
         for (int m = 0; m < n_moves; m++)
             b.p[m] = p[m] = streamed_rows(moves[m], cols, row0, qep_gptq_step_cols(s, cols, step), b.ldp);
-        pull_strip(s, g, cols, row0, R);
+        for (int i = 0; i < 2; i++) pull_strip(s, both[i], cols, row0, R);
         for (int part = 0; part < 3; part++) qep_gptq_pack(s, cols, step, &b, packed, part, 3);
-        qep_gptq_step(g, step, &b);
+        qep_gptq_step(both, 2, step, &b);
         qep_free(r);
         for (int m = 0; m < QEP_MAX_MOVES; m++) qep_free(p[m]);
     }
@@ -204,6 +208,8 @@ static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t co
     qep_free(packed);
     qep_qstrip q = {out->codes, out->scales, out->zeros};
     qep_gptq_finish(g, &q, out->g_idx, out->loss);
+    qep_free(beside);
+    qep_free(room_beside);
     for (int64_t i = 0; i < BEHIND; i++) assert_int_equal(room[bytes + i], 0x5A);
     qep_free(room);
     qep_free(rdiag);
