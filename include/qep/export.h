@@ -49,6 +49,8 @@ const qep_st_layout *qep_export_layout(const qep_export *e);
 void qep_export_describe(const qep_export *e);
 /* The table behind it, one line a row: format, bits, grid, group_size, act_order, shape, experts, overrides, engine; qep_free. */
 char *qep_export_engines_text(void);
+/* QEP_E_CONFIG with the names to choose from when there is no such format. */
+QEP_MUST_CHECK qep_status qep_export_check_format(const char *name);
 /* Zero points below this cannot be stored (1 for gptq v1 asymmetric). */
 int qep_export_zero_min(const char *format);
 /* bits per weight stored, over the quantized linears, scales and zeros included (g_idx not). */

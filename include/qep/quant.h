@@ -136,11 +136,12 @@ void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int6
 /* Column by column in R-form (methods.md 2.2): H + mu I = R R^T, R upper, in processing order. GPTQ:
  *   w_j = W*_j + sum_{i<j} (W*_i - Q_i) R_ij / R_jj ,  Q_j = grid(w_j).
  * The other methods of this family differ in what goes on to later columns (their kernels: gptaq.c, rescomp.c, foem.c):
- *   w_j = T_j + A_j / R_jj,  T_j = W*_j + M_j,  A_j = sum_{i<j} f^(j-1-i) err_i R_ij,  M_j = sum_{i<j} f^(j-1-i) use_i P_ij,
- * err_i, use_i and the factor f are the method's. This is their published U-form: with e_i U_ii = w_i - q'_i the weights after column i are
- * W - e_i U_i + use_i P_i, hence T - Q' = E U, and U R = I.
- * Factor and P arrive in blocks of rows, so that they need not sit on one rank. One state per strip. A column's sums are chains of fused
- * multiply-adds in rising i: for f = 1 block_size does not change a bit. A dynamic group's grid comes from its weights given all columns before it;
+ *   w_j = W*_j + sum_{i<j} f^(j-1-i) (err_i R_ij + use_i S_ij) / R_jj,
+ * err_i, use_i and the factor f are the method's, S = P R. This is their published U-form: with e_i U_ii = w_i - q'_i the weights after column i are
+ * W - e_i U_i + use_i P_i, and U R = I (gptaq.c). With `paper`, whose codes take other weights beyond a block than inside it, use_i P_ij moves the target:
+ *   w_j = T_j + A_j / R_jj,  T_j = W*_j + sum_{i<j} use_i P_ij,  A_j = sum_{i<j} err_i R_ij,  err_i from T_i.
+ * Factor and S or P arrive in blocks of rows, so that they need not sit on one rank. One state per strip. A column's sums are chains of fused
+ * multiply-adds: GPTQ's in rising i, so that block_size does not change a bit; with S, err_i and use_i take turns block by block. A dynamic group's grid comes from its weights given all columns before it;
  * with `paper` from those given the blocks before the one it starts in, as in the published codes (block_size then is part of the method). */
 /* target: [QEP_STRIP, cols] row-major in original order (copied). perm[j] = original column processed j-th, NULL: identity.
  * rdiag [cols]: R_jj in processing order (weights of the hessian clip, known before the loop).
@@ -178,8 +179,10 @@ void qep_gptq_pull(qep_gptq *g, bool back, int64_t row0, int64_t n, const double
 /* Steps in order 0, 1, ..., of `count` >= 1 strips with the same settings: what goes on to the columns behind the step is brought to all of them while a part of
  * `packed` is in the second-level cache. Bits do not depend on what lies beside a strip. On the calling thread. */
 void qep_gptq_step(qep_gptq *const *g, int64_t count, int64_t step, const qep_gptq_block *b);
-/* How many of a rank's strips to take at a time: more than one only where each of its threads has several turns. */
-int64_t qep_gptq_beside(int64_t strips, int threads);
+/* How a rank's strips go through a step: in `turns` turns of two strips each, one at the end so that its threads end together. The i'th turn: *count strips from
+ * *first on. */
+int64_t qep_gptq_turns(int64_t strips, int threads);
+void qep_gptq_turn(int64_t strips, int threads, int64_t i, int64_t *first, int64_t *count);
 /* After the last step: result in original column order; g_idx[cols] (may be NULL) = group of each original column,
  * equal for all rows. *loss [QEP_STRIP] (may be NULL): sum_j (w_j - q_j)^2 R_jj^2, f64; for GPTQ the row's tr((Q-W*)(H+mu I)(Q-W*)^T). */
 void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double *loss);

@@ -136,7 +136,7 @@ QEP_MUST_CHECK qep_status qep_factor_r_all(const qep_dmat *H, const int32_t *per
 int64_t qep_stream_bytes(int64_t d);  /* size of the streaming window: "solve.stream" */
 enum {
     QEP_STREAM_ROWS = 128,   /* of a block */
-    QEP_STREAM_BUNDLE = 512  /* rows that are fetched at a time, whole blocks, and the depth of the products; backwards (qep_form_s_all): one block */
+    QEP_STREAM_BUNDLE = 512  /* rows that are fetched at a time, whole blocks, and the depth of the products; backwards (qep_form_s_all, qep_s_to_p_all): one block */
 };
 
 /* y[n_strips * 64, d] += a[n_strips * 64, d] * M, f64 or f32 (ld d). An entry is one chain of fused multiply-adds: bits do not depend on who owns which strip. n_strips may be 0.

@@ -26,6 +26,12 @@ qep_status qep_format_find(const char *name, const qep_format **out)
                     name, names);
 }
 
+qep_status qep_export_check_format(const char *name)
+{
+    const qep_format *f;
+    return qep_format_find(name, &f);
+}
+
 int qep_export_zero_min(const char *format)
 {
     const qep_format *f;

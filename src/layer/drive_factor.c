@@ -74,12 +74,17 @@ static void pull_all(const qep_set *s, const factor *f, qep_gptq **g, int64_t c0
 
 static void run_steps_all(qep_set *s, const qep_qspec *q, const factor *f, qep_gptq **g)
 {
-    const int64_t beside = qep_gptq_beside(s->count, omp_get_max_threads());
+    const int threads = omp_get_max_threads();
+    const int64_t turns = qep_gptq_turns(s->count, threads);
     for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
         if (qep_gptq_pulls(q)) pull_all(s, f, g, step * qep_gptq_step_cols(q, s->cols, 0));
         qep_gptq_block b = fetch_step_all(s, q, f, step);
 #pragma omp parallel for schedule(dynamic)
-        for (int64_t i = 0; i < s->count; i += beside) qep_gptq_step(g + i, qep_min_i64(beside, s->count - i), step, &b);
+        for (int64_t i = 0; i < turns; i++) {
+            int64_t first, n;
+            qep_gptq_turn(s->count, threads, i, &first, &n);
+            qep_gptq_step(g + first, n, step, &b);
+        }
     }
     qep_window_sync_all(s->job->stream);
 }

@@ -15,7 +15,7 @@ enum {
     HALF_LINE = LINE / 2,                    /* of an AVX2 vector */
     HEIGHT_512 = 4 * LINE, HEIGHT_256 = LINE, /* rows of a tile: registers for the accumulators, the vectors of a and a broadcast */
     DEPTH_512 = 1024 / LINE,                 /* rows of B at a time: a tile's columns of a, 16 KiB of floats, 32 of doubles (as measured), stay in the first-level cache */
-    CHUNK_512 = LINE,                        /* panels of B: the strip's columns, 24 KiB, and 512 rows of B, 200 to 400 KiB, stay in the second-level cache */
+    CHUNK_512 = LINE,                        /* panels of B: the strip's columns, 24 KiB, and 512 rows of B, 192 KiB, stay in the second-level cache */
     DEPTH_256 = 256, CHUNK_256 = 16          /* the same for tiles of AVX2 */
 };
 

@@ -2,7 +2,7 @@
  * target, before the loop. Dynamic groups: when the block in which they start is reached, from
  * the conditional weights given all earlier columns: blocks end where groups begin. The published codes (compat = paper) read
  * them from the updated weight matrix, which lacks the updates of the current block, wherever in it a group starts. In R-form these
- * weights are v = W* - D with D R[b:e, b:e] = -acc[b:e] (the columns that would make the loss of
+ * weights are v = T - D (T: W*, in the published codes moved) with D R[b:e, b:e] = -acc[b:e] (the columns that would make the loss of
  * columns b .. e-1 zero). SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 

@@ -23,7 +23,7 @@ struct qep_gptq {
     int32_t *group_of; /* [cols] group of each processed column */
     float *rdiag;      /* [cols] */
     float *target;     /* panel [cols]: W* */
-    float *acc;        /* panel [cols]: A, of the columns done, faded up to the last of them */
+    float *acc;        /* panel [cols]: what err R and use S of the columns done leave, faded up to the last of them */
     float *move;       /* panel [cols]: M, how far a published code has moved the target; NULL: it stays where it is */
     float *to;         /* what the method's matrices add to: move in the published codes, else acc */
     float *cond;       /* [QEP_STRIP, span]: conditional weights of groups that start in a block */
@@ -82,7 +82,7 @@ int64_t qep_gptq_block_cols(const qep_qspec *s, int64_t c0, int64_t end);
 /* Rows of R that the block from column c0 on needs: its own, more when a dynamic group reaches beyond it. */
 int64_t qep_gptq_block_rows(const qep_qspec *s, int64_t cols, int64_t c0);
 /* Quantizes columns c0 .. c0+n-1 one after the other, a block that `done` columns of its step precede; leaves its err and out at columns done .. of the
- * step's, faded up to its last column. b: R and P from row and column c0 on. */
+ * step's, faded up to its last column. b: R and S or P from row and column c0 on. */
 void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, const qep_gptq_block *b);
 
 /* Grids that do not depend on the loop: one group per row, or static groups. target: original

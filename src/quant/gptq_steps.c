@@ -168,7 +168,19 @@ void qep_gptq_step(qep_gptq *const *g, int64_t count, int64_t step, const qep_gp
     for (int64_t i = 0; i < count && qep_gptq_pulls(&g[i]->spec); i++) qep_foem_pulled(g[i], end);
 }
 
-int64_t qep_gptq_beside(int64_t strips, int threads)
+static int64_t pairs_of(int64_t strips, int threads)
 {
-    return strips >= 4 * (int64_t)threads ? 2 : 1;
+    return qep_max_i64(0, strips - 2 * (int64_t)threads) / 2;
+}
+
+int64_t qep_gptq_turns(int64_t strips, int threads)
+{
+    return strips - pairs_of(strips, threads);
+}
+
+void qep_gptq_turn(int64_t strips, int threads, int64_t i, int64_t *first, int64_t *count)
+{
+    const int64_t pairs = pairs_of(strips, threads);
+    *first = i + qep_min_i64(i, pairs);
+    *count = i < pairs ? 2 : 1;
 }

@@ -132,6 +132,15 @@ static qep_status load_newest_all(qep_run *r, const char *prev, bool have, bool 
     return st == QEP_E_IO ? qep_fail(QEP_E_CHECKPOINT, "%s", qep_error_text()) : st;
 }
 
+qep_status qep_run_demand_checkpoint_all(qep_run *r)
+{
+    if (r->args.restart != QEP_RESTART_YES) return QEP_OK;
+    char *prev = qep_strf("run.checkpoint", "%s.prev", r->checkpoint);
+    const bool have = exists_all(r->comm, r->checkpoint) || exists_all(r->comm, prev);
+    qep_free(prev);
+    return have ? QEP_OK : qep_fail(QEP_E_CHECKPOINT, "--restart yes, but there is no checkpoint %s", r->checkpoint);
+}
+
 qep_status qep_run_resume_all(qep_run *r, bool *resumed)
 {
     *resumed = false;
@@ -142,8 +151,8 @@ qep_status qep_run_resume_all(qep_run *r, bool *resumed)
         st = qep_store_remove_all(r->comm, r->checkpoint);
     else if (have || have_prev)
         st = load_newest_all(r, prev, have, have_prev, resumed);
-    else if (r->args.restart == QEP_RESTART_YES)
-        st = qep_fail(QEP_E_CHECKPOINT, "--restart yes, but there is no checkpoint %s", r->checkpoint);
+    else
+        st = qep_run_demand_checkpoint_all(r);
     qep_free(prev);
     return st;
 }

@@ -348,6 +348,7 @@ static qep_status compare_all(conversion *v)
 /* Of the keys of a run those of [output] hold for a conversion too; they come by --set. */
 static qep_status read_settings(conversion *v, const qep_args *args)
 {
+    QEP_TRY(qep_export_check_format(v->format));
     size_t end = strlen(v->dir);
     while (end > 1 && v->dir[end - 1] == '/') end--;
     char *output = args->output ? qep_strdup("run.convert", args->output) : qep_strf("run.convert", "%.*s-%s", (int)end, v->dir, v->format);

@@ -45,7 +45,7 @@ static void log_phases(const qep_run *r, const qep_phase_time *phase)
     }
 }
 
-/* What the first rank of a node needs, with all that is there once per node, and what every other adds. */
+/* What a node needs and, where it has several ranks, its first one, with all that is there once per node, and every other. */
 static void log_node(const qep_run *r)
 {
     char a[32], b[32], c[32];
@@ -53,9 +53,11 @@ static void log_node(const qep_run *r)
     qep_memory_plan first, other;
     qep_plan_memory(r, 0, r->keep_act, &first);
     qep_plan_memory(r, nodes < r->ranks ? nodes : 0, r->keep_act, &other);
-    qep_info("memory per node: %s; its first rank, with what is there once per node, %s, every other %s; FFN activations %s%s",
-             qep_format_bytes(qep_plan_node_peak(r, r->keep_act), a, sizeof a), qep_format_bytes(first.peak, b, sizeof b),
-             qep_format_bytes(other.peak, c, sizeof c), r->keep_act ? "kept" : "recomputed", qep_plan_h_words(r));
+    char *others = nodes < r->ranks ? qep_strf("run.plan", "; its first rank, with what is there once per node, %s, every other %s",
+                                               qep_format_bytes(first.peak, b, sizeof b), qep_format_bytes(other.peak, c, sizeof c)) : NULL;
+    qep_info("memory per node: %s%s; FFN activations %s%s", qep_format_bytes(qep_plan_node_peak(r, r->keep_act), a, sizeof a), others ? others : "",
+             r->keep_act ? "kept" : "recomputed", qep_plan_h_words(r));
+    qep_free(others);
     for (int i = 0; i < first.n; i++)
         qep_info("  %-18s %12s%s", first.items[i].name, qep_format_bytes(first.items[i].rank_bytes, a, sizeof a),
                  first.items[i].per_node ? "  (once per node)" : "");

@@ -166,13 +166,19 @@ static qep_status work_all(qep_run *r)
     return finish_all(r);
 }
 
+static qep_status may_begin_all(qep_run *r)
+{
+    QEP_TRY(qep_run_demand_checkpoint_all(r));
+    return check_output_all(r);
+}
+
 /* The weights are read before anything is written: a NaN is found now, and their hash belongs to the run's identity. The output
  * directory is looked at first, unless it may hold the finished result of this very run. */
 static qep_status prepare_all(qep_run *r, bool *done)
 {
     if (r->args.elsewhere.ranks > 0) return qep_run_plan_all(r); /* neither this machine's disks nor the values of the weights matter */
     bool again = qep_any_all(r->comm, qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && has_file(r, "summary.json"));
-    if (!again) QEP_TRY(check_output_all(r));
+    if (!again) QEP_TRY(may_begin_all(r));
     const qep_timing t0 = qep_phase_begin(QEP_PHASE_OPEN);
     qep_part_begin("plan");
     QEP_TRY(qep_run_plan_all(r));
@@ -183,7 +189,7 @@ static qep_status prepare_all(qep_run *r, bool *done)
     qep_phase_end(r, QEP_PHASE_OPEN, &t0);
     qep_run_set_identity(r);
     *done = again && !r->args.dry_run && qep_run_finished_all(r);
-    return again && !*done ? check_output_all(r) : QEP_OK;
+    return again && !*done ? may_begin_all(r) : QEP_OK;
 }
 
 /* A job that ended between its last file and its last act left its checkpoint or its lock beside the finished result: they go now, unless

@@ -299,6 +299,8 @@ QEP_MUST_CHECK qep_status qep_run_write_csv_all(qep_run *r, bool published);
 QEP_MUST_CHECK qep_status qep_run_save_all(qep_run *r);
 /* Decides by --restart and what is on disk; sets next_block and streams. *resumed. QEP_E_CHECKPOINT when it does not match. */
 QEP_MUST_CHECK qep_status qep_run_resume_all(qep_run *r, bool *resumed);
+/* QEP_E_CHECKPOINT with --restart yes when there is no checkpoint. Collective. */
+QEP_MUST_CHECK qep_status qep_run_demand_checkpoint_all(qep_run *r);
 /* A generation of the checkpoint, or an unfinished one, is there; and it is this run's: by its identity or, when it is damaged, by its place in the
  * output directory. */
 bool qep_run_has_checkpoint_all(qep_run *r);

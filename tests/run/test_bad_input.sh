@@ -293,7 +293,7 @@ done <<'TABLE'
 6|1|checkpoint damaged|wrong checksum|stopped; rm -f out/checkpoint.h5.prev; bytes out/checkpoint.h5 '\0001\0002\0003' $(($(wc -c <out/checkpoint.h5) - 3000))
 6|1 3|checkpoint cut off|no usable checkpoint|stopped; rm -f out/checkpoint.h5.prev; truncate -s 3000 out/checkpoint.h5
 6|1|checkpoint that is no HDF5|no usable checkpoint|stopped; rm -f out/checkpoint.h5.prev; echo x >out/checkpoint.h5
-6|1 3|--restart yes without a checkpoint|--restart yes, but there is no checkpoint|rm -rf out; mkdir out; aside='qep_mpi.log qep_mpi.lock'; opt --restart yes
+6|1 3|--restart yes without a checkpoint|--restart yes, but there is no checkpoint|rm -rf out; opt --restart yes
 6|1|files of the stopped run missing|missing or belong to another run|stopped; rm out/model.safetensors.partial
 # --- finished results, read back
 2|1 3|--check of a missing folder|nowhere|command='--check nowhere'

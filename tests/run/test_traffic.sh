@@ -57,6 +57,7 @@ agrees 4 3 0 --set run.compute=f32 --set correction.residual=0 --set correction.
 agrees 5 2 0 --set run.activations=recompute --set quantization.group_size=-1
 agrees 8 3 0 --set quantization.sweeps=0
 agrees 3 2 0 --set quantization.method=rescomp --set correction.method=none
+agrees 3 2 0 --set quantization.method=rescomp --set correction.method=none --set quantization.compat=paper --set output.format=dense
 agrees 3 2 0 --set quantization.method=foem --set correction.method=none --set quantization.compat=paper --set output.format=dense
 agrees 3 1 0 --set quantization.method=rtn
 agrees 6 4 10 --set quantization.act_order=yes

@@ -16,15 +16,15 @@ static void NAME(plain)(REAL *c, REAL keep, const REAL *a, int64_t k, const REAL
         }
 }
 
-/* Columns: nothing, one, both sides of a panel of 6 and of a chunk of 192. Nothing behind the last one is touched. */
+/* Columns: nothing, one, both sides of a panel of 6 and of chunks of 48, 96 and 192. Nothing behind the last one is touched. */
 static void NAME(equal_bits)(void **state)
 {
     (void)state;
-    static const int64_t cols[] = {0, 1, 5, 6, 7, 12, 61, 191, 192, 193, 400}, rows[] = {0, 1, 2, 31, 32, 127, 128, 129, 256, 257, 600};
+    static const int64_t cols[] = {0, 1, 5, 6, 7, 12, 61, 191, 192, 193, 400}, rows[] = {0, 1, 2, 31, 32, 63, 64, 65, 127, 128, 129, 256, 257, 600};
     qep_rng rng;
     qep_rng_seed(&rng, 3);
     for (int c = 0; c < 11; c++)
-        for (int k = 0; k < 11; k++) {
+        for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
             const int64_t n = cols[c], m = rows[k], ldb = n + 3;
             REAL *b = NAME(random)(&rng, m * ldb), *a = NAME(random)(&rng, m * R), *start = NAME(random)(&rng, (n + 8) * R);
             REAL *want = qep_alloc("test", (n + 8) * R, sizeof *want), *got = qep_alloc("test", (n + 8) * R, sizeof *got);

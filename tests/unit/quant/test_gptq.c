@@ -364,6 +364,26 @@ static void beats_rtn(void **state)
     assert_le_f(gptq, 0.8 * rtn);
 }
 
+/* Every strip has its turn once, in order, and the last 2 * threads go one by one. */
+static void turns_of_strips(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 5; threads++)
+        for (int64_t strips = 0; strips <= 40; strips++) {
+            int64_t next = 0, pairs = 0;
+            for (int64_t i = 0; i < qep_gptq_turns(strips, threads); i++) {
+                int64_t first, n;
+                qep_gptq_turn(strips, threads, i, &first, &n);
+                assert_int_equal(first, next);
+                assert_true(n == 1 || (n == 2 && first + n <= strips - 2 * threads + 1));
+                next += n;
+                pairs += n == 2;
+            }
+            assert_int_equal(next, strips);
+            assert_true(pairs > 0 || strips < 2 * threads + 2);
+        }
+}
+
 static void nothing_leaks(void **state)
 {
     (void)state;
@@ -378,7 +398,7 @@ int main(void)
         cmocka_unit_test(identity_equals_rtn),   cmocka_unit_test(loss_is_the_quadratic_form),
         cmocka_unit_test(rows_are_independent), cmocka_unit_test(several_steps_equal_reference),  cmocka_unit_test(step_rows),
         cmocka_unit_test(stale_groups),
-        cmocka_unit_test(beats_rtn),             cmocka_unit_test(nothing_leaks),
+        cmocka_unit_test(beats_rtn),             cmocka_unit_test(turns_of_strips), cmocka_unit_test(nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

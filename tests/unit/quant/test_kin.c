@@ -47,8 +47,14 @@ static void row_by_the_book(const qep_qspec *s, const layer *l, const double *U,
                         : s->method == &qep_method_gptaq      ? o->gptaq_alpha
                                                                : o->rescomp_alpha1;
     double *w = test_alloc(d, sizeof *w);
+    float *now = test_alloc(d, sizeof *now);
     for (int64_t k = 0; k < d; k++) w[k] = (double)w0[k];
     for (int64_t j = 0; j < d; j++) {
+        if (s->group_size > 0 && j % s->group_size == 0) { /* the grid of a group: from its weights as they are by now */
+            const int64_t n = qep_min_i64(s->group_size, d - j);
+            for (int64_t k = 0; k < n; k++) now[k] = (float)w[j + k];
+            qep_grid_find(s, now, NULL, n, &scale, &zero);
+        }
         if (next) w[j] -= beta * (w[j] - (double)w0[j]);
         codes[j] = (uint8_t)qep_grid_code(s->bits, (float)w[j], scale, zero);
         const double q = (double)qep_grid_value(codes[j], scale, zero), back = beta * (w[j] - (double)w0[j]);
@@ -59,6 +65,7 @@ static void row_by_the_book(const qep_qspec *s, const layer *l, const double *U,
             if (R2) w[k] += o->rescomp_alpha2 * ((double)w0[j] - v) * R2[j * d + k];
         }
     }
+    qep_free(now);
     qep_free(w);
 }
 
@@ -114,14 +121,14 @@ static int kinds(kind *k)
 static void equal_the_papers(void **state)
 {
     (void)state;
-    static const int64_t columns[] = {1, 33, 129, 200}, blocks[] = {128, 37, 1, 500};
+    static const int64_t columns[] = {1, 33, 129, 200, 256, 192}, blocks[] = {128, 37, 1, 500, 128, 48}, groups[] = {-1, -1, -1, -1, 32, 64};
     kind k[16];
     const int n = kinds(k);
     for (int i = 0; i < n; i++) {
         int64_t flips = 0, total = 0;
-        for (int c = 0; c < 4; c++) {
+        for (int c = 0; c < 6; c++) {
             layer l = new_layer(50 + (uint64_t)c, columns[c]);
-            qep_qspec s = {.method = k[i].method, .options = k[i].options, .bits = 3, .group_size = -1, .block_size = blocks[c]};
+            qep_qspec s = {.method = k[i].method, .options = k[i].options, .bits = 3, .group_size = groups[c], .block_size = blocks[c]};
             result x = new_result(&s, QEP_STRIP, l.cols), want = new_result(&s, QEP_STRIP, l.cols);
             const double *P[QEP_MAX_MOVES] = {l.P};
             run_strip(&s, l.w, l.cols, NULL, l.R, P, &x);
@@ -317,7 +324,8 @@ static void identity_is_rtn(void **state)
     }
 }
 
-/* Without fading and with grids that stand before the loop, the size of the blocks does not change a bit. */
+/* Without fading and with grids that stand before the loop, the size of the blocks does not change a bit of GPTQ; with two matrices the order of the sums
+ * is the blocks', and a tie may go the other way. */
 static void blocks_do_not_matter(void **state)
 {
     (void)state;
@@ -333,7 +341,8 @@ static void blocks_do_not_matter(void **state)
                 result x = new_result(&s, QEP_STRIP, l.cols);
                 s.block_size = blocks[b];
                 run_strip(&s, l.w, l.cols, NULL, l.R, P, b == 0 ? &first : &x);
-                if (b > 0) assert_same(&first, &x);
+                if (b > 0 && i == 0) assert_same(&first, &x);
+                if (b > 0 && i > 0) assert_le_f((double)count_flips(x.codes, first.codes, QEP_STRIP * l.cols) / (double)(QEP_STRIP * l.cols), 1e-3);
                 free_result(&x);
             }
             free_result(&first);
