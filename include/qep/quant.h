@@ -141,8 +141,9 @@ void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int6
  * W - e_i U_i + use_i P_i, and U R = I (gptaq.c). With `paper`, whose codes take other weights beyond a block than inside it, use_i P_ij moves the target:
  *   w_j = T_j + A_j / R_jj,  T_j = W*_j + sum_{i<j} use_i P_ij,  A_j = sum_{i<j} err_i R_ij,  err_i from T_i.
  * Factor and S or P arrive in blocks of rows, so that they need not sit on one rank. One state per strip. A column's sums are chains of fused
- * multiply-adds: GPTQ's in rising i, so that block_size does not change a bit; with S, err_i and use_i take turns block by block. A dynamic group's grid comes from its weights given all columns before it;
- * with `paper` from those given the blocks before the one it starts in, as in the published codes (block_size then is part of the method). */
+ * multiply-adds: GPTQ's in rising i, so that block_size does not change a bit; with S, err_i and use_i take turns block by block. A dynamic group's grid
+ * comes from its weights given all columns before it; with `paper` from those given the blocks before the one it starts in, as in the published codes
+ * (block_size then is part of the method). */
 /* target: [QEP_STRIP, cols] row-major in original order (copied). perm[j] = original column processed j-th, NULL: identity.
  * rdiag [cols]: R_jj in processing order (weights of the hessian clip, known before the loop).
  * dead [cols], original order, or NULL: columns whose weights become 0 behind the grids made here (those of whole rows: the published codes do it in that order).
@@ -176,13 +177,9 @@ void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gpt
  * row0 .. row0 + n - 1 from column row0 on, [n, ldr] f64. */
 bool qep_gptq_pulls(const qep_qspec *s);
 void qep_gptq_pull(qep_gptq *g, bool back, int64_t row0, int64_t n, const double *r, int64_t ldr);
-/* Steps in order 0, 1, ..., of `count` >= 1 strips with the same settings: what goes on to the columns behind the step is brought to all of them while a part of
- * `packed` is in the second-level cache. Bits do not depend on what lies beside a strip. On the calling thread. */
-void qep_gptq_step(qep_gptq *const *g, int64_t count, int64_t step, const qep_gptq_block *b);
-/* How a rank's strips go through a step: in `turns` turns of two strips each, one at the end so that its threads end together. The i'th turn: *count strips from
- * *first on. */
-int64_t qep_gptq_turns(int64_t strips, int threads);
-void qep_gptq_turn(int64_t strips, int threads, int64_t i, int64_t *first, int64_t *count);
+/* Steps in order 0, 1, ..., of all of a rank's strips, which have the same settings; all threads of the rank work on them. Bits do not depend on threads nor on
+ * what lies beside a strip. */
+void qep_gptq_step(qep_gptq *const *g, int64_t strips, int64_t step, const qep_gptq_block *b);
 /* After the last step: result in original column order; g_idx[cols] (may be NULL) = group of each original column,
  * equal for all rows. *loss [QEP_STRIP] (may be NULL): sum_j (w_j - q_j)^2 R_jj^2, f64; for GPTQ the row's tr((Q-W*)(H+mu I)(Q-W*)^T). */
 void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double *loss);

@@ -2,8 +2,6 @@
  * step in turn. SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
-#include <omp.h>
-
 typedef struct factor {
     qep_dmat *Lr;                   /* R = J Lr J */
     int n_moves;
@@ -74,36 +72,34 @@ static void pull_all(const qep_set *s, const factor *f, qep_gptq **g, int64_t c0
 
 static void run_steps_all(qep_set *s, const qep_qspec *q, const factor *f, qep_gptq **g)
 {
-    const int threads = omp_get_max_threads();
-    const int64_t turns = qep_gptq_turns(s->count, threads);
     for (int64_t step = 0; step < qep_gptq_n_steps(q, s->cols); step++) {
         if (qep_gptq_pulls(q)) pull_all(s, f, g, step * qep_gptq_step_cols(q, s->cols, 0));
         qep_gptq_block b = fetch_step_all(s, q, f, step);
-#pragma omp parallel for schedule(dynamic)
-        for (int64_t i = 0; i < turns; i++) {
-            int64_t first, n;
-            qep_gptq_turn(s->count, threads, i, &first, &n);
-            qep_gptq_step(g + first, n, step, &b);
-        }
+        qep_gptq_step(g, s->count, step, &b);
     }
     qep_window_sync_all(s->job->stream);
 }
 
-/* S of GPTAQ and its kin from C; in the published codes P, and for ResComp's a second one from C + H (undamped). */
+/* S, in the published codes P. */
+static qep_dmat *form_move_all(const qep_set *s, const qep_qspec *q, const factor *f, const qep_dmat *C)
+{
+    qep_dmat *M = qep_form_s_all(C, f->perm, f->Lr, "solve.p", s->job->stream);
+    if (q->paper) qep_s_to_p_all(M, f->Lr, s->job->stream);
+    return M;
+}
+
+/* The matrices of GPTAQ and its kin: from C; ResComp's published code has one from C + H (undamped), too. */
 static void form_moves_all(const qep_set *s, const qep_qspec *q, factor *f)
 {
     const qep_layer_job *j = s->job;
     f->n_moves = qep_gptq_moves(q);
-    for (int m = 0; m < f->n_moves; m++) {
-        qep_dmat *K = m == 0 ? NULL : qep_dmat_create_all(j->comm, "solve.p", s->cols, qep_dmat_block(j->C), qep_dmat_n_owners(j->C));
-        if (K) {
-            qep_dmat_copy(K, j->C);
-            qep_dmat_add(K, j->H);
-        }
-        f->M[m] = qep_form_s_all(K ? K : j->C, f->perm, f->Lr, "solve.p", j->stream);
-        if (q->paper) qep_s_to_p_all(f->M[m], f->Lr, j->stream);
-        qep_dmat_destroy_all(&K);
-    }
+    if (f->n_moves > 0) f->M[0] = form_move_all(s, q, f, j->C);
+    if (f->n_moves < 2) return;
+    qep_dmat *K = qep_dmat_create_all(j->comm, "solve.p", s->cols, qep_dmat_block(j->C), qep_dmat_n_owners(j->C));
+    qep_dmat_copy(K, j->C);
+    qep_dmat_add(K, j->H);
+    f->M[1] = form_move_all(s, q, f, K);
+    qep_dmat_destroy_all(&K);
 }
 
 static qep_status prepare_all(qep_set *s, const qep_qspec *q, const qep_dmat *H, factor *f)

@@ -46,12 +46,11 @@ static void foem_column(qep_column *c)
     if (next && !(c->spec->paper && c->first)) draw_back(c, beta, goal);
     qep_column_round(c);
     for (int i = 0; i < QEP_STRIP; i++) {
-        const float back = beta * (c->w[i] - c->target[i]);
-        c->err[i] = goal[i] - c->q[i];
-        if (next) c->err[i] -= back;
+        const float back = next ? beta * (c->w[i] - c->target[i]) : 0.0f;
+        c->err[i] = goal[i] - c->q[i] - back;
         if (!c->use[0]) continue;
         c->use[0][i] = alpha * c->w[i];
-        c->out[0][i] = c->spec->paper ? alpha * (c->q[i] + (next ? back : 0.0f)) : c->use[0][i];
+        c->out[0][i] = c->spec->paper ? alpha * (c->q[i] + back) : c->use[0][i];
     }
 }
 

@@ -9,10 +9,8 @@ void qep_column_goal(const qep_column *c, float *goal)
 
 void qep_column_weigh(qep_column *c)
 {
-    if (c->move)
-        for (int i = 0; i < QEP_STRIP; i++) c->w[i] = (c->target[i] + c->move[i]) + c->acc[i] / c->r_jj;
-    else
-        for (int i = 0; i < QEP_STRIP; i++) c->w[i] = c->target[i] + c->acc[i] / c->r_jj;
+    qep_column_goal(c, c->w);
+    for (int i = 0; i < QEP_STRIP; i++) c->w[i] += c->acc[i] / c->r_jj;
 }
 
 void qep_column_round(qep_column *c)

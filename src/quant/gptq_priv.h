@@ -75,6 +75,9 @@ enum { QEP_GPTQ_NEAR = 32 }; /* columns that spread one by one, and then togethe
 /* panel_k <- fade panel_k + a row_k for n columns to the right of a; a: [QEP_STRIP]. */
 void qep_gptq_spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n);
 float qep_gptq_power(float f, int64_t n); /* f^n */
+/* How a rank's strips go through a step: turns of two strips, one at the end so that its threads end together. The i'th turn: *count strips from *first on. */
+int64_t qep_gptq_turns(int64_t strips, int threads);
+void qep_gptq_turn(int64_t strips, int threads, int64_t i, int64_t *first, int64_t *count);
 /* Columns of a step (the last may have fewer): whole blocks. */
 int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols);
 /* Columns of the block from c0 on, in a step that ends at `end`. */

@@ -3,6 +3,8 @@
  * multiply-adds that single blocks would give. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
+#include <omp.h>
+
 enum {
     STEP = 512,                  /* columns of a step, or one block where that is wider */
     CHUNK = 16 * QEP_PANEL_COLS, /* columns to the right that stay in the second-level cache, and so do their packed panels, while all blocks of a step reach them */
@@ -159,7 +161,8 @@ static void update_beyond(qep_gptq *g, int64_t step, const qep_gptq_block *b, in
     while (next_place(&g->spec, g->cols, &p)) update(g, &p, p.c0 - first.c0, b->packed, p.beyond, skip, p.end + skip, n);
 }
 
-void qep_gptq_step(qep_gptq *const *g, int64_t count, int64_t step, const qep_gptq_block *b)
+/* `count` strips beside each other: a chunk's packed panels are in the second-level cache for all of them. */
+static void step_beside(qep_gptq *const *g, int64_t count, int64_t step, const qep_gptq_block *b)
 {
     const int64_t end = first_place(&g[0]->spec, g[0]->cols, step).end, beyond = g[0]->cols - end;
     for (int64_t i = 0; i < count; i++) quantize_step(g[i], step, b);
@@ -168,6 +171,7 @@ void qep_gptq_step(qep_gptq *const *g, int64_t count, int64_t step, const qep_gp
     for (int64_t i = 0; i < count && qep_gptq_pulls(&g[i]->spec); i++) qep_foem_pulled(g[i], end);
 }
 
+/* Two strips at a time; one by one at the end, so that the threads end together. */
 static int64_t pairs_of(int64_t strips, int threads)
 {
     return qep_max_i64(0, strips - 2 * (int64_t)threads) / 2;
@@ -183,4 +187,15 @@ void qep_gptq_turn(int64_t strips, int threads, int64_t i, int64_t *first, int64
     const int64_t pairs = pairs_of(strips, threads);
     *first = i + qep_min_i64(i, pairs);
     *count = i < pairs ? 2 : 1;
+}
+
+void qep_gptq_step(qep_gptq *const *g, int64_t strips, int64_t step, const qep_gptq_block *b)
+{
+    const int threads = omp_get_max_threads();
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < qep_gptq_turns(strips, threads); i++) {
+        int64_t first, n;
+        qep_gptq_turn(strips, threads, i, &first, &n);
+        step_beside(g + first, n, step, b);
+    }
 }

@@ -51,10 +51,13 @@ static void log_node(const qep_run *r)
     char a[32], b[32], c[32];
     const int nodes = qep_run_n_nodes(r);
     qep_memory_plan first, other;
+    char *others = NULL;
     qep_plan_memory(r, 0, r->keep_act, &first);
-    qep_plan_memory(r, nodes < r->ranks ? nodes : 0, r->keep_act, &other);
-    char *others = nodes < r->ranks ? qep_strf("run.plan", "; its first rank, with what is there once per node, %s, every other %s",
-                                               qep_format_bytes(first.peak, b, sizeof b), qep_format_bytes(other.peak, c, sizeof c)) : NULL;
+    if (nodes < r->ranks) {
+        qep_plan_memory(r, nodes, r->keep_act, &other);
+        others = qep_strf("run.plan", "; its first rank, with what is there once per node, %s, every other %s", qep_format_bytes(first.peak, b, sizeof b),
+                          qep_format_bytes(other.peak, c, sizeof c));
+    }
     qep_info("memory per node: %s%s; FFN activations %s%s", qep_format_bytes(qep_plan_node_peak(r, r->keep_act), a, sizeof a), others ? others : "",
              r->keep_act ? "kept" : "recomputed", qep_plan_h_words(r));
     qep_free(others);

@@ -47,8 +47,6 @@ static void steps_all(const quantize_case *c)
     const bench_group *g = c->g;
     const int64_t ldp = qep_round_up(g->d, 16) + 16;
     float *packed = qep_alloc("bench", qep_gptq_packed_bytes(&c->spec, g->d), 1);
-    const int threads = omp_get_max_threads();
-    const int64_t turns = qep_gptq_turns(g->count, threads);
     for (int64_t step = 0; step < qep_gptq_n_steps(&c->spec, g->d); step++) {
         int64_t row0, n;
         qep_gptq_step_rows(&c->spec, g->d, step, &row0, &n);
@@ -63,12 +61,7 @@ static void steps_all(const quantize_case *c)
         }
         qep_gptq_pack(&c->spec, g->d, step, &b, packed, 0, 1);
         b.packed = packed;
-#pragma omp parallel for schedule(dynamic)
-        for (int64_t i = 0; i < turns; i++) {
-            int64_t first, count;
-            qep_gptq_turn(g->count, threads, i, &first, &count);
-            qep_gptq_step(c->state + first, count, step, &b);
-        }
+        qep_gptq_step(c->state, g->count, step, &b);
     }
     qep_window_sync_all(g->stream);
     qep_free(packed);

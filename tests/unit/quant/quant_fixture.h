@@ -182,12 +182,14 @@ static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t co
     char *room = test_alloc(bytes + BEHIND, 1);
     memset(room + bytes, 0x5A, BEHIND); /* nobody's */
     qep_gptq *g = qep_gptq_create(s, w, cols, perm, rdiag, dead, room);
-    char *room_beside = test_alloc(bytes, 1);
-    float *beside = test_alloc(QEP_STRIP * cols, sizeof *beside); /* another strip, taken together with this one: it changes nothing */
+    float *beside = test_alloc(QEP_STRIP * cols, sizeof *beside); /* another strip, taken together with this one, and twice by itself: it changes nothing */
     for (int64_t k = 0; k < QEP_STRIP * cols; k++) beside[k] = 0.5f * w[QEP_STRIP * cols - 1 - k];
-    qep_gptq *both[2] = {qep_gptq_create(s, beside, cols, perm, rdiag, dead, room_beside), g};
-    char *room_alone = test_alloc(bytes, 1); /* and the other one by itself */
-    qep_gptq *alone = qep_gptq_create(s, beside, cols, perm, rdiag, dead, room_alone);
+    char *room_beside[3];
+    qep_gptq *strips[4] = {NULL, g};
+    for (int i = 0; i < 3; i++) {
+        room_beside[i] = test_alloc(bytes, 1);
+        strips[i == 0 ? 0 : i + 1] = qep_gptq_create(s, beside, cols, perm, rdiag, dead, room_beside[i]);
+    }
     float *packed = test_alloc(qep_gptq_packed_bytes(s, cols), 1);
     const int n_moves = qep_method_moves(s->method, &s->options, s->paper);
     double *moves[QEP_MAX_MOVES] = {NULL};
@@ -200,25 +202,22 @@ static UNUSED void run_strip_dead(const qep_qspec *s, const float *w, int64_t co
         b.r = r;
         for (int m = 0; m < n_moves; m++)
             b.p[m] = p[m] = streamed_rows(moves[m], cols, row0, qep_gptq_step_cols(s, cols, step), b.ldp);
-        for (int i = 0; i < 2; i++) pull_strip(s, both[i], cols, row0, R);
-        pull_strip(s, alone, cols, row0, R);
+        for (int i = 0; i < 4; i++) pull_strip(s, strips[i], cols, row0, R);
         for (int part = 0; part < 3; part++) qep_gptq_pack(s, cols, step, &b, packed, part, 3);
-        qep_gptq_step(both, 2, step, &b);
-        qep_gptq_step(&alone, 1, step, &b);
+        qep_gptq_step(strips, 4, step, &b);
         qep_free(r);
         for (int m = 0; m < QEP_MAX_MOVES; m++) qep_free(p[m]);
     }
     for (int m = 0; m < QEP_MAX_MOVES; m++) qep_free(moves[m]);
     qep_free(packed);
     qep_qstrip q = {out->codes, out->scales, out->zeros};
-    qep_gptq_finish(alone, &q, out->g_idx, out->loss);
+    qep_gptq_finish(strips[2], &q, out->g_idx, out->loss);
     const uint64_t want = qep_hash64(out->codes, (size_t)(QEP_STRIP * cols), 0);
-    qep_gptq_finish(both[0], &q, out->g_idx, out->loss);
+    qep_gptq_finish(strips[0], &q, out->g_idx, out->loss);
     assert_true(qep_hash64(out->codes, (size_t)(QEP_STRIP * cols), 0) == want);
     qep_gptq_finish(g, &q, out->g_idx, out->loss);
     qep_free(beside);
-    qep_free(room_alone);
-    qep_free(room_beside);
+    for (int i = 0; i < 3; i++) qep_free(room_beside[i]);
     for (int64_t i = 0; i < BEHIND; i++) assert_int_equal(room[bytes + i], 0x5A);
     qep_free(room);
     qep_free(rdiag);

@@ -1,5 +1,7 @@
 /* GPTQ strips: against the f64 reference and a naive U-form, exact identities, independence of
  * rows, steps. SPDX-License-Identifier: Apache-2.0 */
+#include "../../../src/quant/gptq_priv.h"
+
 #include "quant_fixture.h"
 
 /* GPTQ in the published U-form: U^T U = H^-1, here U = R^-1; the weight matrix is updated in
