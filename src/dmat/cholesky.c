@@ -99,6 +99,13 @@ static void read_columns(const factoring *f, int64_t strip, int64_t c0, int64_t 
     qep_panel_from_rows_f64(columns(f, strip, c0), f->m->data + strip * R * f->m->ld + c0, rows, f->m->ld, n);
 }
 
+/* Columns of the bundle from c on that the strip's rows have: those behind the last row's diagonal belong to the upper triangle. Whole panels. */
+static int64_t columns_below(const factoring *f, int64_t strip, bundle J, int64_t c)
+{
+    const int64_t last = qep_spread_row(f->m->spread, qep_rank(f->m->comm), qep_min_i64((strip + 1) * R, f->m->n_rows) - 1);
+    return qep_round_up(qep_max_i64(0, last + 1 - J.j0 - c), QEP_PANEL_COLS);
+}
+
 /* 2. */
 static void update(const factoring *f, bundle J)
 {
@@ -108,9 +115,10 @@ static void update(const factoring *f, bundle J)
     for (int64_t i = first_strip(f, J.j0); i < f->strips; i++)
         for (int64_t c = 0; c < J.w; c += CHUNK) {
             const int64_t n = qep_min_i64(CHUNK, J.w - c);
+            const int64_t below = qep_min_i64(n, columns_below(f, i, J, c));
             read_columns(f, i, J.j0 + c, n);
-            for (int64_t k = 0; k < J.b; k++)
-                qep_panel_update_f64(columns(f, i, J.j0 + c), 1.0, columns(f, i, k * W), W, packed + k * set + c * W, 0, n);
+            for (int64_t k = 0; below > 0 && k < J.b; k++)
+                qep_panel_update_f64(columns(f, i, J.j0 + c), 1.0, columns(f, i, k * W), W, packed + k * set + c * W, 0, below);
         }
 }
 

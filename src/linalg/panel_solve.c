@@ -98,12 +98,15 @@ int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
         double *own = x + t * w;
         write_rows(a, lda, t, t, n, own);
         qep_panel_pack_turned_f64(packed, a + t * lda, lda, t, n, 0, 1);
+#pragma omp parallel for schedule(dynamic)
         for (int64_t i = t / R; i < strips; i++) qep_panel_update_f64(x + i * R * w + t * R, 1.0, x + i * R * w, t, packed, 0, n);
         minor = factor_columns(own + t * R, n);
         if (minor > 0) minor += t;
         write_rows(a, lda, w, t, n, own);
         qep_panel_pack_turned_f64(packed, a + t * lda + t, lda, n, n, 0, 1);
-        for (int64_t i = t / R + 1; i < strips && minor == 0; i++) qep_panel_forward_f64(x + i * R * w + t * R, n, packed, a + t * lda + t, lda);
+        if (minor > 0) break;
+#pragma omp parallel for schedule(dynamic)
+        for (int64_t i = t / R + 1; i < strips; i++) qep_panel_forward_f64(x + i * R * w + t * R, n, packed, a + t * lda + t, lda);
     }
     qep_free(x);
     return minor;

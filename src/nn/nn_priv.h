@@ -6,17 +6,6 @@
 
 #include "qep/nn.h"
 
-/* Loops with exp are compiled twice, for AVX-512 and for the build's own target, and the loader
- * picks one. Both do the same operations in the same order (fused where written, sums in fixed
- * lanes), so both give the same bits. Sanitizers start after the loader's choice and would crash in
- * it. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) &&   \
-    !defined(__SANITIZE_ADDRESS__) && !defined(QEP_DEBUG)
-#define QEP_FOR_EACH_CPU __attribute__((target_clones("avx512f", "default")))
-#else
-#define QEP_FOR_EACH_CPU
-#endif
-
 /* Lanes of sums: the loop's order of additions, whatever the width of the vectors. */
 #define QEP_LANES 16
 

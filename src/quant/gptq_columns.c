@@ -2,18 +2,18 @@
  * in the first-level cache, and to the rest of the block together. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
-void qep_column_goal(const qep_column *c, float *goal)
+QEP_FOR_EACH_CPU void qep_column_goal(const qep_column *c, float *goal)
 {
     for (int i = 0; i < QEP_STRIP; i++) goal[i] = c->move ? c->target[i] + c->move[i] : c->target[i];
 }
 
-void qep_column_weigh(qep_column *c)
+QEP_FOR_EACH_CPU void qep_column_weigh(qep_column *c)
 {
     qep_column_goal(c, c->w);
     for (int i = 0; i < QEP_STRIP; i++) c->w[i] += c->acc[i] / c->r_jj;
 }
 
-void qep_column_round(qep_column *c)
+QEP_FOR_EACH_CPU void qep_column_round(qep_column *c)
 {
     float code[QEP_STRIP], miss[QEP_STRIP];
     for (int i = 0; i < QEP_STRIP; i++) {
@@ -29,7 +29,7 @@ void qep_column_round(qep_column *c)
 }
 
 /* a stays in registers. */
-void qep_gptq_spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n)
+QEP_FOR_EACH_CPU void qep_gptq_spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n)
 {
     float e[QEP_STRIP];
     for (int i = 0; i < QEP_STRIP; i++) e[i] = a[i];
