@@ -72,6 +72,8 @@ void qep_panel_pack_f32(float *packed, const float *b, int64_t ldb, int64_t rows
 void qep_panel_pack_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
 void qep_panel_pack_turned_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
 void qep_panel_pack_turned_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
+/* Rows of `turns` matrices in turn: row i of this one, the turn'th from 0 on, becomes row i turns + turn of turns * rows. */
+void qep_panel_pack_turns_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int64_t turn, int64_t turns, int part, int parts);
 /* n <= 64 rows, ld apart, as a panel, zeros in the lanes behind them; and back. On the calling thread. */
 void qep_panel_from_rows_f32(float *panel, const float *rows, int64_t n, int64_t ld, int64_t cols);
 void qep_panel_to_rows_f32(float *rows, int64_t n, int64_t ld, const float *panel, int64_t cols);

@@ -141,7 +141,7 @@ void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int6
  * W - e_i U_i + use_i P_i, and U R = I (gptaq.c). With `paper`, whose codes take other weights beyond a block than inside it, use_i P_ij moves the target:
  *   w_j = T_j + A_j / R_jj,  T_j = W*_j + sum_{i<j} use_i P_ij,  A_j = sum_{i<j} err_i R_ij,  err_i from T_i.
  * Factor and S or P arrive in blocks of rows, so that they need not sit on one rank. One state per strip. A column's sums are chains of fused
- * multiply-adds: GPTQ's in rising i, so that block_size does not change a bit; with S, err_i and use_i take turns block by block. A dynamic group's grid
+ * multiply-adds in rising i, err_i R_ij before use_i S_ij, so that with f = 1 block_size does not change a bit. A dynamic group's grid
  * comes from its weights given all columns before it; with `paper` from those given the blocks before the one it starts in, as in the published codes
  * (block_size then is part of the method). */
 /* target: [QEP_STRIP, cols] row-major in original order (copied). perm[j] = original column processed j-th, NULL: identity.

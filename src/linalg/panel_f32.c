@@ -20,6 +20,11 @@
 #define NAME(x) qep_panel_##x##_f32
 #include "panel_body.h"
 
+void qep_panel_pack_turns_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int64_t turn, int64_t turns, int part, int parts)
+{
+    pack_turn(packed, b, ldb, rows, cols, turn, turns, part, parts);
+}
+
 qep_panel_unit qep_panel_best_unit(void)
 {
 #ifdef QEP_PANEL_X86

@@ -46,22 +46,26 @@ static bool target_moves(const qep_qspec *s)
     return s->method->moves && s->paper;
 }
 
+int qep_gptq_joint(const qep_qspec *s)
+{
+    return target_moves(s) ? 1 : 1 + qep_gptq_moves(s);
+}
+
+int qep_gptq_products(const qep_qspec *s)
+{
+    return 2 + qep_gptq_moves(s) - qep_gptq_joint(s);
+}
+
 static float fading_of(const qep_qspec *s)
 {
     return s->method->fading ? (float)s->method->fading(&s->options, s->paper) : 1.0f;
-}
-
-/* What the rows of a method's matrix are multiplied by beyond a block is not what it is inside: another thing in the published codes, or faded from another column. */
-static bool beyond_apart(const qep_qspec *s)
-{
-    return s->paper || fading_of(s) != 1.0f;
 }
 
 /* Sizes of a strip's state. */
 static qep_gptq sized(const qep_qspec *s, int64_t cols)
 {
     return (qep_gptq){.spec = *s, .cols = cols, .groups = qep_n_groups(s, cols), .width = qep_gptq_step_width(s, cols), .span = span_of(s, cols),
-                      .n_moves = qep_gptq_moves(s), .rule = s->method->column ? s->method->column : gptq_column, .fade = fading_of(s)};
+                      .n_moves = qep_gptq_moves(s), .joint = qep_gptq_joint(s), .rule = s->method->column ? s->method->column : gptq_column, .fade = fading_of(s)};
 }
 
 typedef struct carver {
@@ -91,7 +95,7 @@ static float *carve_floats(carver *m, int64_t rows, int64_t cols)
 /* The arrays of g in the room, behind g itself. */
 static void lay_out(qep_gptq *g, carver *m)
 {
-    const bool apart = beyond_apart(&g->spec);
+    const bool moves = target_moves(&g->spec);
     g->perm = carve(m, g->cols, sizeof(int32_t));
     g->group_of = carve(m, g->cols, sizeof(int32_t));
     g->rdiag = carve_floats(m, 1, g->cols);
@@ -100,12 +104,11 @@ static void lay_out(qep_gptq *g, carver *m)
     g->acc = carve_floats(m, g->cols, QEP_STRIP);
     g->cond = carve_floats(m, QEP_STRIP, g->span);
     g->cond_panel = carve_floats(m, g->span, QEP_STRIP);
-    g->err = carve_floats(m, g->width, QEP_STRIP);
-    if (target_moves(&g->spec)) g->move = carve_floats(m, g->cols, QEP_STRIP);
-    g->to = g->move ? g->move : g->acc;
-    for (int k = 0; k < g->n_moves; k++) {
+    g->err = carve_floats(m, g->width * g->joint, QEP_STRIP);
+    if (moves) g->move = carve_floats(m, g->cols, QEP_STRIP);
+    for (int k = 0; moves && k < g->n_moves; k++) {
         g->use[k] = carve_floats(m, g->width, QEP_STRIP);
-        g->out[k] = apart ? carve_floats(m, g->width, QEP_STRIP) : g->use[k];
+        g->out[k] = carve_floats(m, g->width, QEP_STRIP);
     }
     g->scales = carve_floats(m, g->groups, QEP_STRIP);
     g->zeros = carve_floats(m, g->groups, QEP_STRIP);

@@ -40,12 +40,13 @@ QEP_FOR_EACH_CPU void qep_gptq_spread(float *restrict panel, float fade, const f
         }
 }
 
-/* Columns [from, to) of the block are done: their a's are faded up to column to - 1. */
-static void fade_rows(float *a, float fade, int64_t from, int64_t to)
+/* Columns [from, to) of the step are done: what they leave is faded up to column to - 1. */
+static void fade_columns(struct qep_gptq *g, int64_t from, int64_t to)
 {
+    const int64_t row = (int64_t)g->joint * QEP_STRIP;
     float f = 1.0f;
-    for (int64_t k = to - 1; k >= from; k--, f *= fade)
-        for (int i = 0; i < QEP_STRIP; i++) a[k * QEP_STRIP + i] *= f;
+    for (int64_t k = to - 1; k >= from; k--, f *= g->fade)
+        for (int64_t i = k * row; i < (k + 1) * row; i++) g->err[i] *= f;
 }
 
 float qep_gptq_power(float f, int64_t n)
@@ -70,52 +71,80 @@ qep_column qep_gptq_column(struct qep_gptq *g, int64_t c0, int64_t n, int64_t do
         .move = g->move ? g->move + at : NULL,
         .w = scratch,
         .q = scratch + QEP_STRIP,
-        .err = g->err + (done + j) * QEP_STRIP,
+        .err = g->err + (done + j) * g->joint * QEP_STRIP,
         .code = g->codes + at,
         .loss = g->loss,
     };
     for (int m = 0; m < g->n_moves; m++) {
-        c.use[m] = g->use[m] + (done + j) * QEP_STRIP;
-        c.out[m] = g->out[m] + (done + j) * QEP_STRIP;
+        c.use[m] = g->move ? g->use[m] + (done + j) * QEP_STRIP : c.err + (m + 1) * QEP_STRIP;
+        c.out[m] = g->move ? g->out[m] + (done + j) * QEP_STRIP : c.use[m];
     }
     return c;
 }
 
-/* Columns [from, to) of the block go to its columns [to, n). */
-static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, int64_t from, int64_t to, const qep_gptq_block *b)
+/* --- the rest of the block ------------------------------------------------------------------- */
+
+/* Floats of one product by which columns [from, to) of a block of n reach those behind them; rows: of a column. */
+static int64_t near_size(int64_t n, int64_t from, int64_t to, int rows)
 {
-    int64_t at = (c0 + to) * QEP_STRIP, k = to - from, a = (done + from) * QEP_STRIP;
-    float keep = qep_gptq_power(g->fade, k);
-    if (g->fade != 1.0f) fade_rows(g->err, g->fade, done + from, done + to);
-    qep_panel_update_f32(g->acc + at, keep, g->err + a, k, b->r + from * b->ldr + to, b->ldr, n - to);
-    for (int m = 0; m < g->n_moves; m++) {
-        if (g->fade != 1.0f) fade_rows(g->use[m], g->fade, done + from, done + to);
-        qep_panel_update_f32(g->to + at, 1.0f, g->use[m] + a, k, b->p[m] + from * b->ldp + to, b->ldp, n - to);
+    return qep_panel_packed((to - from) * rows, n - to);
+}
+
+int64_t qep_gptq_near_size(const qep_qspec *s, int64_t n)
+{
+    int64_t size = 0;
+    for (int64_t from = 0; from < n; from += QEP_GPTQ_NEAR) size += near_size(n, from, qep_min_i64(from + QEP_GPTQ_NEAR, n), 1 + qep_gptq_moves(s));
+    return size;
+}
+
+void qep_gptq_pack_near(const qep_qspec *s, int64_t n, int m, const float *b, int64_t ld, float *packed, int part, int parts)
+{
+    const int joint = qep_gptq_joint(s), all = 1 + qep_gptq_moves(s);
+    for (int64_t from = 0; from < n; from += QEP_GPTQ_NEAR) {
+        const int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n), before = m < joint ? 0 : near_size(n, from, to, m);
+        qep_panel_pack_turns_f32(packed + before, b + from * ld + to, ld, to - from, n - to, m < joint ? m : 0, m < joint ? joint : 1, part, parts);
+        packed += near_size(n, from, to, all);
     }
+}
+
+/* Columns [from, to) of the block, all done, go to its columns [to, n). */
+static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, int64_t from, int64_t to, const float *packed)
+{
+    const int64_t at = (c0 + to) * QEP_STRIP, k = to - from, a = (done + from) * QEP_STRIP;
+    if (g->fade != 1.0f) fade_columns(g, done + from, done + to);
+    qep_panel_update_f32(g->acc + at, qep_gptq_power(g->fade, k), g->err + a * g->joint, k * g->joint, packed, 0, n - to);
+    for (int m = 0; g->move && m < g->n_moves; m++)
+        qep_panel_update_f32(g->move + at, 1.0f, g->use[m] + a, k, packed + near_size(n, from, to, m + 1), 0, n - to);
+}
+
+/* Column j to those up to `to`. */
+static void spread_near(struct qep_gptq *g, int64_t c0, int64_t j, int64_t to, const qep_column *c, const qep_gptq_block *b)
+{
+    const int64_t at = (c0 + j + 1) * QEP_STRIP;
+    qep_gptq_spread(g->acc + at, g->fade, c->err, b->r + j * b->ldr + j + 1, to - j - 1);
+    for (int m = 0; m < g->n_moves; m++)
+        qep_gptq_spread((g->move ? g->move : g->acc) + at, 1.0f, c->use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);
 }
 
 void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, const qep_gptq_block *b)
 {
     float scratch[2 * QEP_STRIP];
+    const float *packed = b->packed;
     for (int64_t from = 0; from < n; from += QEP_GPTQ_NEAR) {
-        int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n);
+        const int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n);
         for (int64_t j = from; j < to; j++) {
-            const float *row = b->r + j * b->ldr;
             qep_column c = qep_gptq_column(g, c0, n, done, j, scratch);
-            float *right = g->acc + (c0 + j + 1) * QEP_STRIP;
-            c.r_jj = row[j];
+            c.r_jj = b->r[j * (b->ldr + 1)];
             g->rule(&c);
-            qep_gptq_spread(right, g->fade, c.err, row + j + 1, to - j - 1);
-            for (int m = 0; m < g->n_moves; m++)
-                qep_gptq_spread(g->to + (c0 + j + 1) * QEP_STRIP, 1.0f, c.use[m], b->p[m] + j * b->ldp + j + 1, to - j - 1);
+            spread_near(g, c0, j, to, &c, b);
         }
-        spread_far(g, c0, n, done, from, to, b);
+        spread_far(g, c0, n, done, from, to, packed);
+        packed += near_size(n, from, to, 1 + g->n_moves);
     }
     if (g->fade == 1.0f) return;
     for (int64_t from = 0; from < n; from += QEP_GPTQ_NEAR) { /* each QEP_GPTQ_NEAR is faded up to its own end: on to the block's */
-        int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n);
-        float f = qep_gptq_power(g->fade, n - to);
-        for (int64_t k = (done + from) * QEP_STRIP; k < (done + to) * QEP_STRIP; k++) g->err[k] *= f;
+        const int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n), row = (int64_t)g->joint * QEP_STRIP;
+        const float f = qep_gptq_power(g->fade, n - to);
+        for (int64_t k = (done + from) * row; k < (done + to) * row; k++) g->err[k] *= f;
     }
-    for (int m = 0; m < g->n_moves; m++) fade_rows(g->out[m], g->fade, done, done + n);
 }

@@ -25,12 +25,12 @@ struct qep_gptq {
     float *target;     /* panel [cols]: W* */
     float *acc;        /* panel [cols]: what err R and use S of the columns done leave, faded up to the last of them */
     float *move;       /* panel [cols]: M, how far a published code has moved the target; NULL: it stays where it is */
-    float *to;         /* what the method's matrices add to: move in the published codes, else acc */
+    int joint;         /* matrices that add to acc: R, and the method's unless they add to move */
     float *cond;       /* [QEP_STRIP, span]: conditional weights of groups that start in a block */
     float *cond_panel; /* panel [span]: their scratch */
     float *weight;     /* [cols]: importances for the hessian clip */
-    float *err;        /* panel [width] */
-    float *use[QEP_MAX_MOVES], *out[QEP_MAX_MOVES]; /* panels [width]: inside the block, beyond it; NULL without matrices */
+    float *err;        /* panel [width * joint]: what each column leaves by R, and by each of the method's matrices in turn */
+    float *use[QEP_MAX_MOVES], *out[QEP_MAX_MOVES]; /* with move: panels [width], inside the block, beyond it; else NULL */
     float *scales;     /* panel [groups] */
     float *zeros;      /* panel [groups] */
     uint8_t *codes;    /* panel [cols] */
@@ -84,9 +84,18 @@ int64_t qep_gptq_step_width(const qep_qspec *s, int64_t cols);
 int64_t qep_gptq_block_cols(const qep_qspec *s, int64_t c0, int64_t end);
 /* Rows of R that the block from column c0 on needs: its own, more when a dynamic group reaches beyond it. */
 int64_t qep_gptq_block_rows(const qep_qspec *s, int64_t cols, int64_t c0);
+/* Matrices that add to acc, R first. Their rows go in turn, r_0 s_0 r_1 s_1 .., so that a sum is one chain in the order of the columns, whatever the blocks. */
+int qep_gptq_joint(const qep_qspec *s);
+/* Products that a block is: one with all joint rows, and one for each matrix that adds to move. */
+int qep_gptq_products(const qep_qspec *s);
 /* Quantizes columns c0 .. c0+n-1 one after the other, a block that `done` columns of its step precede; leaves its err and out at columns done .. of the
- * step's, faded up to its last column. b: R and S or P from row and column c0 on. */
+ * step's, faded up to its last column. b: R and S or P from row and column c0 on; packed: what qep_gptq_pack_near has
+ * made for this block. */
 void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, const qep_gptq_block *b);
+/* Packed panels by which each QEP_GPTQ_NEAR columns of a block of n reach its columns behind them: floats, and the m'th matrix's share (b as for the
+ * block). */
+int64_t qep_gptq_near_size(const qep_qspec *s, int64_t n);
+void qep_gptq_pack_near(const qep_qspec *s, int64_t n, int m, const float *b, int64_t ld, float *packed, int part, int parts);
 
 /* Grids that do not depend on the loop: one group per row, or static groups. target: original
  * column order, [QEP_STRIP, cols]. */

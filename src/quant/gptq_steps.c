@@ -74,13 +74,19 @@ void qep_gptq_step_rows(const qep_qspec *s, int64_t cols, int64_t step, int64_t 
 
 /* --- packed panels --------------------------------------------------------------------------- */
 
-/* One block of a step: columns [c0, c0 + n), the step ends at `end`. Offsets in floats of its packed panels of R (0) and of the method's
- * matrices: of the columns inside the step, and of those beyond it. */
+/* One block of a step: columns [c0, c0 + n), the step ends at `end`. Offsets in floats of its packed panels: for its own columns, and of each product for
+ * those behind it inside the step and beyond it. */
 typedef struct place {
     int64_t c0, n, end;
-    int64_t inside[1 + QEP_MAX_MOVES], beyond[1 + QEP_MAX_MOVES];
+    int64_t near, inside[1 + QEP_MAX_MOVES], beyond[1 + QEP_MAX_MOVES];
     int64_t next; /* offset behind them */
 } place;
+
+/* Rows that a column has in the k'th product. */
+static int rows_of(const qep_qspec *s, int k)
+{
+    return k == 0 ? qep_gptq_joint(s) : 1;
+}
 
 static place first_place(const qep_qspec *s, int64_t cols, int64_t step)
 {
@@ -94,10 +100,12 @@ static bool next_place(const qep_qspec *s, int64_t cols, place *p)
     p->c0 += p->n;
     if (p->c0 >= p->end) return false;
     p->n = qep_gptq_block_cols(s, p->c0, p->end);
-    for (int m = 0; m <= qep_gptq_moves(s); m++) {
-        p->inside[m] = p->next;
-        p->beyond[m] = p->inside[m] + qep_panel_packed(p->n, p->end - p->c0 - p->n);
-        p->next = p->beyond[m] + qep_panel_packed(p->n, cols - p->end);
+    p->near = p->next;
+    p->next += qep_gptq_near_size(s, p->n);
+    for (int k = 0; k < qep_gptq_products(s); k++) {
+        p->inside[k] = p->next;
+        p->beyond[k] = p->inside[k] + qep_panel_packed(p->n * rows_of(s, k), p->end - p->c0 - p->n);
+        p->next = p->beyond[k] + qep_panel_packed(p->n * rows_of(s, k), cols - p->end);
     }
     return true;
 }
@@ -109,16 +117,24 @@ int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols)
     return p.next * (int64_t)sizeof(float);
 }
 
+/* The m'th matrix's rows of block p. b: from the block's first row and column on. */
+static void pack_block(const qep_qspec *s, int64_t cols, const place *p, int m, const float *b, int64_t ld, float *packed, int part, int parts)
+{
+    const int joint = qep_gptq_joint(s), k = m < joint ? 0 : m - joint + 1, turn = m < joint ? m : 0;
+    const int64_t inside = p->end - p->c0 - p->n;
+    qep_gptq_pack_near(s, p->n, m, b, ld, packed + p->near, part, parts);
+    qep_panel_pack_turns_f32(packed + p->inside[k], b + p->n, ld, p->n, inside, turn, rows_of(s, k), part, parts);
+    qep_panel_pack_turns_f32(packed + p->beyond[k], b + p->n + inside, ld, p->n, cols - p->end, turn, rows_of(s, k), part, parts);
+}
+
 void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed, int part, int parts)
 {
     place p = first_place(s, cols, step);
     const int64_t row0 = p.c0;
     while (next_place(s, cols, &p))
         for (int m = 0; m <= qep_gptq_moves(s); m++) {
-            const int64_t ld = m == 0 ? b->ldr : b->ldp, inside = p.end - p.c0 - p.n;
-            const float *right = (m == 0 ? b->r : b->p[m - 1]) + (p.c0 - row0) * (ld + 1) + p.n;
-            qep_panel_pack_f32(packed + p.inside[m], right, ld, p.n, inside, part, parts);
-            qep_panel_pack_f32(packed + p.beyond[m], right + inside, ld, p.n, cols - p.end, part, parts);
+            const int64_t ld = m == 0 ? b->ldr : b->ldp;
+            pack_block(s, cols, &p, m, (m == 0 ? b->r : b->p[m - 1]) + (p.c0 - row0) * (ld + 1), ld, packed, part, parts);
         }
 }
 
@@ -127,16 +143,15 @@ void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gpt
 /* What block p, whose errors begin at column `done` of the step's, leaves to columns [from, from + n), whose packed panels begin at at[]. */
 static void update(qep_gptq *g, const place *p, int64_t done, const float *packed, const int64_t *at, int64_t skip, int64_t from, int64_t n)
 {
-    const int64_t to = from * QEP_STRIP, err = done * QEP_STRIP;
-    const float keep = qep_gptq_power(g->fade, p->n);
-    qep_panel_update_f32(g->acc + to, keep, g->err + err, p->n, packed + at[0] + skip * p->n, 0, n);
-    for (int m = 0; m < g->n_moves; m++)
-        qep_panel_update_f32(g->to + to, 1.0f, g->out[m] + err, p->n, packed + at[m + 1] + skip * p->n, 0, n);
+    const int64_t to = from * QEP_STRIP, err = done * QEP_STRIP, rows = p->n * g->joint;
+    qep_panel_update_f32(g->acc + to, qep_gptq_power(g->fade, p->n), g->err + err * g->joint, rows, packed + at[0] + skip * rows, 0, n);
+    for (int m = 0; g->move && m < g->n_moves; m++)
+        qep_panel_update_f32(g->move + to, 1.0f, g->out[m] + err, p->n, packed + at[m + 1] + skip * p->n, 0, n);
 }
 
 static void quantize_block(qep_gptq *g, const place *p, int64_t done, const qep_gptq_block *b)
 {
-    qep_gptq_block own = {.r = b->r + done * (b->ldr + 1), .ldr = b->ldr, .ldp = b->ldp};
+    qep_gptq_block own = {.r = b->r + done * (b->ldr + 1), .ldr = b->ldr, .ldp = b->ldp, .packed = b->packed + p->near};
     for (int m = 0; m < g->n_moves; m++) own.p[m] = b->p[m] + done * (b->ldp + 1);
     qep_gptq_grids_of_block(g, p->c0, p->n, qep_gptq_block_rows(&g->spec, g->cols, p->c0), own.r, own.ldr);
     if (qep_gptq_pulls(&g->spec)) g->spec.method->block(g, p->c0, p->n, &own);

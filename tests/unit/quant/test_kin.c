@@ -324,8 +324,7 @@ static void identity_is_rtn(void **state)
     }
 }
 
-/* Without fading and with grids that stand before the loop, the size of the blocks does not change a bit of GPTQ; with two matrices the order of the sums
- * is the blocks', and a tie may go the other way. */
+/* Without fading and with grids that stand before the loop, the size of the blocks does not change a bit. */
 static void blocks_do_not_matter(void **state)
 {
     (void)state;
@@ -341,8 +340,7 @@ static void blocks_do_not_matter(void **state)
                 result x = new_result(&s, QEP_STRIP, l.cols);
                 s.block_size = blocks[b];
                 run_strip(&s, l.w, l.cols, NULL, l.R, P, b == 0 ? &first : &x);
-                if (b > 0 && i == 0) assert_same(&first, &x);
-                if (b > 0 && i > 0) assert_le_f((double)count_flips(x.codes, first.codes, QEP_STRIP * l.cols) / (double)(QEP_STRIP * l.cols), 1e-3);
+                if (b > 0) assert_same(&first, &x);
                 free_result(&x);
             }
             free_result(&first);
