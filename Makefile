@@ -205,7 +205,7 @@ FUZZ_SECONDS ?= 600
 CLANG        ?= clang-14
 FUZZ_PACKAGES = $(CLANG) $(CLANG:clang%=libclang-rt%-dev) $(CLANG:clang%=libomp%-dev)
 .PHONY: fuzz fuzz-programs
-fuzz:   ## libFuzzer with sanitizers on every parser, FUZZ_SECONDS=600 each (installs clang); FUZZ="ini npy": only these
+fuzz:   ## libFuzzer with sanitizers on every parser, FUZZ_SECONDS=600 each, one per core at a time (installs clang); FUZZ="ini npy": only these
 	@ALSO='$(FUZZ_PACKAGES)' tests/support/deps.sh
 	@OMPI_CC=$(CLANG) MPICH_CC=$(CLANG) $(AGAIN) BUILD=fuzz fuzz-programs
 	@O=build/fuzz FUZZ_SECONDS='$(FUZZ_SECONDS)' FUZZ='$(FUZZ)' sh tests/fuzz/fuzz.sh
