@@ -109,6 +109,9 @@ void *qep_alloc(const char *name, int64_t count, size_t size);
 void *qep_realloc(void *p, const char *name, int64_t count, size_t size); /* new part zeroed; p NULL = qep_alloc */
 void qep_free(void *p);
 char *qep_strdup(const char *name, const char *s);
+/* By all threads of the rank (inside a parallel region: by the calling one). bytes >= 0; the ranges of a copy do not overlap. */
+void qep_copy(void *restrict to, const void *restrict from, int64_t bytes);
+void qep_clear(void *p, int64_t bytes);
 char *qep_strf(const char *name, const char *fmt, ...) QEP_PRINTF(2, 3); /* formatted string, qep_free */
 /* Counts memory that somebody else allocates (shared windows). */
 void qep_mem_note(const char *name, int64_t bytes_delta);

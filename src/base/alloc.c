@@ -114,7 +114,9 @@ static char *get_pages(int64_t total, block_head *h)
         keep_below_peak();
     }
     pthread_mutex_unlock(&mem_lock);
-    return h->pages ? memset(qep_pages_start(h->pages), 0, (size_t)qep_min_i64(used, total)) : NULL;
+    if (!h->pages) return NULL;
+    qep_clear(qep_pages_start(h->pages), qep_min_i64(used, total));
+    return qep_pages_start(h->pages);
 }
 
 static char *get_small(int64_t total, block_head *h)

@@ -79,13 +79,13 @@ int64_t qep_dmat_ld(const qep_dmat *m)
 void qep_dmat_copy(qep_dmat *dst, const qep_dmat *src)
 {
     QEP_REQUIRE(memcmp(&dst->spread, &src->spread, sizeof dst->spread) == 0 && dst->kept == NULL);
-    if (src->n_rows > 0)
-        memcpy(dst->data, src->data, (size_t)(src->n_rows * src->ld) * sizeof *dst->data);
+    qep_copy(dst->data, src->data, src->n_rows * src->ld * (int64_t)sizeof *dst->data);
 }
 
 void qep_dmat_add(qep_dmat *dst, const qep_dmat *src)
 {
     QEP_REQUIRE(memcmp(&dst->spread, &src->spread, sizeof dst->spread) == 0 && dst->kept == NULL);
+#pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < src->n_rows * src->ld; k++) dst->data[k] += src->data[k];
 }
 

@@ -5,9 +5,17 @@
 #include "dmat_priv.h"
 #include <string.h>
 
+/* A row on its way. */
+typedef struct move {
+    const double *from;
+    double *to;
+} move;
+
 typedef struct exchange {
     int64_t cap;       /* rows that a rank sends or receives in a step */
     double *out, *in;  /* owned: [cap, n] */
+    move *moves;       /* owned: [cap] */
+    int64_t n_moves;
     int64_t *sent, *got; /* owned: rows of each rank in this step, [P] */
     int64_t *count, *displ, *rcount, *rdispl; /* owned: bytes, [P] */
 } exchange;
@@ -18,6 +26,7 @@ static exchange exchange_create(const qep_dmat *m)
     exchange x = {.cap = 2 * m->spread.block};
     x.out = qep_alloc("dmat.exchange", x.cap * m->spread.n, sizeof *x.out);
     x.in = qep_alloc("dmat.exchange", x.cap * m->spread.n, sizeof *x.in);
+    x.moves = qep_alloc("dmat.exchange", x.cap, sizeof *x.moves);
     x.sent = qep_alloc("dmat.exchange", 6 * size, sizeof *x.sent);
     x.got = x.sent + size;
     x.count = x.got + size;
@@ -31,6 +40,7 @@ static void exchange_destroy(exchange *x)
 {
     qep_free(x->out);
     qep_free(x->in);
+    qep_free(x->moves);
     qep_free(x->sent);
 }
 
@@ -67,19 +77,26 @@ static void count_rows(const qep_dmat *m, const int32_t *perm, exchange *x, int6
     }
 }
 
+static void plan_move(exchange *x, const double *from, double *to)
+{
+    x->moves[x->n_moves++] = (move){from, to};
+}
+
 /* My rows of the step into x->out, by receiver, columns in the new order. */
 static void pack(const qep_dmat *src, const int32_t *perm, exchange *x, int64_t i0, int64_t i1)
 {
     const int64_t n = src->spread.n;
     const int rank = qep_rank(src->comm);
     memset(x->sent, 0, (size_t)qep_size(src->comm) * sizeof *x->sent); /* packed so far */
+    x->n_moves = 0;
     for (int64_t i = i0; i < i1; i++) {
         if (qep_spread_owner(src->spread, perm[i]) != rank) continue;
         const int64_t to = qep_spread_owner(src->spread, i);
-        const double *row = src->data + qep_spread_lrow(src->spread, perm[i]) * src->ld;
-        double *dst = x->out + x->displ[to] / (int64_t)sizeof *dst + x->sent[to]++ * n;
-        for (int64_t j = 0; j < n; j++) dst[j] = row[perm[j]];
+        plan_move(x, src->data + qep_spread_lrow(src->spread, perm[i]) * src->ld, x->out + x->displ[to] / (int64_t)sizeof *x->out + x->sent[to]++ * n);
     }
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < x->n_moves; k++)
+        for (int64_t j = 0; j < n; j++) x->moves[k].to[j] = x->moves[k].from[perm[j]];
 }
 
 static void unpack(qep_dmat *out, const int32_t *perm, exchange *x, int64_t i0, int64_t i1)
@@ -87,12 +104,14 @@ static void unpack(qep_dmat *out, const int32_t *perm, exchange *x, int64_t i0, 
     const int64_t n = out->spread.n;
     const int rank = qep_rank(out->comm);
     memset(x->got, 0, (size_t)qep_size(out->comm) * sizeof *x->got); /* unpacked so far */
+    x->n_moves = 0;
     for (int64_t i = i0; i < i1; i++) {
         if (qep_spread_owner(out->spread, i) != rank) continue;
         const int64_t from = qep_spread_owner(out->spread, perm[i]);
-        const double *row = x->in + x->rdispl[from] / (int64_t)sizeof *row + x->got[from]++ * n;
-        memcpy(out->data + qep_spread_lrow(out->spread, i) * out->ld, row, (size_t)n * sizeof *row);
+        plan_move(x, x->in + x->rdispl[from] / (int64_t)sizeof *x->in + x->got[from]++ * n, out->data + qep_spread_lrow(out->spread, i) * out->ld);
     }
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < x->n_moves; k++) memcpy(x->moves[k].to, x->moves[k].from, (size_t)n * sizeof *x->moves[k].to);
 }
 
 void qep_dmat_permute_all(qep_dmat *out, const qep_dmat *src, const int32_t *perm)

@@ -34,6 +34,7 @@ static void pack(const qep_dmat *m, slab b, int q, double *part)
 {
     const int64_t l0 = qep_spread_lrow(m->spread, b.row0);
     const int64_t rows = qep_spread_rows_below(m->spread, q, b.end);
+#pragma omp parallel for schedule(static)
     for (int64_t l = 0; l < rows; l++) {
         const double *column = m->data + l0 * m->ld + qep_spread_row(m->spread, q, l);
         for (int64_t j = 0; j < b.height; j++) part[l * b.height + j] = column[j * m->ld];
@@ -45,6 +46,7 @@ static void unpack(const turn *t, slab b, const double *part)
     qep_dmat *m = t->out;
     const int rank = qep_rank(m->comm);
     const int64_t rows = qep_spread_rows_below(m->spread, rank, b.end);
+#pragma omp parallel for schedule(static)
     for (int64_t l = 0; l < rows; l++) {
         const int64_t above = qep_max_i64(0, qep_spread_row(m->spread, rank, l) + 1 - b.row0);
         double *row = m->data + l * m->ld + b.row0;

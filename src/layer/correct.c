@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 
-#include <string.h>
-
 /* What the figures need of C, which the correction may destroy: W C of my rows, or Y (figures.c). The correction leaves it in what is returned; NULL: it is
  * there, as nothing is corrected or, as published, weights without those of dead channels. */
 static float *keep_all(qep_set *s)
@@ -28,7 +26,7 @@ qep_status qep_set_correct_all(qep_set *s)
 {
     const qep_layer_job *j = s->job;
     const qep_linear_config *cfg = &s->lead->cfg;
-    memcpy(s->target, s->w, (size_t)(s->count * QEP_STRIP * s->cols) * sizeof *s->w);
+    qep_copy(s->target, s->w, s->count * QEP_STRIP * s->cols * (int64_t)sizeof *s->w);
     float *beside = j->C ? keep_all(s) : NULL;
     if (!qep_layer_corrects(cfg)) return QEP_OK;
     s->alpha = cfg->alpha;

@@ -262,7 +262,7 @@ qep_status qep_drive_rotated_all(qep_set *s)
     int32_t *perm = qep_alloc(ROTATE, s->cols, sizeof *perm);
     const int64_t n = s->count * QEP_STRIP * s->cols;
     s->values = qep_alloc("layer.rows", n, sizeof *s->values); /* W', then Q', then Q */
-    if (n > 0) memcpy(s->values, s->target, (size_t)n * sizeof *s->values);
+    qep_copy(s->values, s->target, n * (int64_t)sizeof *s->values);
     transform t = open_transform_all(s, diag);
     for (int64_t j = 0; j < s->cols; j++) perm[j] = (int32_t)(s->cols - 1 - j);
     rescale(s, t.D, false);

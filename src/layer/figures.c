@@ -206,7 +206,7 @@ void qep_set_figures_all(qep_set *s, qep_layer_record *records)
     gaps_all(s, s->job->H, s->wc, s->y, offsetof(qep_layer_record, gap), records);
     if (!held || !held->C) return;
     float *wc = s->y ? s->y : s->wc; /* not needed any more */
-    memset(wc, 0, (size_t)(s->count * QEP_STRIP * s->cols) * sizeof *wc);
+    qep_clear(wc, s->count * QEP_STRIP * s->cols * (int64_t)sizeof *wc);
     qep_rows_times_f32_all(held->C, s->count, s->w, wc, s->job->stream);
     gaps_all(s, held->H, wc, NULL, offsetof(qep_layer_record, held_gap), records);
 }

@@ -38,7 +38,7 @@ static qep_status traces_all(qep_set *s, fit *f, double *lambda, double *num, do
     qep_dmat *L = NULL;
     QEP_TRY(qep_factor_all(j->H, &ladder, j->stream, &L));
     *lambda = ladder.damping;
-    if (n > 0) memcpy(f->y, f->sides, (size_t)n * sizeof *f->y);
+    qep_copy(f->y, f->sides, n * (int64_t)sizeof *f->y);
     qep_rows_solve_all(L, s->count, f->y, j->stream);
     qep_dmat_destroy_all(&L);
     for (int64_t k = 0; k < n; k++) f->g[k] = (float)f->y[k];

@@ -4,7 +4,6 @@
 #include "layer_priv.h"
 
 #include <math.h>
-#include <string.h>
 
 #define KEPT "layer.kept"
 
@@ -24,7 +23,7 @@ int64_t qep_layer_kept_bytes(const qep_qspec *spec, int64_t rows, int64_t cols)
 static void *copy_of(const void *from, int64_t n, size_t size)
 {
     void *p = qep_alloc(KEPT, n, size);
-    if (n > 0) memcpy(p, from, (size_t)n * size);
+    qep_copy(p, from, n * (int64_t)size);
     return p;
 }
 

@@ -51,7 +51,7 @@ static void form_gradient_all(polish *p)
     float *miss = qep_alloc(POLISH, s->count * strip, sizeof *miss);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->count; i++) qep_polish_miss(&p->strips[i], qep_set_row(s, s->target, i), miss + i * strip);
-    memset(p->grad, 0, (size_t)(s->count * strip) * sizeof *p->grad);
+    qep_clear(p->grad, s->count * strip * (int64_t)sizeof *p->grad);
     qep_rows_times_f32_all(s->job->H, s->count, miss, p->grad, s->job->stream);
     qep_free(miss);
 }

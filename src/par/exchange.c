@@ -2,7 +2,6 @@
  * receives from r - s, so no rank is swamped and the buffers in flight are two chunks.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "par_priv.h"
-#include <string.h>
 
 static void start_send(const qep_comm *c, int to, const char *buf, int64_t bytes, MPI_Request *req)
 {
@@ -32,9 +31,7 @@ void qep_exchange_all(qep_comm *c, const void *send, const int64_t *count, const
                       void *recv, const int64_t *rcount, const int64_t *rdispl)
 {
     QEP_REQUIRE(count[c->rank] == rcount[c->rank]);
-    if (count[c->rank] > 0)
-        memcpy((char *)recv + rdispl[c->rank], (const char *)send + displ[c->rank],
-               (size_t)count[c->rank]);
+    qep_copy((char *)recv + rdispl[c->rank], (const char *)send + displ[c->rank], count[c->rank]);
     for (int s = 1; s < c->size; s++) {
         int to = (c->rank + s) % c->size, from = (c->rank - s + c->size) % c->size;
         exchange_pair(c, to, (const char *)send + displ[to], count[to], from,

@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "run_priv.h"
 
-#include <string.h>
-
 /* Columns of the mlp's activations between groups 2 and 3: those of experts are never kept. */
 static int64_t mlp_act(const qep_arch *a)
 {
@@ -94,7 +92,7 @@ static qep_status embed(qep_run *r)
     int64_t d = r->model->arch.hidden;
     for (int64_t i = 0; i < r->n_mine; i++)
         QEP_TRY(qep_model_embed(r->model, r->corpus->ids[i], r->seq_tokens[i], r->x_fp + r->seq_offset[i] * d));
-    if (r->x_q) memcpy(r->x_q, r->x_fp, (size_t)(r->seq_offset[r->n_mine] * d) * sizeof *r->x_q);
+    if (r->x_q) qep_copy(r->x_q, r->x_fp, r->seq_offset[r->n_mine] * d * (int64_t)sizeof *r->x_q);
     return QEP_OK;
 }
 

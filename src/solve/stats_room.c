@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
 #include <sched.h>
-#include <string.h>
 
 enum { LOCKS = 1024, LINE = 64 /* bytes: one lock in each */, PATIENCE = 64 };
 
@@ -19,7 +18,7 @@ qep_stats_room qep_stats_room_open_all(const qep_comm *c, qep_window *w, int64_t
     QEP_REQUIRE(qep_window_bytes(w) >= bytes);
     qep_window_sync_all(w); /* nobody reads what stood there */
     qep_partition(bytes / LINE, qep_node_size(c), qep_node_rank(c), &begin, &count);
-    memset(data + begin * LINE, 0, (size_t)(count * LINE));
+    qep_clear(data + begin * LINE, count * LINE);
     qep_window_sync_all(w);
     return (qep_stats_room){w, (atomic_int *)data, (int64_t *)(data + (int64_t)LOCKS * LINE)};
 }

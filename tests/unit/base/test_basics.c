@@ -1,5 +1,6 @@
 /* Sizes, formats for people, clock, hash, fault injection, version. SPDX-License-Identifier: Apache-2.0 */
 #include <limits.h>
+#include <omp.h>
 #include "qep_die.h"
 
 static void checked_arithmetic(void **state)
@@ -192,6 +193,31 @@ static void version_is_known(void **state)
     assert_null(strchr(qep_build_id, '\n'));
 }
 
+/* Sizes around those of a thread's part, and nothing behind the end. */
+static void bytes_by_all_threads(void **state)
+{
+    (void)state;
+    enum { PART = 1 << 20, MOST = 3 * PART + 7, BEHIND = 64 };
+    static const int64_t sizes[] = {0, 1, PART - 1, PART, PART + 1, MOST};
+    unsigned char *from = qep_alloc("test", MOST, 1), *to = qep_alloc("test", MOST + BEHIND, 1);
+    for (int64_t i = 0; i < MOST; i++) from[i] = (unsigned char)(i % 251 + 1);
+    for (int k = 0; k < 12; k++) {
+        const int64_t n = sizes[k / 2];
+        omp_set_num_threads(k % 2 ? 3 : 1);
+        memset(to, 0x5A, MOST + BEHIND);
+        qep_copy(to, from, n);
+        assert_memory_equal(to, from, (size_t)n);
+        for (int i = 0; i < BEHIND; i++) assert_int_equal(to[n + i], 0x5A);
+        qep_clear(to, n);
+        for (int64_t i = 0; i < n; i++)
+            if (to[i] != 0) fail_msg("byte %d of %d is not 0", (int)i, (int)n);
+        for (int i = 0; i < BEHIND; i++) assert_int_equal(to[n + i], 0x5A);
+    }
+    omp_set_num_threads(1);
+    qep_free(to);
+    qep_free(from);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,7 +230,7 @@ int main(void)
         cmocka_unit_test(hash_spreads),
         cmocka_unit_test(faults_hit_once),
         cmocka_unit_test(a_wrong_fault_is_told),
-        cmocka_unit_test(version_is_known),
+        cmocka_unit_test(version_is_known), cmocka_unit_test(bytes_by_all_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
