@@ -99,7 +99,7 @@ qep_status qep_plan_elsewhere_all(qep_run *r)
     if (e->flops[0] > 0)
         memcpy(m.rates, e->flops, sizeof m.rates);
     else
-        qep_plan_measure_rates(r, m.rates);
+        qep_plan_measure_rates(r, QEP_PLAN_MEASURED, m.rates);
     r->keep_act = strcmp(r->cfg->activations, "recompute") != 0;
     r->keep_h = true;
     r->apart = qep_plan_may_part(r);

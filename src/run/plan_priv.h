@@ -36,8 +36,9 @@ typedef struct qep_work_plan {
 void qep_plan_work_all(qep_run *r, qep_work_plan *out);
 
 typedef enum qep_rate { QEP_RATE_FAST, QEP_RATE_F32, QEP_RATE_F64, QEP_N_RATES } qep_rate; /* FAST: the forward pass's type */
-/* Of one rank, flops per second, measured in a fraction of a second. */
-void qep_plan_measure_rates(const qep_run *r, double *rates);
+/* Of one rank, flops per second, each measured for so many seconds. */
+#define QEP_PLAN_MEASURED 0.1
+void qep_plan_measure_rates(const qep_run *r, double seconds, double *rates);
 
 int64_t qep_plan_checkpoint_bytes(const qep_run *r); /* of one */
 bool qep_plan_may_part(const qep_run *r); /* experts can be worked on by one rank each, where there is room */

@@ -3,8 +3,12 @@
  * rounding, polishing and figures as their calls (plan_calls.c), with all the sweeps that are allowed. SPDX-License-Identifier: Apache-2.0 */
 #include "plan_priv.h"
 
-/* GFLOP/s of one rank at y[256, 1024] = x[256, 1024] w^T, repeated for about a tenth of a second. */
-static double measured_rate(qep_compute compute)
+#include <math.h>
+
+#define PRESUMED 2e10 /* flops per second of a rank: of a slow core */
+
+/* Flops per second of one rank at y[256, 1024] = x[256, 1024] w^T, repeated for so many seconds. */
+static double measured_rate(qep_compute compute, double seconds)
 {
     enum { T = 256, N = 1024 };
     float *x = qep_alloc("plan.rate", T * N, sizeof *x), *w = qep_alloc("plan.rate", N * N, sizeof *w);
@@ -17,7 +21,7 @@ static double measured_rate(qep_compute compute)
         else
             qep_linear_bf16(y, N, (const uint16_t *)(const void *)x, N, (const uint16_t *)(const void *)w, T, N, N);
         if (i > 0) flops += 2.0 * T * N * N;
-        if (i > 1 && qep_now_s() - t0 > 0.1) break;
+        if (i > 0 && qep_now_s() - t0 > seconds) break;
     }
     double rate = flops / (qep_now_s() - t0);
     qep_free(y);
@@ -26,10 +30,10 @@ static double measured_rate(qep_compute compute)
     return rate;
 }
 
-void qep_plan_measure_rates(const qep_run *r, double *rates)
+void qep_plan_measure_rates(const qep_run *r, double seconds, double *rates)
 {
-    rates[QEP_RATE_F32] = measured_rate(QEP_COMPUTE_F32);
-    rates[QEP_RATE_FAST] = r->compute == QEP_COMPUTE_F32 ? rates[QEP_RATE_F32] : measured_rate(r->compute);
+    rates[QEP_RATE_F32] = measured_rate(QEP_COMPUTE_F32, seconds);
+    rates[QEP_RATE_FAST] = r->compute == QEP_COMPUTE_F32 ? rates[QEP_RATE_F32] : measured_rate(r->compute, seconds);
     rates[QEP_RATE_F64] = rates[QEP_RATE_F32] / 2;
 }
 
@@ -125,8 +129,9 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *p)
     work_sum groups = {.plan = p};
     for (int64_t b = 0; b < a->n_blocks && r->quantizes; b++)
         for (int g = 0; g < QEP_N_GROUPS; g++) add_group_work(r, b, g, &groups);
-    double rates[QEP_N_RATES];
-    qep_plan_measure_rates(r, rates);
+    double rates[QEP_N_RATES], flops = p->forward + p->evaluation;
+    for (int k = 0; k < QEP_N_RATES; k++) flops += groups.rate[k];
+    qep_plan_measure_rates(r, fmin(QEP_PLAN_MEASURED, flops / r->ranks / PRESUMED / 50), rates); /* a small job does not wait for it */
     qep_sum_f64_all(r->comm, rates, QEP_N_RATES); /* of the whole job */
     p->seconds = (p->forward + p->evaluation) / rates[QEP_RATE_FAST];
     for (int k = 0; k < QEP_N_RATES; k++) p->seconds += groups.rate[k] / rates[k];

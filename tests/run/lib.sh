@@ -91,7 +91,7 @@ build_forge() {
         [ -x "$FORGE" ] && [ -z "$(find "$f" -newer "$FORGE")" ] && continue
         mkdir -p "${FORGE%/*}"
         # shellcheck disable=SC2086 # several libraries
-        ${MPICC:-mpicc} -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -Iinclude -Itests/support -o "$FORGE.$$" tests/run/tools/forge.c \
+        ${MPICC:-mpicc} -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -fopenmp -Iinclude -Itests/support -o "$FORGE.$$" tests/run/tools/forge.c \
             tests/support/tiny_model.c -Wl,--start-group $libs -Wl,--end-group -ljansson -lm && mv "$FORGE.$$" "$FORGE"
         return
     done

@@ -92,7 +92,7 @@ check "as if on separate nodes: the same digest" sh -c "QEP_RANKS_PER_NODE=1 $MP
 (
     cd "$here" || exit 1
     # shellcheck disable=SC2086 # several libraries
-    ${MPICC:-mpicc} -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -Iinclude -Itests/support -o "$work/paired" tests/run/tools/paired.c -Wl,--start-group \
+    ${MPICC:-mpicc} -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -fopenmp -Iinclude -Itests/support -o "$work/paired" tests/run/tools/paired.c -Wl,--start-group \
         "$O"/lib/libqep_safetensors.a "$O"/lib/libqep_tensor.a "$O"/lib/libqep_base.a -Wl,--end-group -lcmocka -ljansson -lm
 ) || bail_out 'tests/run/tools/paired.c does not compile'
 forge model mixtral family=mixtral blocks=2 hidden=32 inter=32 heads=4 kv=2 head_dim=8 dtype=F32 seed=6 experts=5 top_k=2
