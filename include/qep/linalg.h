@@ -72,8 +72,8 @@ void qep_panel_pack_f32(float *packed, const float *b, int64_t ldb, int64_t rows
 void qep_panel_pack_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
 void qep_panel_pack_turned_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
 void qep_panel_pack_turned_f64(double *packed, const double *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts);
-/* Rows of `turns` matrices in turn: row i of this one, the turn'th from 0 on, becomes row i turns + turn of turns * rows. */
-void qep_panel_pack_turns_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int64_t turn, int64_t turns, int part, int parts);
+/* Rows of several matrices in turn: row i of this one, number `which` (0 ..) of `of`, becomes row i of + which of rows * of. */
+void qep_panel_pack_woven_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int64_t which, int64_t of, int part, int parts);
 /* n <= 64 rows, ld apart, as a panel, zeros in the lanes behind them; and back. On the calling thread. */
 void qep_panel_from_rows_f32(float *panel, const float *rows, int64_t n, int64_t ld, int64_t cols);
 void qep_panel_to_rows_f32(float *rows, int64_t n, int64_t ld, const float *panel, int64_t cols);
@@ -83,7 +83,7 @@ void qep_panel_to_rows_f64(double *rows, int64_t n, int64_t ld, const double *pa
  * or itself (backward). On the calling thread. */
 void qep_panel_forward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl);
 void qep_panel_backward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl);
-/* In place: the lower triangle of a[n, n] becomes L with A = L L^T, what is right of it 0. Returns 0, or the 1-based order of the first leading minor whose
+/* In place: the lower triangle of a[n, n] becomes L with A = L L^T, what is right of it, which is not looked at, 0. Returns 0, or the 1-based order of the first leading minor whose
  * pivot is not a positive number (contents then undefined). The chain of an entry runs over the columns before it, so a part of a larger factor has that
  * one's bits. All threads of the rank work on it. qep_panel_cholesky_bytes: of its scratch "dmat.factor". */
 int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t n);

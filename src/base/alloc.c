@@ -162,7 +162,7 @@ void *qep_realloc(void *p, const char *name, int64_t count, size_t size)
 {
     void *q = qep_alloc(name, count, size);
     if (!p) return q;
-    memcpy(q, p, (size_t)qep_min_i64(head_of(p)->bytes, head_of(q)->bytes));
+    qep_copy(q, p, qep_min_i64(head_of(p)->bytes, head_of(q)->bytes));
     qep_free(p);
     return q;
 }

@@ -1,6 +1,6 @@
 /* Cholesky factor of rows that are spread over ranks, by bundles of columns, left to right. At a bundle [j0, j0 + w):
  *   1. its rows of L, columns [0, j0), which are final, go to all nodes and are packed there as panels, by all ranks of a node together;
- *   2. every rank takes them off its own rows below: x_J <- a_J - L_i< L_J<^T, strips of 64 rows at a time;
+ *   2. every rank takes them off its own rows below, up to the diagonal: x_J <- a_J - L_i< L_J<^T, strips of 64 rows at a time;
  *   3. the diagonal block of what is left goes to all nodes; every rank factors it (45 million flops);
  *   4. every rank solves its rows below against it.
  * An entry is one chain of fused multiply-adds over the columns before it, in rising order, then a division: its bits depend on nothing but the matrix.
@@ -130,7 +130,7 @@ static void write_row(const factoring *f, int64_t l, bundle J, double sign)
     for (int64_t c = 0; c < J.w; c++) row[c] = sign * x[c * R];
 }
 
-/* 3. false: not positive definite, *minor is set, on all ranks alike. */
+/* 3. What is right of the block's diagonal is not looked at. false: not positive definite, *minor is set, on all ranks alike. */
 static bool factor_corner_all(const factoring *f, bundle J, int64_t *minor)
 {
     const int64_t begin = qep_spread_rows_below(f->m->spread, qep_rank(f->m->comm), J.j0),
@@ -138,7 +138,7 @@ static bool factor_corner_all(const factoring *f, bundle J, int64_t *minor)
 #pragma omp parallel for schedule(static)
     for (int64_t l = begin; l < end; l++) write_row(f, l, J, 1.0);
     qep_dmat_fetch_part_all(f->m, J.j0, J.w, J.j0, J.w, f->window, f->at.corner, J.w);
-    memcpy(f->corner, window(f, f->at.corner), (size_t)(J.w * J.w) * sizeof *f->corner);
+    qep_copy(f->corner, window(f, f->at.corner), J.w * J.w * (int64_t)sizeof *f->corner);
     const int64_t bad = qep_panel_cholesky_f64(f->corner, J.w, J.w);
     if (bad > 0) *minor = J.j0 + bad;
     return bad == 0;

@@ -27,8 +27,8 @@ static void share(int64_t cols, int part, int parts, int64_t *from, int64_t *to)
     *to = panels * (part + 1) / parts * N;
 }
 
-/* Row i of B becomes row i turns + turn of the packed ones. */
-static void pack_turn(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t cols, int64_t turn, int64_t turns, int part, int parts)
+/* Row i of B becomes row i of + which of the packed ones. */
+static void pack_woven_rows(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t cols, int64_t which, int64_t of, int part, int parts)
 {
     int64_t from, to;
     share(cols, part, parts, &from, &to);
@@ -38,14 +38,14 @@ static void pack_turn(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, in
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = j0; j < qep_min_i64(j0 + side_by_side, to); j += N) {
                 const int64_t n = qep_min_i64(N, cols - j);
-                REAL *row = packed + j * rows * turns + (i * turns + turn) * N;
+                REAL *row = packed + j * rows * of + (i * of + which) * N;
                 for (int64_t l = 0; l < N; l++) row[l] = l < n ? b[i * ldb + j + l] : 0;
             }
 }
 
 void NAME(pack)(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts)
 {
-    pack_turn(packed, b, ldb, rows, cols, 0, 1, part, parts);
+    pack_woven_rows(packed, b, ldb, rows, cols, 0, 1, part, parts);
 }
 
 void NAME(pack_turned)(REAL *packed, const REAL *b, int64_t ldb, int64_t rows, int64_t cols, int part, int parts)

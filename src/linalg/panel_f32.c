@@ -20,9 +20,9 @@
 #define NAME(x) qep_panel_##x##_f32
 #include "panel_body.h"
 
-void qep_panel_pack_turns_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int64_t turn, int64_t turns, int part, int parts)
+void qep_panel_pack_woven_f32(float *packed, const float *b, int64_t ldb, int64_t rows, int64_t cols, int64_t which, int64_t of, int part, int parts)
 {
-    pack_turn(packed, b, ldb, rows, cols, turn, turns, part, parts);
+    pack_woven_rows(packed, b, ldb, rows, cols, which, of, part, parts);
 }
 
 qep_panel_unit qep_panel_best_unit(void)

@@ -93,7 +93,7 @@ int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
     double *x = qep_alloc("dmat.factor", qep_panel_cholesky_bytes(w), 1), *packed = x + strips * R * w;
     int64_t minor = 0;
     for (int64_t i = 0; i < strips; i++) qep_panel_from_rows_f64(x + i * R * w, a + i * R * lda, qep_min_i64(R, w - i * R), lda, w);
-    for (int64_t t = 0; t < w && minor == 0; t += R) {
+    for (int64_t t = 0; t < w; t += R) {
         const int64_t n = qep_min_i64(R, w - t);
         double *own = x + t * w;
         write_rows(a, lda, t, t, n, own);
@@ -101,10 +101,12 @@ int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
 #pragma omp parallel for schedule(dynamic)
         for (int64_t i = t / R; i < strips; i++) qep_panel_update_f64(x + i * R * w + t * R, 1.0, x + i * R * w, t, packed, 0, n);
         minor = factor_columns(own + t * R, n);
-        if (minor > 0) minor += t;
+        if (minor > 0) {
+            minor += t;
+            break;
+        }
         write_rows(a, lda, w, t, n, own);
         qep_panel_pack_turned_f64(packed, a + t * lda + t, lda, n, n, 0, 1);
-        if (minor > 0) break;
 #pragma omp parallel for schedule(dynamic)
         for (int64_t i = t / R + 1; i < strips; i++) qep_panel_forward_f64(x + i * R * w + t * R, n, packed, a + t * lda + t, lda);
     }

@@ -59,7 +59,7 @@ static void fill_with_zeros_all(qep_window *w)
     int64_t begin = 0, count = 0;
     if (w->win != MPI_WIN_NULL) qep_partition(w->bytes, c->node_size, c->node_rank, &begin, &count);
     end_unless_ok_all(c, qep_par_shm_populate(c, w->name, w->bytes, w->data + begin, count));
-    memset(w->data + begin, 0, (size_t)count);
+    qep_clear(w->data + begin, count);
     qep_window_sync_all(w);
 }
 

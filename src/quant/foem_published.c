@@ -144,6 +144,7 @@ static void one_column(const block *b, qep_column *c, int64_t j, const float *p)
 void qep_foem_block(struct qep_gptq *g, int64_t c0, int64_t n, const qep_gptq_block *own)
 {
     float scratch[2 * QEP_STRIP];
+    QEP_REQUIRE(g->joint == 1 && g->fade == 1.0f);
     const block b = open_block(g, c0, n, own->r, own->ldr);
     for (int64_t j = 0; j < n; j++) {
         qep_column c = qep_gptq_column(g, c0, n, 0, j, scratch);

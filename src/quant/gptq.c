@@ -61,6 +61,16 @@ static float fading_of(const qep_qspec *s)
     return s->method->fading ? (float)s->method->fading(&s->options, s->paper) : 1.0f;
 }
 
+int qep_gptq_rows_of(const qep_qspec *s, int k)
+{
+    return k == 0 ? qep_gptq_joint(s) : 1;
+}
+
+int qep_gptq_product_of(const qep_qspec *s, int m)
+{
+    return m < qep_gptq_joint(s) ? 0 : m - qep_gptq_joint(s) + 1;
+}
+
 /* Sizes of a strip's state. */
 static qep_gptq sized(const qep_qspec *s, int64_t cols)
 {
@@ -95,7 +105,7 @@ static float *carve_floats(carver *m, int64_t rows, int64_t cols)
 /* The arrays of g in the room, behind g itself. */
 static void lay_out(qep_gptq *g, carver *m)
 {
-    const bool moves = target_moves(&g->spec);
+    const bool moving = target_moves(&g->spec);
     g->perm = carve(m, g->cols, sizeof(int32_t));
     g->group_of = carve(m, g->cols, sizeof(int32_t));
     g->rdiag = carve_floats(m, 1, g->cols);
@@ -105,8 +115,8 @@ static void lay_out(qep_gptq *g, carver *m)
     g->cond = carve_floats(m, QEP_STRIP, g->span);
     g->cond_panel = carve_floats(m, g->span, QEP_STRIP);
     g->err = carve_floats(m, g->width * g->joint, QEP_STRIP);
-    if (moves) g->move = carve_floats(m, g->cols, QEP_STRIP);
-    for (int k = 0; moves && k < g->n_moves; k++) {
+    if (moving) g->move = carve_floats(m, g->cols, QEP_STRIP);
+    for (int k = 0; moving && k < g->n_moves; k++) {
         g->use[k] = carve_floats(m, g->width, QEP_STRIP);
         g->out[k] = carve_floats(m, g->width, QEP_STRIP);
     }

@@ -2,18 +2,21 @@
  * in the first-level cache, and to the rest of the block together. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"
 
-QEP_FOR_EACH_CPU void qep_column_goal(const qep_column *c, float *goal)
+QEP_FOR_EACH_CPU
+void qep_column_goal(const qep_column *c, float *goal)
 {
     for (int i = 0; i < QEP_STRIP; i++) goal[i] = c->move ? c->target[i] + c->move[i] : c->target[i];
 }
 
-QEP_FOR_EACH_CPU void qep_column_weigh(qep_column *c)
+QEP_FOR_EACH_CPU
+void qep_column_weigh(qep_column *c)
 {
     qep_column_goal(c, c->w);
     for (int i = 0; i < QEP_STRIP; i++) c->w[i] += c->acc[i] / c->r_jj;
 }
 
-QEP_FOR_EACH_CPU void qep_column_round(qep_column *c)
+QEP_FOR_EACH_CPU
+void qep_column_round(qep_column *c)
 {
     float code[QEP_STRIP], miss[QEP_STRIP];
     for (int i = 0; i < QEP_STRIP; i++) {
@@ -29,7 +32,8 @@ QEP_FOR_EACH_CPU void qep_column_round(qep_column *c)
 }
 
 /* a stays in registers. */
-QEP_FOR_EACH_CPU void qep_gptq_spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n)
+QEP_FOR_EACH_CPU
+void qep_gptq_spread(float *restrict panel, float fade, const float *restrict a, const float *restrict row, int64_t n)
 {
     float e[QEP_STRIP];
     for (int i = 0; i < QEP_STRIP; i++) e[i] = a[i];
@@ -84,10 +88,16 @@ qep_column qep_gptq_column(struct qep_gptq *g, int64_t c0, int64_t n, int64_t do
 
 /* --- the rest of the block ------------------------------------------------------------------- */
 
-/* Floats of one product by which columns [from, to) of a block of n reach those behind them; rows: of a column. */
+/* Floats by which columns [from, to) of a block of n reach those behind them: of products with so many rows for a column, together. */
 static int64_t near_size(int64_t n, int64_t from, int64_t to, int rows)
 {
     return qep_panel_packed((to - from) * rows, n - to);
+}
+
+/* Those of the products before the k'th: joint rows, then one for each. */
+static int64_t near_before(int64_t n, int64_t from, int64_t to, int joint, int k)
+{
+    return k == 0 ? 0 : near_size(n, from, to, joint + k - 1);
 }
 
 int64_t qep_gptq_near_size(const qep_qspec *s, int64_t n)
@@ -99,11 +109,11 @@ int64_t qep_gptq_near_size(const qep_qspec *s, int64_t n)
 
 void qep_gptq_pack_near(const qep_qspec *s, int64_t n, int m, const float *b, int64_t ld, float *packed, int part, int parts)
 {
-    const int joint = qep_gptq_joint(s), all = 1 + qep_gptq_moves(s);
-    for (int64_t from = 0; from < n; from += QEP_GPTQ_NEAR) {
-        const int64_t to = qep_min_i64(from + QEP_GPTQ_NEAR, n), before = m < joint ? 0 : near_size(n, from, to, m);
-        qep_panel_pack_turns_f32(packed + before, b + from * ld + to, ld, to - from, n - to, m < joint ? m : 0, m < joint ? joint : 1, part, parts);
-        packed += near_size(n, from, to, all);
+    const int joint = qep_gptq_joint(s), k = qep_gptq_product_of(s, m);
+    for (int64_t from = 0; from + QEP_GPTQ_NEAR < n; from += QEP_GPTQ_NEAR) {
+        const int64_t to = from + QEP_GPTQ_NEAR;
+        qep_gptq_pack_matrix(s, m, packed + near_before(n, from, to, joint, k), b + from * ld + to, ld, to - from, n - to, part, parts);
+        packed += near_size(n, from, to, 1 + qep_gptq_moves(s));
     }
 }
 
@@ -114,7 +124,7 @@ static void spread_far(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, 
     if (g->fade != 1.0f) fade_columns(g, done + from, done + to);
     qep_panel_update_f32(g->acc + at, qep_gptq_power(g->fade, k), g->err + a * g->joint, k * g->joint, packed, 0, n - to);
     for (int m = 0; g->move && m < g->n_moves; m++)
-        qep_panel_update_f32(g->move + at, 1.0f, g->use[m] + a, k, packed + near_size(n, from, to, m + 1), 0, n - to);
+        qep_panel_update_f32(g->move + at, 1.0f, g->use[m] + a, k, packed + near_before(n, from, to, g->joint, m + 1), 0, n - to);
 }
 
 /* Column j to those up to `to`. */

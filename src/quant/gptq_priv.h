@@ -52,7 +52,7 @@ struct qep_column {
     float *w, *q;              /* scratch: the weight before rounding, its value on the grid */
     float *err;                /* out */
     float *use[QEP_MAX_MOVES]; /* out: what the matrix's row is multiplied by inside the block */
-    float *out[QEP_MAX_MOVES]; /* out: and beyond it; equal to use unless a published code differs */
+    float *out[QEP_MAX_MOVES]; /* out: and beyond it; the same array as use unless `move` is there */
     uint8_t *code;
     double *loss;
 };
@@ -88,6 +88,11 @@ int64_t qep_gptq_block_rows(const qep_qspec *s, int64_t cols, int64_t c0);
 int qep_gptq_joint(const qep_qspec *s);
 /* Products that a block is: one with all joint rows, and one for each matrix that adds to move. */
 int qep_gptq_products(const qep_qspec *s);
+/* Rows that a column has in the k'th product. */
+int qep_gptq_rows_of(const qep_qspec *s, int k);
+/* The rows of matrix m, 0: R, as panels of columns of its product; b: [rows, ld]. */
+void qep_gptq_pack_matrix(const qep_qspec *s, int m, float *packed, const float *b, int64_t ld, int64_t rows, int64_t cols, int part, int parts);
+int qep_gptq_product_of(const qep_qspec *s, int m);
 /* Quantizes columns c0 .. c0+n-1 one after the other, a block that `done` columns of its step precede; leaves its err and out at columns done .. of the
  * step's, faded up to its last column. b: R and S or P from row and column c0 on; packed: what qep_gptq_pack_near has
  * made for this block. */

@@ -82,12 +82,6 @@ typedef struct place {
     int64_t next; /* offset behind them */
 } place;
 
-/* Rows that a column has in the k'th product. */
-static int rows_of(const qep_qspec *s, int k)
-{
-    return k == 0 ? qep_gptq_joint(s) : 1;
-}
-
 static place first_place(const qep_qspec *s, int64_t cols, int64_t step)
 {
     int64_t c0 = step * qep_gptq_step_width(s, cols);
@@ -101,11 +95,11 @@ static bool next_place(const qep_qspec *s, int64_t cols, place *p)
     if (p->c0 >= p->end) return false;
     p->n = qep_gptq_block_cols(s, p->c0, p->end);
     p->near = p->next;
-    p->next += qep_gptq_near_size(s, p->n);
+    p->next += qep_gptq_pulls(s) ? 0 : qep_gptq_near_size(s, p->n); /* which has its own way inside a block */
     for (int k = 0; k < qep_gptq_products(s); k++) {
         p->inside[k] = p->next;
-        p->beyond[k] = p->inside[k] + qep_panel_packed(p->n * rows_of(s, k), p->end - p->c0 - p->n);
-        p->next = p->beyond[k] + qep_panel_packed(p->n * rows_of(s, k), cols - p->end);
+        p->beyond[k] = p->inside[k] + qep_panel_packed(p->n * qep_gptq_rows_of(s, k), p->end - p->c0 - p->n);
+        p->next = p->beyond[k] + qep_panel_packed(p->n * qep_gptq_rows_of(s, k), cols - p->end);
     }
     return true;
 }
@@ -117,14 +111,20 @@ int64_t qep_gptq_packed_bytes(const qep_qspec *s, int64_t cols)
     return p.next * (int64_t)sizeof(float);
 }
 
+void qep_gptq_pack_matrix(const qep_qspec *s, int m, float *packed, const float *b, int64_t ld, int64_t rows, int64_t cols, int part, int parts)
+{
+    const int k = qep_gptq_product_of(s, m);
+    qep_panel_pack_woven_f32(packed, b, ld, rows, cols, k == 0 ? m : 0, qep_gptq_rows_of(s, k), part, parts);
+}
+
 /* The m'th matrix's rows of block p. b: from the block's first row and column on. */
 static void pack_block(const qep_qspec *s, int64_t cols, const place *p, int m, const float *b, int64_t ld, float *packed, int part, int parts)
 {
-    const int joint = qep_gptq_joint(s), k = m < joint ? 0 : m - joint + 1, turn = m < joint ? m : 0;
+    const int k = qep_gptq_product_of(s, m);
     const int64_t inside = p->end - p->c0 - p->n;
-    qep_gptq_pack_near(s, p->n, m, b, ld, packed + p->near, part, parts);
-    qep_panel_pack_turns_f32(packed + p->inside[k], b + p->n, ld, p->n, inside, turn, rows_of(s, k), part, parts);
-    qep_panel_pack_turns_f32(packed + p->beyond[k], b + p->n + inside, ld, p->n, cols - p->end, turn, rows_of(s, k), part, parts);
+    if (!qep_gptq_pulls(s)) qep_gptq_pack_near(s, p->n, m, b, ld, packed + p->near, part, parts);
+    qep_gptq_pack_matrix(s, m, packed + p->inside[k], b + p->n, ld, p->n, inside, part, parts);
+    qep_gptq_pack_matrix(s, m, packed + p->beyond[k], b + p->n + inside, ld, p->n, cols - p->end, part, parts);
 }
 
 void qep_gptq_pack(const qep_qspec *s, int64_t cols, int64_t step, const qep_gptq_block *b, float *packed, int part, int parts)

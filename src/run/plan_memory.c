@@ -224,7 +224,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     add(t, "solve.h", all + (!expert ? searched : n > 1 ? matrix : all), QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "solve.p", b.matrices * matrix, QEP_STAGE_QUANTIZE, false);
-    add(t, "dmat.exchange", 4 * block * d * (int64_t)sizeof(double), QEP_STAGE_QUANTIZE, false);
+    add(t, "dmat.exchange", 4 * block * (d + 1) * (int64_t)sizeof(double), QEP_STAGE_QUANTIZE, false); /* and two addresses for each row */
     if (mixed(r, members, n)) add(t, "stats.C.copy", matrix, solving, false);
     add(t, "dmat.factor", qep_dmat_factor_bytes(d, block, owners, w.rank), QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     if (want_c) {

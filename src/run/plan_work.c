@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#define PRESUMED 2e10 /* flops per second of a rank: of a slow core */
+#define PRESUMED 2e10 /* flops per second of a slow core */
 
 /* Flops per second of one rank at y[256, 1024] = x[256, 1024] w^T, repeated for so many seconds. */
 static double measured_rate(qep_compute compute, double seconds)
@@ -20,8 +20,9 @@ static double measured_rate(qep_compute compute, double seconds)
             qep_linear_f32(y, N, x, N, w, T, N, N, false);
         else
             qep_linear_bf16(y, N, (const uint16_t *)(const void *)x, N, (const uint16_t *)(const void *)w, T, N, N);
-        if (i > 0) flops += 2.0 * T * N * N;
-        if (i > 0 && qep_now_s() - t0 > seconds) break;
+        if (i == 0) continue;
+        flops += 2.0 * T * N * N;
+        if (qep_now_s() - t0 > seconds) break;
     }
     double rate = flops / (qep_now_s() - t0);
     qep_free(y);
@@ -131,7 +132,7 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *p)
         for (int g = 0; g < QEP_N_GROUPS; g++) add_group_work(r, b, g, &groups);
     double rates[QEP_N_RATES], flops = p->forward + p->evaluation;
     for (int k = 0; k < QEP_N_RATES; k++) flops += groups.rate[k];
-    qep_plan_measure_rates(r, fmin(QEP_PLAN_MEASURED, flops / r->ranks / PRESUMED / 50), rates); /* a small job does not wait for it */
+    qep_plan_measure_rates(r, fmin(QEP_PLAN_MEASURED, flops / r->ranks / r->threads / PRESUMED / 50), rates); /* a small job does not wait for it */
     qep_sum_f64_all(r->comm, rates, QEP_N_RATES); /* of the whole job */
     p->seconds = (p->forward + p->evaluation) / rates[QEP_RATE_FAST];
     for (int k = 0; k < QEP_N_RATES; k++) p->seconds += groups.rate[k] / rates[k];

@@ -6,8 +6,8 @@ set -u
 O=${O:-build/fuzz}
 export O
 if [ $# = 0 ]; then
-    echo "${FUZZ:-ini config safetensors index gguf npy tokenizer jsonl state}" | tr ' ' '\n' | xargs -n 1 -P "$(nproc)" sh "$0"
-    exit $?
+    echo "${FUZZ:-ini config safetensors index gguf npy tokenizer jsonl state}" | tr -s ' ' '\n' | xargs -r -n 1 -P "$(nproc)" sh "$0" || exit 1
+    exit 0
 fi
 target=$1
 mkdir -p "$O/corpus/$target" "$O/findings"

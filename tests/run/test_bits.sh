@@ -101,7 +101,7 @@ quickstart 4                quantization.act_order=no quantization.bits=3 correc
 quickstart 2t2,3            quantization.method=rtn quantization.bits=3 correction.alpha=0.5
 quickstart 3                output.format=dense quantization.bits=2 run.activations=recompute
 quickstart 3,2t2            correction.method=none quantization.bits=3 quantization.method=gptaq
-quickstart 2n1,4            correction.method=none quantization.bits=2 quantization.method=rescomp quantization.compat=paper output.format=dense
+quickstart 2n1,4,1t2        correction.method=none quantization.bits=2 quantization.method=rescomp quantization.compat=paper output.format=dense
 quickstart 3                quantization.bits=3 quantization.method=foem quantization.group_size=32
 quickstart 3,4n2,1t2        correction.method=none output.format=dense quantization.compat=paper quantization.bits=3 quantization.method=foem quantization.foem_alpha=.25 quantization.foem_beta=.01
 odd        2,3n1,4n2,7,1t2  quantization.lm_head=yes

@@ -1,5 +1,6 @@
 /* Spread, symmetrize, permute, fetch against plain copies. SPDX-License-Identifier: Apache-2.0 */
 #include "dmat_cases.h"
+#include <omp.h>
 
 static int64_t count_diff(const double *a, const double *b, int64_t n)
 {
@@ -19,14 +20,16 @@ static double lopsided(int64_t n, int64_t i, int64_t j)
 
 static void each_shape(void (*check)(qep_dmat *m))
 {
-    for (int s = 0; s < N_SHAPES; s++)
+    for (int s = 0; s < 2 * N_SHAPES; s++)
         for (int64_t owners = 1; owners <= qep_size(world); owners++) {
-            qep_dmat *m = qep_dmat_create_all(world, "test.m", shapes[s].n, shapes[s].block, owners);
+            omp_set_num_threads(1 + s % 2);
+            qep_dmat *m = qep_dmat_create_all(world, "test.m", shapes[s / 2].n, shapes[s / 2].block, owners);
             fill(m, lopsided);
             check(m);
             qep_dmat_destroy_all(&m);
             assert_null(m);
         }
+    omp_set_num_threads(1);
 }
 
 static void check_spread(qep_dmat *m)
@@ -127,6 +130,10 @@ static void check_permute(qep_dmat *m)
     qep_dmat_copy(out, m);
     double *a = gathered(out), *b = gathered(m);
     bad += count_diff(a, b, n * n);
+    qep_free(a);
+    qep_dmat_add(out, m);
+    a = gathered(out);
+    for (int64_t i = 0; i < n * n; i++) bad += !(a[i] == 2.0 * b[i]);
     qep_free(a);
     qep_free(b);
     qep_dmat_destroy_all(&out);
