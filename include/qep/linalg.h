@@ -83,9 +83,9 @@ void qep_panel_to_rows_f64(double *rows, int64_t n, int64_t ld, const double *pa
  * or itself (backward). On the calling thread. */
 void qep_panel_forward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl);
 void qep_panel_backward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl);
-/* In place: the lower triangle of a[n, n] becomes L with A = L L^T, what is right of it, which is not looked at, 0. Returns 0, or the 1-based order of the first leading minor whose
- * pivot is not a positive number (contents then undefined). The chain of an entry runs over the columns before it, so a part of a larger factor has that
- * one's bits. All threads of the rank work on it. qep_panel_cholesky_bytes: of its scratch "dmat.factor". */
+/* In place: the lower triangle of a[n, n] becomes L with A = L L^T; what is right of it is not looked at and becomes 0. Returns 0, or the 1-based order of the
+ * first leading minor whose pivot is not a positive number (contents then undefined). The chain of an entry runs over the columns before it, so a part of a
+ * larger factor has that one's bits. All threads of the rank work on it. qep_panel_cholesky_bytes: of its scratch "dmat.factor". */
 int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t n);
 int64_t qep_panel_cholesky_bytes(int64_t n);
 /* The same by a certain unit, for tests. best: the fastest that this machine has; those before it work too. */

@@ -75,7 +75,8 @@ int qep_gptq_product_of(const qep_qspec *s, int m)
 static qep_gptq sized(const qep_qspec *s, int64_t cols)
 {
     return (qep_gptq){.spec = *s, .cols = cols, .groups = qep_n_groups(s, cols), .width = qep_gptq_step_width(s, cols), .span = span_of(s, cols),
-                      .n_moves = qep_gptq_moves(s), .joint = qep_gptq_joint(s), .rule = s->method->column ? s->method->column : gptq_column, .fade = fading_of(s)};
+                      .n_moves = qep_gptq_moves(s), .joint = qep_gptq_joint(s), .fade = fading_of(s),
+                      .rule = s->method->column ? s->method->column : gptq_column};
 }
 
 typedef struct carver {

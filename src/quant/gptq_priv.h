@@ -86,16 +86,16 @@ int64_t qep_gptq_block_cols(const qep_qspec *s, int64_t c0, int64_t end);
 int64_t qep_gptq_block_rows(const qep_qspec *s, int64_t cols, int64_t c0);
 /* Matrices that add to acc, R first. Their rows go in turn, r_0 s_0 r_1 s_1 .., so that a sum is one chain in the order of the columns, whatever the blocks. */
 int qep_gptq_joint(const qep_qspec *s);
-/* Products that a block is: one with all joint rows, and one for each matrix that adds to move. */
+/* Products that a block is: one with all joint rows, and one for each matrix that adds to move. Which of them matrix m (0: R) is in, and how many rows a
+ * column has in the k'th. */
 int qep_gptq_products(const qep_qspec *s);
-/* Rows that a column has in the k'th product. */
-int qep_gptq_rows_of(const qep_qspec *s, int k);
-/* The rows of matrix m, 0: R, as panels of columns of its product; b: [rows, ld]. */
-void qep_gptq_pack_matrix(const qep_qspec *s, int m, float *packed, const float *b, int64_t ld, int64_t rows, int64_t cols, int part, int parts);
 int qep_gptq_product_of(const qep_qspec *s, int m);
+int qep_gptq_rows_of(const qep_qspec *s, int k);
+/* The rows of matrix m among those of its product, as panels of columns; b: [rows, ld]. */
+void qep_gptq_pack_matrix(const qep_qspec *s, int m, float *packed, const float *b, int64_t ld, int64_t rows, int64_t cols, int part, int parts);
 /* Quantizes columns c0 .. c0+n-1 one after the other, a block that `done` columns of its step precede; leaves its err and out at columns done .. of the
- * step's, faded up to its last column. b: R and S or P from row and column c0 on; packed: what qep_gptq_pack_near has
- * made for this block. */
+ * step's, faded up to its last column. b: R and S or P from row and column c0 on; packed: by
+ * qep_gptq_pack_near for this block. */
 void qep_gptq_columns(struct qep_gptq *g, int64_t c0, int64_t n, int64_t done, const qep_gptq_block *b);
 /* Packed panels by which each QEP_GPTQ_NEAR columns of a block of n reach its columns behind them: floats, and the m'th matrix's share (b as for the
  * block). */
