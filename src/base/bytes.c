@@ -7,14 +7,12 @@ enum { PART = 1 << 20 }; /* bytes: worth a thread's while */
 
 void qep_copy(void *restrict to, const void *restrict from, int64_t bytes)
 {
-    if (bytes <= 0) return;
 #pragma omp parallel for schedule(static) if (bytes > PART)
     for (int64_t at = 0; at < bytes; at += PART) memcpy((char *)to + at, (const char *)from + at, (size_t)qep_min_i64(PART, bytes - at));
 }
 
 void qep_clear(void *p, int64_t bytes)
 {
-    if (bytes <= 0) return;
 #pragma omp parallel for schedule(static) if (bytes > PART)
     for (int64_t at = 0; at < bytes; at += PART) memset((char *)p + at, 0, (size_t)qep_min_i64(PART, bytes - at));
 }

@@ -82,7 +82,11 @@ static double *second_matrix(const layer *l, const double *U)
     return R2;
 }
 
-static void by_the_book(const qep_qspec *s, const layer *l, result *out)
+/* A recursion for one row of weights w0, on its grid (a recursion with groups finds its own). */
+typedef void recursion(const qep_qspec *s, const layer *l, const double *U, const double *R2, const float *w0, float scale, int zero, uint8_t *codes);
+
+/* All rows; R2 for ResComp only. */
+static void each_row(recursion *row, const qep_qspec *s, const layer *l, uint8_t *codes)
 {
     const int64_t d = l->cols;
     double *U = inverse_upper(l->R, d), *R2 = s->method == &qep_method_rescomp ? second_matrix(l, U) : NULL;
@@ -90,7 +94,7 @@ static void by_the_book(const qep_qspec *s, const layer *l, result *out)
         float scale;
         int zero;
         qep_grid_find(s, l->w + r * d, NULL, d, &scale, &zero);
-        row_by_the_book(s, l, U, R2, l->w + r * d, scale, zero, out->codes + r * d);
+        row(s, l, U, R2, l->w + r * d, scale, zero, codes + r * d);
     }
     qep_free(R2);
     qep_free(U);
@@ -137,7 +141,7 @@ static void equal_the_papers(void **state)
             result x = new_result(&s, QEP_STRIP, l.cols), want = new_result(&s, QEP_STRIP, l.cols);
             const double *P[QEP_MAX_MOVES] = {l.P};
             run_strip(&s, l.w, l.cols, NULL, l.R, P, &x);
-            by_the_book(&s, &l, &want);
+            each_row(row_by_the_book, &s, &l, want.codes);
             flips += count_flips(x.codes, want.codes, QEP_STRIP * l.cols);
             total += QEP_STRIP * l.cols;
             free_result(&x);
@@ -149,7 +153,7 @@ static void equal_the_papers(void **state)
     }
 }
 
-/* --- FOEM as its authors' code has it ------------------------------------------------------------- */
+/* --- as their authors' codes have them ------------------------------------------------------------ */
 
 /* x (U^T U) for columns [from, to). */
 static void drawn(const double *U, int64_t d, int64_t from, int64_t to, double *x)
@@ -166,11 +170,16 @@ static void drawn(const double *U, int64_t d, int64_t from, int64_t to, double *
     }
 }
 
-/* One row, on the whole weights: beta (W - W0) (H_>)^-1 is taken off behind each column inside the block, behind each block beyond it. */
-static void row_as_published(const qep_qspec *s, const layer *l, const double *U, const float *w0, float scale, int zero, uint8_t *codes)
+/* One row, on the whole weights. Inside a block what goes on is taken from the weights before rounding, beyond it from what has taken their place: the rounded
+ * weights, or in ResComp's other mode the clamped ones. FOEM: beta (W - W0) (H_>)^-1 is taken off behind each column inside the block, behind each block beyond
+ * it. */
+static void row_as_published(const qep_qspec *s, const layer *l, const double *U, const double *R2, const float *w0, float scale, int zero, uint8_t *codes)
 {
     const int64_t d = l->cols;
-    const double alpha = s->options.foem_alpha, beta = s->options.foem_beta;
+    const qep_method_options *o = &s->options;
+    const bool foem = s->method == &qep_method_foem, clamps = R2 && strcmp(o->rescomp_mode, "org") != 0;
+    const double alpha = foem ? o->foem_alpha : R2 ? o->rescomp_alpha1 : o->gptaq_alpha, beta = foem ? o->foem_beta : 0.0;
+    const double low = -(double)scale * zero, high = (double)scale * ((1 << s->bits) - 1 - zero);
     double *w = test_alloc(d, sizeof *w), *x = test_alloc(d, sizeof *x), *e = test_alloc(d, sizeof *e);
     for (int64_t k = 0; k < d; k++) w[k] = (double)w0[k];
     for (int64_t c0 = 0; c0 < d; c0 += s->block_size) {
@@ -180,13 +189,16 @@ static void row_as_published(const qep_qspec *s, const layer *l, const double *U
             const double was = w[j];
             e[j] = (was - (double)qep_grid_value(codes[j], scale, zero)) / U[j * (d + 1)];
             for (int64_t k = j; k < c1; k++) x[k] = w[k] - (double)w0[k];
-            drawn(U, d, j, c1, x);
+            if (beta > 0) drawn(U, d, j, c1, x);
             for (int64_t k = j; k < c1; k++) w[k] += -e[j] * U[j * d + k] + alpha * was * l->P[j * d + k] - beta * x[k];
+            for (int64_t k = j; R2 && k < c1; k++) w[k] += o->rescomp_alpha2 * ((double)w0[j] - was) * R2[j * d + k];
+            if (clamps) w[j] = fmin(fmax(was, low), high);
         }
         for (int64_t k = c1; k < d; k++) x[k] = w[k] - (double)w0[k];
-        drawn(U, d, c1, d, x);
+        if (beta > 0) drawn(U, d, c1, d, x);
         for (int64_t k = c1; k < d; k++) {
             for (int64_t j = c0; j < c1; j++) w[k] += -e[j] * U[j * d + k] + alpha * w[j] * l->P[j * d + k];
+            for (int64_t j = c0; R2 && j < c1; j++) w[k] += o->rescomp_alpha2 * ((double)w0[j] - w[j]) * R2[j * d + k];
             w[k] -= beta * x[k];
         }
     }
@@ -210,22 +222,14 @@ static void uncancelled_foem(void **state)
             s.options.foem_beta = 0.02 * l.h[0];
             result x = new_result(&s, QEP_STRIP, l.cols), want = new_result(&s, QEP_STRIP, l.cols), paper = new_result(&s, QEP_STRIP, l.cols);
             const double *P[QEP_MAX_MOVES] = {l.P};
-            double *U = inverse_upper(l.R, l.cols);
             run_strip(&s, l.w, l.cols, NULL, l.R, P, &x);
-            for (int64_t r = 0; r < QEP_STRIP; r++) {
-                const float *w = l.w + r * l.cols;
-                float scale;
-                int zero;
-                qep_grid_find(&s, w, NULL, l.cols, &scale, &zero);
-                row_as_published(&s, &l, U, w, scale, zero, want.codes + r * l.cols);
-            }
+            each_row(row_as_published, &s, &l, want.codes);
             s.paper = false;
             s.options.foem_beta = 0.02;
             run_strip(&s, l.w, l.cols, NULL, l.R, P, &paper);
             flips += count_flips(x.codes, want.codes, QEP_STRIP * l.cols);
             other += count_flips(x.codes, paper.codes, QEP_STRIP * l.cols);
             total += QEP_STRIP * l.cols;
-            qep_free(U);
             free_result(&x);
             free_result(&want);
             free_result(&paper);
@@ -236,35 +240,6 @@ static void uncancelled_foem(void **state)
         assert_le_f((double)flips / (double)total, 1e-3);
         assert_true(other > total / 100);
     }
-}
-
-/* --- GPTAQ and ResComp as their codes have them ---------------------------------------------------- */
-
-/* One row, on the whole weights: inside a block what goes on is taken from the weights before rounding, beyond it from what has taken their place. */
-static void kin_as_published(const qep_qspec *s, const layer *l, const double *U, const double *R2, const float *w0, float scale, int zero, uint8_t *codes)
-{
-    const int64_t d = l->cols;
-    const bool rescomp = s->method == &qep_method_rescomp, clamps = rescomp && strcmp(s->options.rescomp_mode, "org") != 0;
-    const double a1 = rescomp ? s->options.rescomp_alpha1 : s->options.gptaq_alpha, a2 = rescomp ? s->options.rescomp_alpha2 : 0.0;
-    const double low = -(double)scale * zero, high = (double)scale * ((1 << s->bits) - 1 - zero);
-    double *w = test_alloc(d, sizeof *w), *e = test_alloc(d, sizeof *e), *after = test_alloc(d, sizeof *after);
-    for (int64_t k = 0; k < d; k++) w[k] = (double)w0[k];
-    for (int64_t c0 = 0; c0 < d; c0 += s->block_size) {
-        const int64_t c1 = qep_min_i64(c0 + s->block_size, d);
-        for (int64_t j = c0; j < c1; j++) {
-            codes[j] = (uint8_t)qep_grid_code(s->bits, (float)w[j], scale, zero);
-            const double q = (double)qep_grid_value(codes[j], scale, zero);
-            e[j] = (w[j] - q) / U[j * (d + 1)];
-            after[j] = clamps ? fmin(fmax(w[j], low), high) : q;
-            for (int64_t k = j + 1; k < c1; k++) w[k] += -e[j] * U[j * d + k] + a1 * w[j] * l->P[j * d + k] + a2 * ((double)w0[j] - w[j]) * R2[j * d + k];
-        }
-        for (int64_t j = c0; j < c1; j++)
-            for (int64_t k = c1; k < d; k++)
-                w[k] += -e[j] * U[j * d + k] + a1 * after[j] * l->P[j * d + k] + a2 * ((double)w0[j] - after[j]) * R2[j * d + k];
-    }
-    qep_free(w);
-    qep_free(e);
-    qep_free(after);
 }
 
 /* compat = paper: the matrices add to the target, one or two of them. */
@@ -283,12 +258,7 @@ static void published_kin(void **state)
             double *U = inverse_upper(l.R, l.cols), *R2 = second_matrix(&l, U);
             const double *P[QEP_MAX_MOVES] = {l.P, R2};
             run_strip(&s, l.w, l.cols, NULL, l.R, P, &x);
-            for (int64_t r = 0; r < QEP_STRIP; r++) {
-                float scale;
-                int zero;
-                qep_grid_find(&s, l.w + r * l.cols, NULL, l.cols, &scale, &zero);
-                kin_as_published(&s, &l, U, R2, l.w + r * l.cols, scale, zero, want.codes + r * l.cols);
-            }
+            each_row(row_as_published, &s, &l, want.codes);
             flips += count_flips(x.codes, want.codes, QEP_STRIP * l.cols);
             total += QEP_STRIP * l.cols;
             qep_free(U), qep_free(R2);
