@@ -37,6 +37,8 @@ float qep_f16_scale(float v);
 /* n elements; type must be a float type. */
 void qep_to_f32(float *dst, const void *src, qep_dtype type, int64_t n);
 void qep_from_f32(void *dst, qep_dtype type, const float *src, int64_t n);
+/* dst[i] = src[i] rounded to bf16; dst may be src. */
+void qep_round_bf16(float *dst, const float *src, int64_t n);
 /* Index of the first element that is not finite, -1 when all are. */
 int64_t qep_find_nonfinite_f32(const float *x, int64_t n);
 

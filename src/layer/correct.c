@@ -19,7 +19,7 @@ static void round_trip(qep_set *s)
 {
     if (!qep_layer_rounds(&s->lead->spec, s->job->published_type)) return;
 #pragma omp parallel for schedule(static)
-    for (int64_t k = 0; k < s->count * QEP_STRIP * s->cols; k++) s->target[k] = qep_bf16_to_f32(qep_f32_to_bf16(s->target[k]));
+    for (int64_t i = 0; i < s->count; i++) qep_round_bf16(qep_set_row(s, s->target, i), qep_set_row(s, s->target, i), QEP_STRIP * s->cols);
 }
 
 qep_status qep_set_correct_all(qep_set *s)

@@ -66,16 +66,27 @@ qep_status qep_run_statistics_all(qep_run *r, const qep_stats_plan *plan, const 
 }
 
 /* As published the operands have the model's type, here that of the products; the statistics round the difference to it. */
-static float in_model_type(float v)
+static void subtract_in_bf16(const float *fp, const float *q, int64_t n, float *delta)
 {
-    return qep_bf16_to_f32(qep_f32_to_bf16(v));
+    enum { SPAN = 1024 };
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i += SPAN) {
+        float x[SPAN], y[SPAN];
+        const int64_t m = qep_min_i64(SPAN, n - i);
+        qep_round_bf16(x, fp + i, m);
+        qep_round_bf16(y, q + i, m);
+        for (int64_t k = 0; k < m; k++) delta[i + k] = x[k] - y[k];
+    }
 }
 
 void qep_run_difference(const qep_run *r, const float *fp, const float *q, int64_t n, float *delta)
 {
-    const bool rounded = qep_run_as_published(r) && r->compute == QEP_COMPUTE_BF16;
+    if (qep_run_as_published(r) && r->compute == QEP_COMPUTE_BF16) {
+        subtract_in_bf16(fp, q, n, delta);
+        return;
+    }
 #pragma omp parallel for schedule(static)
-    for (int64_t k = 0; k < n; k++) delta[k] = rounded ? in_model_type(fp[k]) - in_model_type(q[k]) : fp[k] - q[k];
+    for (int64_t k = 0; k < n; k++) delta[k] = fp[k] - q[k];
 }
 
 static double published_h(const qep_run *r)

@@ -98,6 +98,11 @@ void qep_from_f32(void *dst, qep_dtype type, const float *src, int64_t n)
     }
 }
 
+void qep_round_bf16(float *dst, const float *src, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) dst[i] = qep_f32_of_bits((uint32_t)qep_bf16_round(qep_bits_of_f32(src[i])) << 16);
+}
+
 /* All exponent bits set. */
 static inline bool not_finite(float v)
 {

@@ -21,7 +21,7 @@ ceilings() {
 }
 
 for type in ${TYPES:-f32}; do
-    random_model "$make_model" "$type"
+    prepare_model "$make_model" "$type"
     for run in ${RUNS:-1x$(nproc) $(nproc)x1}; do
         ranks=${run%x*}
         export OMP_NUM_THREADS="${run#*x}"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Sourced by versus.sh and block.sh: QEP+GPTQ with the settings of config/paper on a random model of blocks of Llama-2-7B's shape, one by default.
-# MODEL (options of make_model), SAMPLES, LENGTH, BITS, GROUP: other sizes. $work: a folder, removed at the end.
+# MODEL (options of make_model; or a model's folder, with TOKENS, a file of SAMPLES x LENGTH token ids or more), SAMPLES, LENGTH, BITS, GROUP: other sizes.
+# $work: a folder, removed at the end.
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh
 model=${MODEL:---shape 7b --blocks 1} samples=${SAMPLES:-8} length=${LENGTH:-2048} bits=${BITS:-4} group=${GROUP:-128}
@@ -11,9 +12,13 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
 sed '/^\[evaluation\]/,$d' "$(dirname "$0")/../../config/paper/qep-gptq-int4-g128.ini" >"$work/run.ini"
 
-# random_model MAKE_MODEL TYPE: $work/model with weights of this type, $work/tokens.npy
-random_model() {
+# prepare_model MAKE_MODEL TYPE: $work/model, a random one with weights of this type, or MODEL's folder; $work/tokens.npy
+prepare_model() {
     rm -rf "$work/model"
+    if [ -f "$model/config.json" ]; then
+        ln -s "$(cd "$model" && pwd)" "$work/model" && cp "${TOKENS:?a file of token ids for $model}" "$work/tokens.npy" || exit 1
+        return
+    fi
     # shellcheck disable=SC2086 # several options
     "$1" "$work/model" $model --dtype "$2" --max-positions "$length" --tokens "$work/tokens.npy" --samples "$samples" --length "$length" || exit 1
 }

@@ -1,4 +1,4 @@
-"""versus.py SOURCE MODEL TOKENS.npy THREADS BITS GROUP: seconds that QEP+GPTQ of the paper's authors (their llama.py, the folder SOURCE) takes for the blocks
+"""versus.py SOURCE MODEL TOKENS.npy SAMPLES LENGTH f32|bf16 THREADS BITS GROUP: seconds that QEP+GPTQ of the paper's authors (their llama.py, the folder SOURCE) takes for the blocks
 of MODEL on the CPU. Their function runs as it is; what it imports for GPUs, downloads and evaluation is replaced by nothing.
 SPDX-License-Identifier: Apache-2.0"""
 import importlib.abc
@@ -34,10 +34,10 @@ class Nothing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def main():
-    source, model_dir, tokens_file, threads, bits, group = sys.argv[1:]
+    source, model_dir, tokens_file, samples, length, dtype, threads, bits, group = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    model = LlamaForCausalLM.from_pretrained(model_dir, dtype="auto").eval()
-    tokens = np.load(tokens_file)
+    model = LlamaForCausalLM.from_pretrained(model_dir, dtype={"f32": torch.float32, "bf16": torch.bfloat16}[dtype]).eval()
+    tokens = np.load(tokens_file)[: int(samples), : int(length)]
     model.seqlen = tokens.shape[1]
     loader = [(torch.from_numpy(row.astype(np.int64))[None],) for row in tokens]
 

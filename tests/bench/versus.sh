@@ -1,6 +1,6 @@
 #!/bin/sh
 # versus.sh PROGRAM MAKE_MODEL SOURCE: QEP+GPTQ by this program and by the code of the paper's authors (arXiv 2504.09629), of which SOURCE is the folder with
-# llama.py and gptq.py: the same random model of Llama-2-7B's shape, tokens, settings and cores, in f32 and in bf16. Theirs: seconds of their loop over the
+# llama.py and gptq.py: the same model (of Llama-2-7B's shape, or MODEL), tokens, settings and cores, in f32 and in bf16. Theirs: seconds of their loop over the
 # blocks. Ours: the whole run, from its start to the written model.
 # THREADS, TYPES, and the sizes of paper_run.sh. Makes its own Python environment (tests/support/venv.sh); torch's threads and ours are
 # the same in number. SPDX-License-Identifier: Apache-2.0
@@ -18,8 +18,8 @@ python=$(sh "$(dirname "$0")/../support/venv.sh" transformers torch==2.13.0 tran
 printf '%s, %d x %d tokens, QEP+GPTQ, %d bits, groups of %d, %d threads; seconds\n' "$model" "$samples" "$length" "$bits" "$group" "$threads"
 printf '%-5s %12s %12s %8s\n' type theirs ours ratio
 for type in ${TYPES:-f32 bf16}; do
-    random_model "$make_model" "$type"
-    "$python" "$(dirname "$0")/versus.py" "$source" "$work/model" "$work/tokens.npy" "$threads" "$bits" "$group" >"$work/theirs.log" 2>&1 ||
+    prepare_model "$make_model" "$type"
+    "$python" "$(dirname "$0")/versus.py" "$source" "$work/model" "$work/tokens.npy" "$samples" "$length" "$type" "$threads" "$bits" "$group" >"$work/theirs.log" 2>&1 ||
         { tail -n 5 "$work/theirs.log" >&2; exit 1; }
     quantize "$type" "$program"
     awk -v type="$type" -v theirs="$(sed -n 's/^seconds //p' "$work/theirs.log")" -v ours="$seconds" \
