@@ -19,8 +19,8 @@ typedef struct qep_tap_source {
     int64_t max_tokens;            /* longest of all ranks' sequences */
     /* tokens of sequence i */
     int64_t (*tokens)(void *ctx, int64_t i);
-    /* Fills xq[T, d] with the quantized stream's input and, unless delta is NULL, delta[T, d] = X - Xq formed in f32. Called several times
-     * per sequence (in each pass; in the second one, unless the rank keeps all of its sequences, for each panel). */
+    /* Fills xq[T, d] with the quantized stream's input and, unless delta is NULL, delta[T, d] = X - Xq formed in f32. Called once
+     * per sequence, or, unless the rank keeps all of its sequences, once and then for each panel. */
     void (*get)(void *ctx, int64_t i, float *xq, float *delta);
     /* Fills rho[T, gamma_rows] = R - Rq, the difference in f32 of the residual streams that the group's output is added to, before it is
      * added. NULL when no Gamma is asked for. Called as often as get. */
@@ -39,10 +39,10 @@ typedef struct qep_stats_plan {
 } qep_stats_plan;
 enum { QEP_STATS_TILE = 512 };     /* rows and columns of one product's tile; the shapes of all products depend on d and T only */
 int64_t qep_stats_window_bytes(const qep_stats_plan *p); /* of the window where the ranks of a node add up */
-/* How many of a rank's n_seq sequences it keeps as the products read them: all when they fit into QEP_STATS_KEPT bytes, else 1, and then every panel asks
- * the source again. */
+/* How many of a rank's n_seq sequences it keeps as the products read them: all when they fit into QEP_STATS_KEPT bytes for each of its threads, else 1,
+ * and then every panel asks the source again. */
 enum { QEP_STATS_KEPT = 256 << 20 };
-int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens);
+int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens, int threads);
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t sets, int64_t max_tokens, int threads); /* "stats.tap" */
 
 /* The sums of a group. Owned by the caller: qep_stats_free_all. */

@@ -16,8 +16,7 @@ int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act)
 double qep_run_tap_passes(const qep_run *r, const qep_stats_plan *p)
 {
     const int64_t n = qep_ceil_div(r->corpus->count[QEP_SEQ_CALIBRATION], r->ranks);
-    if (qep_stats_sets(p, n, r->corpus->max_length) < n) return 1 + (double)qep_ceil_div(p->d, p->panel);
-    return p->compute == QEP_COMPUTE_BF16 ? 2 : 1;
+    return qep_stats_sets(p, n, r->corpus->max_length, r->threads) < n ? 1 + (double)qep_ceil_div(p->d, p->panel) : 1;
 }
 
 void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h, bool *want_c)

@@ -149,7 +149,7 @@ static int64_t tap_bytes(const qep_run *r, const qep_stats_plan *p, bool held, b
     for (int k = 0; k <= (held ? 1 : 0); k++) {
         qep_corpus_part part;
         qep_corpus_share(r->corpus, k == 0 ? QEP_SEQ_CALIBRATION : QEP_SEQ_VALIDATION, r->ranks, rank, &part);
-        const int64_t sets = apart ? qep_min_i64(part.count, 1) : qep_stats_sets(p, part.count, r->corpus->max_length);
+        const int64_t sets = apart ? qep_min_i64(part.count, 1) : qep_stats_sets(p, part.count, r->corpus->max_length, r->threads);
         most = qep_max_i64(most, qep_stats_tap_bytes(p, sets, r->corpus->max_length, r->threads));
     }
     return most;

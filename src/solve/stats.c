@@ -1,14 +1,16 @@
 /* Statistics of a linear group: H, C and Gamma in fixed point, so that sums do not depend on their
  * order.
  *
- * Why nothing overflows. Channels are scaled by 2^-e_i, so all magnitudes are at most 1 (bf16
+ * Why nothing overflows. A product of channels i and j counts in units of 2^(e_i + e_j - s), in which all magnitudes of a channel are at most 1 (bf16
  * rounding may reach 1). The exact product of a sequence of T tokens is at most T; computed in
  * f32 in any order it is at most T (1 + u)^(T+1), u = 2^-24, which for T <= 2^22 is below 1.3 T.
  * In units of 2^-s, s = 62 - ceil(log2 total), the sum of all magnitudes is at most 1.3 * 2^62
  * plus one half per sequence for the rounding to whole units: below 2^63. Every partial sum, in
- * every order, is bounded by the same number.
+ * every order, is bounded by the same number. Nor do f32 products and their sums leave its range: channels far from 1 are scaled by 2^-e_i before them,
+ * the others behind (qep_stats_is_scaled), which gives the same bits.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
+#include <math.h>
 #include <omp.h>
 
 enum { MAX_SEQUENCE = 1 << 22 };
@@ -65,9 +67,9 @@ static int64_t product_type_size(const qep_stats_plan *p)
     return qep_dtype_size(p->compute == QEP_COMPUTE_BF16 ? QEP_BF16 : QEP_F32);
 }
 
-int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens)
+int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens, int threads)
 {
-    return n_seq * max_tokens * channels_of(p) * product_type_size(p) <= QEP_STATS_KEPT ? n_seq : qep_min_i64(n_seq, 1);
+    return n_seq * max_tokens * channels_of(p) * product_type_size(p) <= (int64_t)threads * QEP_STATS_KEPT ? n_seq : qep_min_i64(n_seq, 1);
 }
 
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t sets, int64_t max_tokens, int threads)
@@ -97,6 +99,7 @@ qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const q
         t->all = qep_alloc("stats.tap", (bf16 ? qep_min_i64(r.sets, 1) : r.sets) * src->max_tokens * t->width, sizeof *t->all);
         if (bf16) t->all_bf16 = qep_alloc("stats.tap", r.sets * src->max_tokens * t->width, sizeof *t->all_bf16);
         t->exp = qep_alloc("stats.scale", t->width, sizeof *t->exp);
+        t->unit = qep_alloc("stats.scale", t->width, sizeof *t->unit);
     }
     const int64_t tile = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE;
     r.leaf = qep_alloc("stats.tap", omp_get_max_threads() * tile, sizeof *r.leaf);
@@ -109,6 +112,7 @@ void qep_stats_run_destroy(qep_stats_run *r)
         qep_free(r->tap[k].all);
         qep_free(r->tap[k].all_bf16);
         qep_free(r->tap[k].exp);
+        qep_free(r->tap[k].unit);
     }
     qep_free(r->leaf);
 }
@@ -130,6 +134,33 @@ void qep_stats_get(qep_stats_run *r, int64_t i)
     qep_stats_turn_to_sequence(r, i);
     src->get(src->ctx, i, r->tap[QEP_STATS_H].x, r->tap[QEP_STATS_C].x);
     if (r->tap[QEP_STATS_GAMMA].x) src->residual(src->ctx, i, r->tap[QEP_STATS_GAMMA].x);
+}
+
+void qep_stats_round(const qep_stats_run *r, int64_t T)
+{
+    for (int k = 0; k < QEP_STATS_KINDS; k++) {
+        const qep_tap *tap = &r->tap[k];
+        if (!tap->bf16) continue;
+#pragma omp parallel for schedule(static)
+        for (int64_t t = 0; t < T; t++) qep_from_f32(tap->bf16 + t * tap->width, QEP_BF16, tap->x + t * tap->width, tap->width);
+    }
+}
+
+/* Channel c of T tokens times a power of two: exact, but that what is then below 2^-126 may lose bits. */
+static void scale_channel(const qep_tap *tap, int64_t c, int64_t T)
+{
+    const double factor = ldexp(1.0, -tap->exp[c]);
+    for (int64_t k = c; k < T * tap->width; k += tap->width) {
+        if (tap->bf16) tap->bf16[k] = qep_f32_to_bf16((float)((double)qep_bf16_to_f32(tap->bf16[k]) * factor));
+        else tap->x[k] = (float)((double)tap->x[k] * factor);
+    }
+}
+
+void qep_stats_scale(const qep_stats_run *r, int64_t T)
+{
+    for (int k = 0; k < QEP_STATS_KINDS; k++)
+        for (int64_t c = 0; c < r->tap[k].width; c++)
+            if (qep_stats_is_scaled(r->tap[k].exp[c])) scale_channel(&r->tap[k], c, T);
 }
 
 static void check_plan_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src)
@@ -171,7 +202,7 @@ qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_sou
     *out = (qep_stats){NULL, NULL, NULL};
     QEP_REQUIRE(p->gamma_rows == 0 || src->residual);
     check_plan_all(c, p, src);
-    qep_stats_run r = qep_stats_run_create(c, p, src, qep_stats_sets(p, src->n_seq, src->max_tokens));
+    qep_stats_run r = qep_stats_run_create(c, p, src, qep_stats_sets(p, src->n_seq, src->max_tokens, omp_get_max_threads()));
     qep_status st;
     QEP_GO(st, exponents_all(&r));
     out->H = qep_dmat_create_all(c, p->held ? "held.h" : "solve.h", p->d, p->block, p->n_owners);

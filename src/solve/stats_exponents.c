@@ -3,30 +3,63 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
 #include <math.h>
+#include <omp.h>
+#include <string.h>
 
-enum { CHANNELS = 256 }; /* of one task */
-
-/* max[c] = larger of max[c] and |x[t, c]|; all finite. */
-static void widen_max(float *max, const float *x, int64_t T, int64_t d)
+/* What the products cannot hold: not a number, Inf, or a number that bf16 rounds to Inf. */
+static bool is_bad(float v, float limit)
 {
-#pragma omp parallel for schedule(static)
-    for (int64_t c0 = 0; c0 < d; c0 += CHANNELS) {
-        const int64_t c1 = qep_min_i64(c0 + CHANNELS, d);
-        for (int64_t t = 0; t < T; t++)
-            for (int64_t c = c0; c < c1; c++) {
-                const float v = fabsf(x[t * d + c]);
-                max[c] = v > max[c] ? v : max[c];
-            }
+    return !(fabsf(v) < limit);
+}
+
+static float limit_of(const qep_stats_run *r)
+{
+    return r->plan->compute == QEP_COMPUTE_BF16 ? 0x1.FFp127F : INFINITY;
+}
+
+/* max[n]: larger of max and |x|; whether x has a bad one. */
+static bool widen_row(float *restrict max, const float *restrict x, int64_t n, float limit)
+{
+    unsigned bad = 0; /* no early exit: the loop becomes vector code */
+    for (int64_t c = 0; c < n; c++) {
+        const float v = fabsf(x[c]);
+        bad |= (unsigned)is_bad(v, limit);
+        max[c] = v > max[c] ? v : max[c];
     }
+    return bad != 0;
+}
+
+/* max[channels of the tap] over T tokens, each thread's in its room for a leaf, which holds `piece` channels at a time; false: there is a bad one. */
+static bool widen_max(const qep_stats_run *r, const qep_tap *tap, int64_t T, float *max)
+{
+    const int64_t d = tap->width, piece = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE;
+    const float limit = limit_of(r);
+    int bad = 0;
+    for (int64_t c0 = 0; c0 < d; c0 += piece) {
+        const int64_t n = qep_min_i64(piece, d - c0);
+#pragma omp parallel reduction(| : bad)
+        {
+            float *mine = r->leaf + omp_get_thread_num() * piece;
+            memset(mine, 0, (size_t)n * sizeof *mine);
+#pragma omp for schedule(static)
+            for (int64_t t = 0; t < T; t++) bad |= (int)widen_row(mine, tap->x + t * d + c0, n, limit);
+#pragma omp critical(qep_stats_maxima)
+            for (int64_t c = 0; c < n; c++) max[c0 + c] = fmaxf(max[c0 + c], mine[c]);
+        }
+    }
+    return bad == 0;
 }
 
 static const char *const what[QEP_STATS_KINDS] = {"the input of the quantized stream", "the difference of the two streams",
                                                   "the difference of the two residual streams"};
 
-static qep_status check_finite(const qep_stats_run *r, int kind, int64_t seq, int64_t T)
+/* Names the first bad input of a sequence. */
+static qep_status not_finite(const qep_stats_run *r, int kind, int64_t seq)
 {
-    const int64_t d = r->tap[kind].width, at = qep_find_nonfinite_f32(r->tap[kind].x, T * d);
-    if (at < 0) return QEP_OK;
+    const int64_t d = r->tap[kind].width;
+    const float *x = r->tap[kind].x;
+    int64_t at = 0;
+    while (!is_bad(x[at], limit_of(r))) at++;
     return qep_fail(QEP_E_NUMERIC,
                     "statistics: %s is not finite (rank %d, its calibration sequence %lld, "
                     "token %lld, channel %lld). The model overflows here: check its weights, or the "
@@ -53,11 +86,11 @@ qep_status qep_stats_maxima(qep_stats_run *r, float *max)
         float *at = max;
         for (int k = 0; k < QEP_STATS_KINDS; at += r->tap[k].width, k++) {
             if (r->tap[k].width == 0) continue;
-            QEP_TRY(check_finite(r, k, i, T));
-            widen_max(at, r->tap[k].x, T, r->tap[k].width);
+            if (!widen_max(r, &r->tap[k], T, at)) return not_finite(r, k, i);
         }
+        if (r->sets == src->n_seq) qep_stats_round(r, T);
     }
-    r->raw = r->sets == src->n_seq && r->plan->compute == QEP_COMPUTE_F32;
+    r->raw = r->sets == src->n_seq;
     return QEP_OK;
 }
 
@@ -68,5 +101,6 @@ void qep_stats_exponents(qep_stats_run *r, const float *max)
             int e = 0;
             (void)frexpf(max[c], &e); /* max = m 2^e, 1/2 <= m < 1; e = 0 for 0 */
             r->tap[k].exp[c] = e;
+            r->tap[k].unit[c] = qep_stats_is_scaled(e) ? 1.0 : ldexp(1.0, -e);
         }
 }

@@ -42,20 +42,6 @@ static void panel_open(const qep_stats_run *r, qep_panel *p, int64_t col0, int64
     }
 }
 
-/* x[t, c] *= 2^-e_c, so that all magnitudes are at most 1; also as bf16 unless NULL. Exact up to
- * the rounding to bf16, except that values more than 2^126 times below their channel's maximum
- * may lose bits. */
-static void scale(const qep_tap *tap, const double *factor, int64_t T)
-{
-    const int64_t d = tap->width;
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < T; t++) {
-        float *row = tap->x + t * d;
-        for (int64_t c = 0; c < d; c++) row[c] = (float)((double)row[c] * factor[c]);
-        if (tap->bf16 != NULL) qep_from_f32(tap->bf16 + t * d, QEP_BF16, row, d);
-    }
-}
-
 /* leaf = the product of one sequence and one tile: rows from i0, columns from j0. */
 static void multiply(const qep_stats_run *r, const qep_panel *p, float *leaf, int64_t i0, int64_t rows, int64_t j0, int64_t cols, int64_t T)
 {
@@ -74,6 +60,7 @@ static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t i0, int
     const int64_t tile = QEP_STATS_TILE, rows = qep_min_i64(tile, p->rows - i0), cols = qep_min_i64(tile, r->plan->d - j0);
     const bool diagonal = p->lower && i0 == j0;
     const int64_t part = diagonal ? tile / DIAGONAL_PARTS : tile;
+    const double unit = ldexp(1.0, r->unit_exp);
     float *leaf = r->leaf + omp_get_thread_num() * tile * tile;
     for (int64_t k = 0; k < rows; k += part)
         multiply(r, p, leaf + k * tile, i0 + k, qep_min_i64(part, rows - k), j0, diagonal ? qep_min_i64(k + part, cols) : cols, T);
@@ -82,7 +69,7 @@ static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t i0, int
     for (int64_t i = i0; i < i0 + rows; i++) {
         const int64_t at = p->place ? p->place[i] : i - p->row0, k = i - i0;
         const int64_t n = diagonal ? qep_min_i64((k / part + 1) * part, cols) : cols;
-        qep_stats_add_fixed(p->sum + at * p->width + (j0 - p->col0), leaf + k * tile, n, r->unit_exp);
+        qep_stats_add_fixed(p->sum + at * p->width + (j0 - p->col0), leaf + k * tile, n, unit * p->left->unit[i], r->tap[QEP_STATS_H].unit + j0);
     }
     qep_stats_unlock(lock);
 }
@@ -107,22 +94,26 @@ static void add_sequence(const qep_stats_run *r, const qep_panel *p, int64_t n_p
     }
 }
 
+/* What the products read of sequence s. */
+static void prepare(qep_stats_run *r, int64_t s, int64_t T)
+{
+    if (r->raw || r->scaled) {
+        qep_stats_turn_to_sequence(r, s);
+    } else {
+        qep_stats_get(r, s);
+        qep_stats_round(r, T);
+    }
+    if (!r->scaled) qep_stats_scale(r, T);
+}
+
 void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels)
 {
     const qep_tap_source *src = r->source;
-    double *factor[QEP_STATS_KINDS]; /* 2^-e of each factor's channels */
-    for (int k = 0; k < QEP_STATS_KINDS; k++) {
-        factor[k] = qep_alloc("stats.scale", r->tap[k].width, sizeof *factor[k]);
-        for (int64_t c = 0; c < r->tap[k].width; c++) factor[k][c] = ldexp(1.0, -r->tap[k].exp[c]);
-    }
     for (int64_t s = 0; s < src->n_seq; s++) {
         const int64_t T = src->tokens(src->ctx, s);
         if (T == 0) continue;
         qep_part_begin("inputs");
-        if (r->raw || r->scaled) qep_stats_turn_to_sequence(r, s);
-        else qep_stats_get(r, s);
-        for (int k = 0; k < QEP_STATS_KINDS && !r->scaled; k++)
-            if (r->tap[k].width > 0) scale(&r->tap[k], factor[k], T);
+        prepare(r, s, T);
         qep_part_end();
         qep_part_begin("products");
         add_sequence(r, p, n_panels, T);
@@ -130,7 +121,6 @@ void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels)
     }
     r->scaled = r->sets == src->n_seq;
     r->raw = false;
-    for (int k = 0; k < QEP_STATS_KINDS; k++) qep_free(factor[k]);
 }
 
 void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, int64_t *sums, int64_t n)

@@ -9,15 +9,22 @@
 /* The left factors of the three sums, and of H also the right one of all. */
 typedef enum qep_stats_kind { QEP_STATS_H, QEP_STATS_C, QEP_STATS_GAMMA, QEP_STATS_KINDS } qep_stats_kind;
 
-/* One factor of the products. What they read of a sequence, the scaled values in the type of the computation, is kept for all of my sequences, or there
- * is room for one. */
+/* A channel with this exponent is scaled before the products. Those of the others, and their sums over 2^22 tokens, stay below 2^103, and what is lost
+ * below 2^-126 is less than 2^-42 of the largest. */
+static inline bool qep_stats_is_scaled(int e)
+{
+    return e < -40 || e > 40;
+}
+
+/* One factor of the products. What they read of a sequence, in the type of the computation, is kept for all of my sequences, or there is room for one. */
 typedef struct qep_tap {
     int64_t width;    /* channels: d, or gamma_rows; 0: not wanted */
     float *all;       /* owned: [sequences kept, or 1 for bf16][max tokens, width] */
     uint16_t *all_bf16; /* owned: [sequences kept][max tokens, width]; NULL unless compute is bf16 */
-    float *x;         /* of the sequence at hand, as the source gives them, then scaled in place */
-    uint16_t *bf16;   /* its scaled values rounded */
+    float *x;         /* of the sequence at hand, as the source gives them, then in f32 scaled in place */
+    uint16_t *bf16;   /* the same rounded, then scaled */
     int32_t *exp;     /* owned: [width] exponent e of each channel, |x| < 2^e; 0 when the channel is zero throughout */
+    double *unit;     /* owned: [width] 2^-e for channels that go into the products as they are, 1 for those that are scaled by 2^-e before */
 } qep_tap;
 
 /* Sums in the node's window, to which all its ranks add, a tile at a time under a lock. */
@@ -42,7 +49,7 @@ typedef struct qep_stats_run {
     qep_tap tap[QEP_STATS_KINDS]; /* quantized stream, difference of the streams, difference of the residual streams */
     float *leaf;                  /* owned: [threads, TILE * TILE] f32 products */
     int64_t sets;                 /* sequences that there is room for */
-    bool raw, scaled;             /* all of mine are there, as the source gives them (f32 only), or scaled */
+    bool raw, scaled;             /* all of mine are there, as the source gives them, or scaled */
     int unit_exp;                 /* s: sums count in units of 2^(e_i + e_j - s) */
     qep_stats_room room;
     qep_sum *under_way;           /* owned: of the panel before; NULL: none */
@@ -58,7 +65,7 @@ void qep_stats_turn_to(qep_stats_run *r, const qep_stats_plan *p, const qep_tap_
  * bad one: QEP_E_NUMERIC when an input is not finite. Local. */
 int64_t qep_stats_channels(const qep_stats_run *r);
 QEP_MUST_CHECK qep_status qep_stats_maxima(qep_stats_run *r, float *max);
-/* The taps' exponents from the maxima over all ranks. */
+/* The taps' exponents and units from the maxima over all ranks. */
 void qep_stats_exponents(qep_stats_run *r, const float *max);
 
 /* The node's sums of rows [row0, rows) of one matrix, columns [col0, col0 + width). */
@@ -84,11 +91,12 @@ void qep_stats_panels_all(qep_stats_run *r, const qep_stats *out);
 /* Sequence i becomes the one at hand; get: into the taps, unscaled. */
 void qep_stats_turn_to_sequence(qep_stats_run *r, int64_t i);
 void qep_stats_get(qep_stats_run *r, int64_t i);
+/* What the products read of the sequence at hand, T tokens, as qep_stats_get left it: rounded where they are of bf16; and scaled. */
+void qep_stats_round(const qep_stats_run *r, int64_t T);
+void qep_stats_scale(const qep_stats_run *r, int64_t T);
 
-/* sum[i] += leaf[i] * 2^unit_exp rounded to the nearest whole number, ties to even. |leaf[i]| *
- * 2^unit_exp < 2^63. */
-void qep_stats_add_fixed(int64_t *restrict sum, const float *restrict leaf, int64_t n,
-                         int unit_exp);
+/* sum[i] += leaf[i] * unit * units[i] rounded to the nearest whole number, ties to even. Both units are powers of two; |leaf[i]| times both < 2^63. */
+void qep_stats_add_fixed(int64_t *restrict sum, const float *restrict leaf, int64_t n, double unit, const double *restrict units);
 
 /* Sums that there is room for: of one panel, or of two, so that one goes over the nodes while the next is formed. */
 int64_t qep_stats_n_sums(const qep_stats_plan *p);

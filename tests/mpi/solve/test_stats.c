@@ -9,7 +9,8 @@ static const int64_t lengths[N_SEQ] = {5, 1, 17, 24, 3, 20, 11};
 typedef struct samples {
     int64_t d, n_mine, mine[N_SEQ];
     double spread;       /* channel c is about 2^(spread * sin) large */
-    int64_t bad_seq;     /* this sequence has a NaN in delta; -1: none */
+    int64_t bad_seq;     /* this sequence has a bad value in delta; -1: none */
+    float bad;           /* which; 0: NaN */
     int64_t bad_rho;     /* this one an infinity in the residual streams */
     int64_t every;       /* only each so-many-th sequence has tokens; 0: all */
 } samples;
@@ -52,7 +53,7 @@ static float value_xq(const samples *s, int64_t g, int64_t t, int64_t c)
 
 static float value_delta(const samples *s, int64_t g, int64_t t, int64_t c)
 {
-    if (g == s->bad_seq && t == 0 && c == s->d - 1) return NAN;
+    if (g == s->bad_seq && t == 0 && c == s->d - 1) return s->bad != 0.0F ? s->bad : NAN;
     return (float)(0.01 * channel_size(s, c) * (noise(g * 4096 + t, c + 7777) + 0.3 * noise(g * 4096 + t, c)));
 }
 
@@ -287,9 +288,9 @@ static void check_same(samples *s, const qep_stats_plan *p, const uint64_t want[
     assert_all(world, got[2] == (p->gamma_rows > 0 ? want[2] : 0));
 }
 
-static void check_bits(int64_t d, qep_compute compute)
+static void check_bits(int64_t d, double spread, qep_compute compute)
 {
-    samples s = {.d = d, .spread = 3.0, .bad_seq = -1, .bad_rho = -1};
+    samples s = {.d = d, .spread = spread, .bad_seq = -1, .bad_rho = -1};
     uint64_t want[3];
     split(&s, 0);
     qep_stats_plan p = plan_of(d, compute, true);
@@ -318,9 +319,11 @@ static void test_bits(void **state)
 {
     (void)state;
     static const int64_t sizes[] = {1, 17, 100, 640};
-    for (int k = 0; k < 4; k++) check_bits(sizes[k], QEP_COMPUTE_F32);
-    check_bits(17, QEP_COMPUTE_BF16);
-    check_bits(513, QEP_COMPUTE_BF16);
+    for (int k = 0; k < 4; k++) check_bits(sizes[k], 3.0, QEP_COMPUTE_F32);
+    check_bits(17, 3.0, QEP_COMPUTE_BF16);
+    check_bits(513, 3.0, QEP_COMPUTE_BF16);
+    check_bits(100, 60.0, QEP_COMPUTE_F32); /* some channels are scaled before the products, some behind */
+    check_bits(100, 60.0, QEP_COMPUTE_BF16);
 }
 
 static void expect_failure(samples *s, const qep_stats_plan *p, const char *text)
@@ -339,6 +342,16 @@ static void test_not_finite(void **state)
     split(&s, 2);
     qep_stats_plan p = plan_of(33, QEP_COMPUTE_F32, true);
     for (s.bad_seq = 0; s.bad_seq < N_SEQ; s.bad_seq++) expect_failure(&s, &p, "token 0, channel 32");
+    p.compute = QEP_COMPUTE_BF16;
+    s.bad_seq = 2;
+    s.bad = 0x1.FFp127F; /* rounds to Inf */
+    expect_failure(&s, &p, "token 0, channel 32");
+    s.bad = 0x1.FEFFFEp127F; /* does not */
+    const qep_tap_source src = source_of(&s);
+    qep_stats out;
+    assert_ok(stats_all(&p, &src, &out));
+    qep_stats_free_all(&out);
+    p.compute = QEP_COMPUTE_F32;
     s.bad_seq = -1;
     p.gamma_rows = rows_of(33);
     for (s.bad_rho = 0; s.bad_rho < N_SEQ; s.bad_rho++) expect_failure(&s, &p, "residual streams is not finite");
@@ -347,7 +360,7 @@ static void test_not_finite(void **state)
 /* Group k of many: other inputs, and from the third on not of all sequences. */
 static samples group_of_many(int64_t d, int k, int kind)
 {
-    samples s = {.d = d, .spread = 1.0 + k, .bad_seq = -1, .bad_rho = -1, .every = k < 2 ? 0 : k};
+    samples s = {.d = d, .spread = 1.0 + 25.0 * k, .bad_seq = -1, .bad_rho = -1, .every = k < 2 ? 0 : k};
     split(&s, kind);
     return s;
 }
@@ -443,10 +456,11 @@ static void test_bytes(void **state)
     assert_int_equal(qep_stats_tap_bytes(&p, 1, 10, 3), 10 * 1000 * 8 + 3 * 512 * 512 * 4);
     assert_int_equal(qep_stats_tap_bytes(&p, 4, 10, 3), 4 * 10 * 1000 * 8 + 3 * 512 * 512 * 4);
     assert_int_equal(qep_stats_tap_bytes(&p, 0, 10, 3), 3 * 512 * 512 * 4);
-    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000), 4);
-    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000 + 1), 1);
-    assert_int_equal(qep_stats_sets(&p, 1, QEP_STATS_KEPT), 1);
-    assert_int_equal(qep_stats_sets(&p, 0, 10), 0);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000, 1), 4);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000 + 1, 1), 1);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000 + 1, 2), 4);
+    assert_int_equal(qep_stats_sets(&p, 1, QEP_STATS_KEPT, 1), 1);
+    assert_int_equal(qep_stats_sets(&p, 0, 10, 1), 0);
     p.compute = QEP_COMPUTE_BF16; /* kept in two bytes, beside one sequence in four */
     assert_int_equal(qep_stats_tap_bytes(&p, 4, 10, 3), 10 * 2000 * (4 * 2 + 4) + 3 * 512 * 512 * 4);
     p.compute = QEP_COMPUTE_F32;

@@ -123,6 +123,8 @@ static void arrays_equal_scalars(void **state)
     for (int64_t i = 0; i < n; i++) {
         if (h[i] != qep_f32_to_bf16(x[i])) fail_msg("bf16 of %08x: %04x", (unsigned)bits_of(x[i]), (unsigned)h[i]);
     }
+    qep_round_bf16(x, x, n);
+    for (int64_t i = 0; i < n; i++) assert_int_equal(bits_of(x[i]), (uint32_t)h[i] << 16);
     for (int64_t i = 0; i < 65536; i++) h[i] = (uint16_t)i;
     qep_to_f32(x, h, QEP_F16, 65536);
     for (int64_t i = 0; i < 65536; i++) assert_int_equal(bits_of(x[i]), bits_of(qep_f16_to_f32((uint16_t)i)));
