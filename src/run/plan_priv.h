@@ -37,7 +37,7 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *out);
 
 typedef enum qep_rate { QEP_RATE_FAST, QEP_RATE_F32, QEP_RATE_F64, QEP_N_RATES } qep_rate; /* FAST: the forward pass's type */
 /* Of one rank, flops per second, each measured for so many seconds. */
-#define QEP_PLAN_MEASURED 0.1
+#define QEP_PLAN_MEASURED 0.05
 void qep_plan_measure_rates(const qep_run *r, double seconds, double *rates);
 
 int64_t qep_plan_checkpoint_bytes(const qep_run *r); /* of one */

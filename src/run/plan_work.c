@@ -132,7 +132,7 @@ void qep_plan_work_all(qep_run *r, qep_work_plan *p)
         for (int g = 0; g < QEP_N_GROUPS; g++) add_group_work(r, b, g, &groups);
     double rates[QEP_N_RATES], flops = p->forward + p->evaluation;
     for (int k = 0; k < QEP_N_RATES; k++) flops += groups.rate[k];
-    qep_plan_measure_rates(r, fmin(QEP_PLAN_MEASURED, flops / r->ranks / r->threads / PRESUMED / 50), rates); /* a small job does not wait for it */
+    qep_plan_measure_rates(r, fmin(QEP_PLAN_MEASURED, flops / r->ranks / r->threads / PRESUMED / 100), rates); /* a small job does not wait for it */
     qep_sum_f64_all(r->comm, rates, QEP_N_RATES); /* of the whole job */
     p->seconds = (p->forward + p->evaluation) / rates[QEP_RATE_FAST];
     for (int k = 0; k < QEP_N_RATES; k++) p->seconds += groups.rate[k] / rates[k];
