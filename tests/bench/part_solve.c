@@ -176,6 +176,15 @@ static qep_status factor(bench *b, void *ctx)
     return qep_factor_all(c->g->H, &ladder, c->g->stream, &c->L);
 }
 
+/* The library's: p?potrf, as run.reproducible = no has it. */
+static qep_status factor_by_library(bench *b, void *ctx)
+{
+    qep_linalg_set_reproducible(false);
+    const qep_status st = factor(b, ctx);
+    qep_linalg_set_reproducible(true);
+    return st;
+}
+
 static qep_status factor_r(bench *b, void *ctx)
 {
     (void)b;
@@ -251,6 +260,7 @@ static qep_status time_factors_all(bench *b, solve_case *c)
 {
     const double d = (double)c->g->d, work = d * d * d / 3;
     QEP_TRY(time_one_all(b, "factor: H", "f64", work, BENCH_GEMM_F64, drop_results, factor, c));
+    QEP_TRY(time_one_all(b, "factor: H by ScaLAPACK", "f64", work, BENCH_GEMM_F64, drop_results, factor_by_library, c));
     QEP_TRY(time_one_all(b, "factor: H in order, reversed", "f64", work, BENCH_GEMM_F64, drop_results, factor_r, c));
     return time_one_all(b, "factor: S of GPTAQ", "f64", work, BENCH_GEMM_F64, drop_results, form_s, c);
 }
