@@ -2,7 +2,8 @@
 # The published methods on a real model: perplexity and KL divergence on the first 80 windows of WikiText-2 test, against what the
 # authors' own codes give on the same model and tokens (measured once; figures in the table below). KL within 3 %, perplexity within 0.3 %.
 # At 2 bits a change of one part in 10^5 in the damping moves the perplexity by more than that (single codes flip and the error
-# propagates); a row outside is therefore run again with such changes, and passes when the published figure lies inside the spread. QuIP's rotations are
+# propagates), and float32, in which the published codes sum H, does as much as 2 to 7 such parts, 4.9 in the median (tests/long/rounding.py on this model and
+# its tokens); a row outside is therefore run again with changes up to 5, and passes when the published figure lies inside the spread. QuIP's rotations are
 # random, and nobody knows the published ones: its spread is that of other seeds. AWQ has to be no worse: the published code looked
 # at 16 sequences, and at 128 tokens for the ranges, ours looks at all of them.
 # Needs the model wiki5m and its tokens beside the repository ($QEP_SHARED, default ../shared). QEP_LONG=1: all rows, else six.
@@ -75,7 +76,7 @@ near() { awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = a / b - 1; if (d < 0) d 
 # inside METHOD BITS GROUP PPL KL: the published figures are inside the spread of runs with slightly changed damping, or other rotations
 inside() {
     low=$ppl high=$ppl kl_low=$kl kl_high=$kl
-    for damping in 0.0099998 0.0099999 0.0100001 0.0100002; do
+    for damping in 0.0099995 0.0099998 0.0100002 0.0100005; do
         case $1 in *QuIP) seed=$((seed + 1)) ;; esac
         measure "$damping" "$1" "$2" "$3"
         low=$(printf '%s\n%s\n' "$low" "$ppl" | sort -g | head -n 1) high=$(printf '%s\n%s\n' "$high" "$ppl" | sort -g | tail -n 1)
