@@ -117,12 +117,16 @@ void qep_stats_run_destroy(qep_stats_run *r)
     qep_free(r->leaf);
 }
 
+int64_t qep_stats_kept_at(const qep_stats_run *r, const qep_tap *t, int64_t i)
+{
+    return r->sets == r->source->n_seq ? i * r->source->max_tokens * t->width : 0;
+}
+
 void qep_stats_turn_to_sequence(qep_stats_run *r, int64_t i)
 {
-    const int64_t set = r->sets == r->source->n_seq ? i : 0;
     for (int k = 0; k < QEP_STATS_KINDS; k++) {
         qep_tap *t = &r->tap[k];
-        const int64_t at = set * r->source->max_tokens * t->width;
+        const int64_t at = qep_stats_kept_at(r, t, i);
         t->x = t->all && !t->all_bf16 ? t->all + at : t->all;
         t->bf16 = t->all_bf16 ? t->all_bf16 + at : NULL;
     }

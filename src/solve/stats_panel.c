@@ -42,20 +42,21 @@ static void panel_open(const qep_stats_run *r, qep_panel *p, int64_t col0, int64
     }
 }
 
-/* leaf = the product of one sequence and one tile: rows from i0, columns from j0. */
-static void multiply(const qep_stats_run *r, const qep_panel *p, float *leaf, int64_t i0, int64_t rows, int64_t j0, int64_t cols, int64_t T)
+/* leaf = the product of sequence `seq` and one tile: rows from i0, columns from j0. */
+static void multiply(const qep_stats_run *r, const qep_panel *p, int64_t seq, float *leaf, int64_t i0, int64_t rows, int64_t j0, int64_t cols)
 {
-    const int64_t d = r->plan->d, ld = p->left->width, tile = QEP_STATS_TILE;
+    const int64_t d = r->plan->d, ld = p->left->width, tile = QEP_STATS_TILE, T = r->source->tokens(r->source->ctx, seq);
     const qep_tap *right = &r->tap[QEP_STATS_H];
+    const int64_t left_at = qep_stats_kept_at(r, p->left, seq) + i0, right_at = qep_stats_kept_at(r, right, seq) + j0;
     if (r->plan->compute == QEP_COMPUTE_BF16)
-        qep_tile_tn_bf16(leaf, tile, p->left->bf16 + i0, ld, right->bf16 + j0, d, rows, cols, T);
+        qep_tile_tn_bf16(leaf, tile, p->left->all_bf16 + left_at, ld, right->all_bf16 + right_at, d, rows, cols, T);
     else
-        qep_tile_tn_f32(leaf, tile, p->left->x + i0, ld, right->x + j0, d, rows, cols, T);
+        qep_tile_tn_f32(leaf, tile, p->left->all + left_at, ld, right->all + right_at, d, rows, cols, T);
 }
 
 /* The product of one sequence and one tile, into the sums. Its shape depends on the sizes and T only. Of a tile on H's diagonal, what is right of it
  * by a whole part is left out. */
-static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t i0, int64_t j0, int64_t T)
+static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t seq, int64_t i0, int64_t j0)
 {
     const int64_t tile = QEP_STATS_TILE, rows = qep_min_i64(tile, p->rows - i0), cols = qep_min_i64(tile, r->plan->d - j0);
     const bool diagonal = p->lower && i0 == j0;
@@ -63,7 +64,7 @@ static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t i0, int
     const double unit = ldexp(1.0, r->unit_exp);
     float *leaf = r->leaf + omp_get_thread_num() * tile * tile;
     for (int64_t k = 0; k < rows; k += part)
-        multiply(r, p, leaf + k * tile, i0 + k, qep_min_i64(part, rows - k), j0, diagonal ? qep_min_i64(k + part, cols) : cols, T);
+        multiply(r, p, seq, leaf + k * tile, i0 + k, qep_min_i64(part, rows - k), j0, diagonal ? qep_min_i64(k + part, cols) : cols);
     const int64_t first = p->place ? p->place[i0] : i0 - p->row0;
     atomic_int *lock = qep_stats_lock(&r->room, p->sum + first * p->width + (j0 - p->col0));
     for (int64_t i = i0; i < i0 + rows; i++) {
@@ -74,8 +75,8 @@ static void add_leaf(const qep_stats_run *r, const qep_panel *p, int64_t i0, int
     qep_stats_unlock(lock);
 }
 
-/* All tiles of all panels for the sequence in the taps. Each rank of a node begins somewhere else, so that they do not wait for each other's locks. */
-static void add_sequence(const qep_stats_run *r, const qep_panel *p, int64_t n_panels, int64_t T)
+/* All tiles of all panels for sequences [begin, end). Each rank of a node begins somewhere else, so that they do not wait for each other's locks. */
+static void add_sequences(const qep_stats_run *r, const qep_panel *p, int64_t n_panels, int64_t begin, int64_t end)
 {
     const int64_t tile = QEP_STATS_TILE;
     int64_t most = 0, widest = 0;
@@ -84,42 +85,43 @@ static void add_sequence(const qep_stats_run *r, const qep_panel *p, int64_t n_p
         widest = qep_max_i64(widest, p[k].width);
     }
     const int64_t n_i = qep_ceil_div(most, tile), n_j = qep_ceil_div(widest, tile), n = n_panels * n_i * n_j;
-    const int64_t begin = n * qep_node_rank(r->comm) / qep_node_size(r->comm);
+    const int64_t first = n * qep_node_rank(r->comm) / qep_node_size(r->comm);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t t = 0; t < n; t++) {
-        const int64_t at = (begin + t) % n, k = at / (n_i * n_j), i0 = at % n_i * tile, j = at / n_i % n_j * tile;
+    for (int64_t t = begin * n; t < end * n; t++) {
+        const int64_t at = (first + t) % n, k = at / (n_i * n_j), i0 = at % n_i * tile, j = at / n_i % n_j * tile;
         const bool inside = i0 < p[k].rows && j < p[k].width;
-        if (inside && (!p[k].lower || i0 >= p[k].col0 + j)) add_leaf(r, &p[k], i0, p[k].col0 + j, T);
+        if (inside && (!p[k].lower || i0 >= p[k].col0 + j) && r->source->tokens(r->source->ctx, t / n) > 0) add_leaf(r, &p[k], t / n, i0, p[k].col0 + j);
         if (r->under_way && omp_get_thread_num() == 0) qep_sum_poll(r->under_way);
     }
 }
 
 /* What the products read of sequence s. */
-static void prepare(qep_stats_run *r, int64_t s, int64_t T)
+static void prepare(qep_stats_run *r, int64_t s)
 {
-    if (r->raw || r->scaled) {
+    const int64_t T = r->source->tokens(r->source->ctx, s);
+    if (T == 0) return;
+    if (r->raw) {
         qep_stats_turn_to_sequence(r, s);
     } else {
         qep_stats_get(r, s);
         qep_stats_round(r, T);
     }
-    if (!r->scaled) qep_stats_scale(r, T);
+    qep_stats_scale(r, T);
 }
 
+/* The sequences that are kept are all there before the first product, and no thread waits at the end of each. */
 void qep_stats_add(qep_stats_run *r, const qep_panel *p, int64_t n_panels)
 {
-    const qep_tap_source *src = r->source;
-    for (int64_t s = 0; s < src->n_seq; s++) {
-        const int64_t T = src->tokens(src->ctx, s);
-        if (T == 0) continue;
+    const int64_t n = r->source->n_seq, step = r->sets == n ? qep_max_i64(n, 1) : 1;
+    for (int64_t begin = 0; begin < n; begin += step) {
         qep_part_begin("inputs");
-        prepare(r, s, T);
+        for (int64_t s = begin; s < begin + step && !r->scaled; s++) prepare(r, s);
         qep_part_end();
         qep_part_begin("products");
-        add_sequence(r, p, n_panels, T);
+        add_sequences(r, p, n_panels, begin, begin + step);
         qep_part_end();
     }
-    r->scaled = r->sets == src->n_seq;
+    r->scaled = r->sets == n;
     r->raw = false;
 }
 

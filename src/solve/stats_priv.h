@@ -88,6 +88,8 @@ void qep_stats_deliver(const qep_stats_run *r, const qep_panel *p, int64_t *sums
 /* H, from its diagonal on, and what else out has, panel by panel. Collective. */
 void qep_stats_panels_all(qep_stats_run *r, const qep_stats *out);
 
+/* Where sequence i begins in what a tap keeps. */
+int64_t qep_stats_kept_at(const qep_stats_run *r, const qep_tap *t, int64_t i);
 /* Sequence i becomes the one at hand; get: into the taps, unscaled. */
 void qep_stats_turn_to_sequence(qep_stats_run *r, int64_t i);
 void qep_stats_get(qep_stats_run *r, int64_t i);
