@@ -17,10 +17,10 @@ typedef struct qep_tap_source {
     void *ctx;
     int64_t n_seq;                 /* mine; may be 0 */
     int64_t max_tokens;            /* longest of all ranks' sequences */
-    /* tokens of sequence i */
+    /* Tokens of sequence i. Called by several threads at a time. */
     int64_t (*tokens)(void *ctx, int64_t i);
     /* Fills xq[T, d] with the quantized stream's input and, unless delta is NULL, delta[T, d] = X - Xq formed in f32. Called once
-     * per sequence, or, unless the rank keeps all of its sequences, once and then for each panel. */
+     * per sequence, and again where the rank does not keep all of them: for each panel of qep_stats_all, once by qep_stats_many_all and qep_abs_means_all. */
     void (*get)(void *ctx, int64_t i, float *xq, float *delta);
     /* Fills rho[T, gamma_rows] = R - Rq, the difference in f32 of the residual streams that the group's output is added to, before it is
      * added. NULL when no Gamma is asked for. Called as often as get. */
@@ -39,9 +39,10 @@ typedef struct qep_stats_plan {
 } qep_stats_plan;
 enum { QEP_STATS_TILE = 512 };     /* rows and columns of one product's tile; the shapes of all products depend on d and T only */
 int64_t qep_stats_window_bytes(const qep_stats_plan *p); /* of the window where the ranks of a node add up */
-/* How many of a rank's n_seq sequences it keeps as the products read them: all when they fit into QEP_STATS_KEPT bytes for each of its threads, else 1,
- * and then every panel asks the source again. */
-enum { QEP_STATS_KEPT = 256 << 20 };
+/* How many of a rank's n_seq sequences qep_stats_all keeps as the products read them: all when 3 d channels of them fit into QEP_STATS_KEPT bytes for each of its
+ * threads, up to QEP_STATS_KEEPERS, else 1, and then every panel asks the source again. Whether C and Gamma are wanted does not matter, so that the plan of the
+ * largest sums holds for the others. */
+enum { QEP_STATS_KEPT = 256 << 20, QEP_STATS_KEEPERS = 4 };
 int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens, int threads);
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t sets, int64_t max_tokens, int threads); /* "stats.tap" */
 
@@ -53,12 +54,12 @@ typedef struct qep_stats {
     double *gamma;
 } qep_stats;
 
-/* Collective. Two passes over the sequences: exact largest magnitude of each channel (over all ranks), which fixes the power-of-two scale
+/* Collective. First the exact largest magnitude of each channel over all sequences of all ranks, which fixes the power-of-two scale
  * e_i of channel i; then panels of columns: the f32 product of each sequence (the leaf) is added as int64 in units of 2^(e_i + e_j - s), s = 62 - ceil(log2(total tokens)),
  * to the sums of the node's ranks in w (at least qep_stats_window_bytes, not in use), and these go to the owners of the rows while the next panel is
  * formed. Same bits for any split of the sequences.
  * Gamma the same way, its rows summed to the owners of the strips; no rank holds more than a panel of its columns beside its own rows.
- * Result: H (full symmetric), C, Gamma, divided by total_tokens. QEP_E_NUMERIC when an input is not finite. */
+ * Result: H (full symmetric), C, Gamma, divided by total_tokens. QEP_E_NUMERIC when an input is not finite in the type of the products. */
 QEP_MUST_CHECK qep_status qep_stats_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_source *src, qep_window *w, qep_stats *out);
 void qep_stats_free_all(qep_stats *s);
 

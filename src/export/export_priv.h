@@ -10,7 +10,7 @@
 #define QEP_OLD ".old" /* the former output while a new one is published */
 #define QEP_CONFIG_NAME "config.json"
 #define QEP_QUANTIZE_NAME "quantize_config.json"
-#define QEP_SUMS_NAME "qep_mpi.json" /* checksums of all tensors */
+#define QEP_SUMS_NAME "qep_mpi.json" /* checksums of all tensors and small files */
 #define QEP_INDEX_NAME "model.safetensors.index.json"
 
 /* A tensor that stands in a file for a quantized linear. */
@@ -90,7 +90,8 @@ struct qep_export {
     qep_place *places; /* [n_linears] */
     qep_copied *copies;
     int64_t n_copies;
-    char *config_text, *quantize_text, *index_text, *sums_text; /* all but the first may be NULL */
+    char *config_text, *quantize_text, *index_text; /* all but the first may be NULL */
+    qep_json *sums; /* what qep_mpi.json will hold, but for the small files; NULL until all is written */
     bool overwrite; /* as qep_export_check_dir_all was told */
     qep_st_writer *writer; /* NULL: not open */
 };
@@ -197,17 +198,15 @@ qep_status qep_export_make_config(const qep_export_request *rq, qep_export *e);
 
 /* --- sums.c: checksums of all tensors ------------------------------------------------------- */
 
-/* Reads what is written and makes sums_text. No writer is open on any rank. Collective. */
+enum { QEP_SUM_TEXT = 33 }; /* bytes of a checksum as text */
+void qep_sums_text(const uint64_t sum[2], char text[QEP_SUM_TEXT]);
+/* Of a chunk of n bytes, the first of them number `at` of what is summed. */
+void qep_sums_hash(const char *chunk, int64_t n, int64_t at, uint64_t hash[2]);
+/* Reads what is written and makes e->sums. No writer is open on any rank. Collective. */
 qep_status qep_sums_make_all(qep_comm *c, qep_export *e);
-/* Where bytes come from: [begin, begin + n) of t. */
-typedef qep_status (*qep_sums_read)(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
-                                    void *dst);
-/* Compares the tensors [n] of a finished output with its qep_mpi.json. QEP_E_INPUT names the tensor that differs; file: where they are. *found false: there is
- * no such list. Collective. */
-qep_status qep_sums_check_all(qep_comm *c, const char *dir, const char *file,
-                              const qep_st_tensor *tensors, int64_t n, qep_sums_read read,
-                              void *from, bool *found);
-qep_status qep_sums_check_set_all(qep_comm *c, const char *dir, qep_st_set *files, bool *found);
+/* Compares the tensors of a finished output, as they are stored, and its small files with its qep_mpi.json. QEP_E_INPUT names what differs. *found false: there
+ * is no such list. Collective. */
+qep_status qep_sums_check_all(qep_comm *c, const char *dir, qep_st_set *stored, bool *found);
 
 /* --- shards.c: files under their planned and their final names ------------------------------ */
 
@@ -236,6 +235,13 @@ qep_status qep_side_list(const qep_export *e, qep_side *out);
 void qep_side_free(qep_side *s);
 /* SOURCE/name -> OUTPUT/name.partial, synced. Fault site "export.side". */
 qep_status qep_side_copy(const qep_export *e, const char *name);
+
+/* --- side_sums.c: checksums of the small files ------------------------------------------------ */
+
+/* files["NAME"] = checksum of each OUTPUT/NAME.partial. */
+qep_status qep_side_sums(const qep_export *e, const qep_side *side, qep_json *files);
+/* Compares those in dir; files: NULL in lists of earlier versions; sums: where the list is. QEP_E_INPUT names the one that is missing or differs. */
+qep_status qep_side_sums_check(const char *dir, const qep_json *files, const char *sums);
 
 /* --- aside.c: the former output while a new one is published --------------------------------- */
 

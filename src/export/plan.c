@@ -177,9 +177,9 @@ void qep_export_destroy(qep_export **e)
     qep_free((*e)->config_text);
     qep_free((*e)->quantize_text);
     qep_free((*e)->index_text);
-    qep_free((*e)->sums_text);
     qep_free((*e)->extra);
     qep_json_free(&(*e)->config);
+    qep_json_free(&(*e)->sums);
     qep_free(*e);
     *e = NULL;
 }

@@ -13,6 +13,21 @@ static qep_status write_text(const qep_export *e, const char *name, const char *
     return st;
 }
 
+/* The checksums of the tensors, and of the small files as they have been copied. */
+static qep_status write_sums(const qep_export *e, const qep_side *side)
+{
+    qep_json *files = qep_json_new_object();
+    qep_status st = qep_side_sums(e, side, files);
+    char *text;
+
+    qep_json_set(e->sums, "files", files);
+    QEP_TRY(st);
+    text = qep_json_text(e->sums, true);
+    st = write_text(e, QEP_SUMS_NAME, text);
+    qep_free(text);
+    return st;
+}
+
 /* Everything besides the shards; config.json.partial is the sign that all files are complete. */
 static qep_status write_small(const qep_export *e, const qep_side *side)
 {
@@ -20,9 +35,9 @@ static qep_status write_small(const qep_export *e, const qep_side *side)
         QEP_TRY(write_text(e, QEP_INDEX_NAME, e->index_text));
     if (e->quantize_text)
         QEP_TRY(write_text(e, QEP_QUANTIZE_NAME, e->quantize_text));
-    QEP_TRY(write_text(e, QEP_SUMS_NAME, e->sums_text));
     for (int64_t i = 0; i < side->n; i++)
         QEP_TRY(qep_side_copy(e, side->names[i]));
+    QEP_TRY(write_sums(e, side));
     QEP_TRY(qep_fsync_dir(e->output_dir));
     return write_text(e, QEP_CONFIG_NAME, e->config_text);
 }

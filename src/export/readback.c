@@ -187,13 +187,13 @@ static qep_status check_sums_all(qep_comm *c, const char *dir, readback *b, bool
     qep_status st = QEP_OK;
 
     if (!qep_any_all(c, qep_rank(c) == 0 && qep_gguf_is_there(dir)))
-        return qep_sums_check_set_all(c, dir, b->files, found);
+        return qep_sums_check_all(c, dir, b->files, found);
     st = qep_gguf_open(dir, &gguf);
     if (st == QEP_OK)
         st = qep_gguf_stored(gguf, &stored);
     st = qep_agree_all(c, st);
     if (st == QEP_OK)
-        st = qep_sums_check_set_all(c, dir, stored, found);
+        st = qep_sums_check_all(c, dir, stored, found);
     qep_st_close(&stored);
     qep_gguf_close(&gguf);
     return st;

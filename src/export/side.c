@@ -20,8 +20,8 @@ static bool skipped(const char *name)
                                         QEP_OLD};
     static const char *const names[] = {QEP_CONFIG_NAME, QEP_QUANTIZE_NAME, QEP_SUMS_NAME,
                                         "qep_mpi.log",   "qep_mpi.ini",     "modules.csv",
-                                        "summary.json",  "report.html",     "qep_mpi.lock",
-                                        "STOP"};
+                                        "summary.json",  "report.html",     "tasks.csv",
+                                        "qep_mpi.lock",  "STOP"};
 
     if (qep_ends_with(name, QEP_PARTIAL) || qep_ends_with(name, QEP_OLD))
         return true;

@@ -1,5 +1,5 @@
 /* Checksums of all tensors of an output, packed or not: made from what is in the files when all is
- * written, kept in qep_mpi.json, compared by --check. A tensor's sum is that of its chunks' hashes,
+ * written, kept in qep_mpi.json beside those of the small files (side_sums.c), compared by --check. A tensor's sum is that of its chunks' hashes,
  * each keyed by its place, so that it does not depend on who read which. SPDX-License-Identifier: Apache-2.0 */
 #include "export_priv.h"
 
@@ -9,29 +9,40 @@
 static const int64_t chunk_bytes = INT64_C(1) << 20;
 static const int64_t most_threads = QEP_EXPORT_COPY_BYTES >> 20; /* their buffers are no more */
 
+/* Where bytes come from: [begin, begin + n) of t. */
+typedef qep_status (*sums_read)(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
+                                void *dst);
+
 typedef struct adding {
     void *from;
-    qep_sums_read read;
+    sums_read read;
     const qep_st_tensor *t;
     int64_t first; /* of the chunks at hand */
     char *bufs;    /* a chunk for each thread */
     uint64_t *sum; /* [2] */
 } adding;
 
-static qep_status add_chunk(void *ctx, int64_t i, int thread)
+void qep_sums_hash(const char *chunk, int64_t n, int64_t at, uint64_t hash[2])
 {
-    const adding *a = ctx;
-    const int64_t at = (a->first + i) * chunk_bytes, n = qep_min_i64(chunk_bytes, a->t->bytes - at);
-    char *buf = a->bufs + thread * chunk_bytes;
-    uint64_t seeds[2], hash[2];
+    uint64_t seeds[2];
 
-    QEP_TRY(a->read(a->from, a->t, at, n, buf));
     for (int k = 0; k < 2; k++) {
         const int64_t key[2] = {k, at};
 
         seeds[k] = qep_hash64(key, sizeof key, 0);
     }
-    qep_hash64_pair(buf, (size_t)n, seeds, hash);
+    qep_hash64_pair(chunk, (size_t)n, seeds, hash);
+}
+
+static qep_status add_chunk(void *ctx, int64_t i, int thread)
+{
+    const adding *a = ctx;
+    const int64_t at = (a->first + i) * chunk_bytes, n = qep_min_i64(chunk_bytes, a->t->bytes - at);
+    char *buf = a->bufs + thread * chunk_bytes;
+    uint64_t hash[2];
+
+    QEP_TRY(a->read(a->from, a->t, at, n, buf));
+    qep_sums_hash(buf, n, at, hash);
     for (int k = 0; k < 2; k++) {
 #pragma omp atomic
         a->sum[k] += hash[k];
@@ -50,7 +61,7 @@ static qep_status add_chunks(adding *a, int64_t begin, int64_t end)
 }
 
 /* sums [n][2] of tensors [n], split over the ranks by bytes. Collective. */
-static qep_status make_all(qep_comm *c, void *from, qep_sums_read read,
+static qep_status make_all(qep_comm *c, void *from, sums_read read,
                            const qep_st_tensor *tensors, int64_t n, uint64_t *sums)
 {
     int64_t total = 0, first, mine, at = 0;
@@ -74,9 +85,9 @@ static qep_status make_all(qep_comm *c, void *from, qep_sums_read read,
     return st;
 }
 
-static void sum_text(const uint64_t sum[2], char *text, size_t cap)
+void qep_sums_text(const uint64_t sum[2], char text[QEP_SUM_TEXT])
 {
-    snprintf(text, cap, "%016" PRIx64 "%016" PRIx64, sum[0], sum[1]);
+    snprintf(text, QEP_SUM_TEXT, "%016" PRIx64 "%016" PRIx64, sum[0], sum[1]);
 }
 
 /* --- of an output that is about to be published -------------------------------------------- */
@@ -87,21 +98,19 @@ static qep_status read_written(void *from, const qep_st_tensor *t, int64_t begin
     return qep_st_written(from, t, begin, n, dst);
 }
 
-static char *make_text(const qep_export *e, const uint64_t *sums)
+static qep_json *make_object(const qep_export *e, const uint64_t *sums)
 {
     qep_json *root = qep_json_new_object(), *o = qep_json_new_object();
-    char hex[40], *text;
+    char hex[QEP_SUM_TEXT];
 
     for (int64_t i = 0; i < qep_st_layout_count(e->layout); i++) {
-        sum_text(sums + 2 * i, hex, sizeof hex);
+        qep_sums_text(sums + 2 * i, hex);
         qep_json_set(o, qep_st_layout_at(e->layout, i)->name, qep_json_new_string(hex));
     }
     qep_json_set(root, "format", qep_json_new_string(e->format->name));
     qep_json_set(root, "stamp", qep_json_new_string(qep_st_layout_stamp(e->layout)));
     qep_json_set(root, "tensors", o);
-    text = qep_json_text(root, true);
-    qep_json_free(&root);
-    return text;
+    return root;
 }
 
 qep_status qep_sums_make_all(qep_comm *c, qep_export *e)
@@ -114,8 +123,8 @@ qep_status qep_sums_make_all(qep_comm *c, qep_export *e)
     QEP_GO(st, qep_agree_all(c, qep_st_writer_open(e->layout, e->output_dir, QEP_PARTIAL, &w)));
     if (n > 0)
         QEP_GO(st, make_all(c, w, read_written, qep_st_layout_at(e->layout, 0), n, sums));
-    qep_free(e->sums_text);
-    e->sums_text = make_text(e, sums);
+    qep_json_free(&e->sums);
+    e->sums = make_object(e, sums);
 
 done:
     (void)!qep_st_writer_close(&w);
@@ -125,20 +134,20 @@ done:
 
 /* --- of a finished output ---------------------------------------------------------------------- */
 
-static qep_status compare(const char *file, const qep_st_tensor *tensors, int64_t n,
+static qep_status compare(const char *dir, const qep_st_tensor *tensors, int64_t n,
                           const qep_json *want, const char *path, const uint64_t *sums)
 {
     for (int64_t i = 0; i < n; i++) {
         const char *name = tensors[i].name, *text = qep_json_string(qep_json_get(want, name));
-        char hex[40];
+        char hex[QEP_SUM_TEXT];
 
-        sum_text(sums + 2 * i, hex, sizeof hex);
+        qep_sums_text(sums + 2 * i, hex);
         if (!text)
             return qep_fail(QEP_E_INPUT, "%s: knows no tensor \"%s\", which %s has", path, name,
-                            file);
+                            dir);
         if (strcmp(text, hex) != 0)
             return qep_fail(QEP_E_INPUT, "%s: tensor \"%s\" was changed or damaged: its checksum "
-                            "is %s, %s says %s", file, name, hex, path, text);
+                            "is %s, %s says %s", dir, name, hex, path, text);
     }
     if (qep_json_size(want) != n)
         return qep_fail(QEP_E_INPUT, "%s: lists %lld tensors, the files have %lld", path,
@@ -152,23 +161,27 @@ static qep_status read_stored(void *from, const qep_st_tensor *t, int64_t begin,
     return qep_st_read(from, t, begin, n, dst);
 }
 
-qep_status qep_sums_check_set_all(qep_comm *c, const char *dir, qep_st_set *files, bool *found)
+static qep_status check_list_all(qep_comm *c, const char *dir, qep_st_set *stored, const qep_json *list, const char *path)
 {
-    int64_t n = qep_st_count(files);
+    const int64_t n = qep_st_count(stored);
+    uint64_t *sums = qep_alloc("export.sums", 2 * n, sizeof *sums);
+    qep_status st = QEP_OK;
 
-    *found = false;
-    return n == 0 ? QEP_OK
-                  : qep_sums_check_all(c, dir, dir, qep_st_at(files, 0), n, read_stored, files,
-                                       found);
+    if (n > 0)
+        QEP_GO(st, make_all(c, stored, read_stored, qep_st_at(stored, 0), n, sums));
+    if (n > 0)
+        QEP_GO(st, compare(dir, qep_st_at(stored, 0), n, qep_json_get(list, "tensors"), path, sums)); /* the same on all ranks */
+    st = qep_agree_all(c, qep_rank(c) == 0 ? qep_side_sums_check(dir, qep_json_get(list, "files"), path) : QEP_OK);
+
+done:
+    qep_free(sums);
+    return st;
 }
 
-qep_status qep_sums_check_all(qep_comm *c, const char *dir, const char *file,
-                              const qep_st_tensor *tensors, int64_t n, qep_sums_read read,
-                              void *from, bool *found)
+qep_status qep_sums_check_all(qep_comm *c, const char *dir, qep_st_set *stored, bool *found)
 {
     char *path = qep_path_join(dir, QEP_SUMS_NAME), *text = NULL;
-    uint64_t *sums = qep_alloc("export.sums", 2 * n, sizeof *sums);
-    qep_json *root = NULL;
+    qep_json *list = NULL;
     int64_t bytes = 0;
     qep_status st = QEP_OK;
 
@@ -179,13 +192,11 @@ qep_status qep_sums_check_all(qep_comm *c, const char *dir, const char *file,
         st = qep_file_read(path, INT64_C(1) << 30, QEP_E_INPUT, &text, &bytes);
     QEP_GO(st, qep_agree_all(c, st));
     qep_bcast_text_all(c, 0, &text, &bytes);
-    QEP_GO(st, qep_json_parse(text, bytes, path, QEP_E_INPUT, &root));
-    QEP_GO(st, make_all(c, from, read, tensors, n, sums));
-    st = compare(file, tensors, n, qep_json_get(root, "tensors"), path, sums); /* the same on all ranks */
+    QEP_GO(st, qep_json_parse(text, bytes, path, QEP_E_INPUT, &list));
+    st = check_list_all(c, dir, stored, list, path);
 
 done:
-    qep_json_free(&root);
-    qep_free(sums);
+    qep_json_free(&list);
     qep_free(text);
     qep_free(path);
     return st;

@@ -276,7 +276,7 @@ static qep_status write_summary(const conversion *v, const qep_export *e)
 
 static qep_status write_own(const conversion *v, const qep_export *e)
 {
-    static const char *const names[] = {"qep_mpi.ini", "modules.csv", "report.html"};
+    static const char *const names[] = {"qep_mpi.ini", "modules.csv", "tasks.csv", "report.html"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) QEP_TRY(copy_file(v, names[i]));
     return write_summary(v, e);
 }

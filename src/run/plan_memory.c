@@ -142,15 +142,19 @@ static void add_sums(tally *t, const qep_run *r, const qep_stats_plan *p, bool a
     add(t, "par.sum", qep_sum_bytes(r->comm, qep_run_n_nodes(r), longest), QEP_STAGE_STATISTICS, false);
 }
 
-/* The inputs of one sequence, or of all of the rank's; held-out ones come after the others. */
+/* The inputs of one sequence, or of all of the rank's; held-out ones come after the others. Apart: of one, and where experts want the H of all tokens,
+ * of all without C. */
 static int64_t tap_bytes(const qep_run *r, const qep_stats_plan *p, bool held, bool apart, int rank)
 {
+    const int64_t longest = r->corpus->max_length;
     int64_t most = 0;
     for (int k = 0; k <= (held ? 1 : 0); k++) {
+        qep_stats_plan kept = *p;
         qep_corpus_part part;
         qep_corpus_share(r->corpus, k == 0 ? QEP_SEQ_CALIBRATION : QEP_SEQ_VALIDATION, r->ranks, rank, &part);
-        const int64_t sets = apart ? qep_min_i64(part.count, 1) : qep_stats_sets(p, part.count, r->corpus->max_length, r->threads);
-        most = qep_max_i64(most, qep_stats_tap_bytes(p, sets, r->corpus->max_length, r->threads));
+        if (apart) most = qep_max_i64(most, qep_stats_tap_bytes(p, qep_min_i64(part.count, 1), longest, r->threads));
+        kept.want_c = p->want_c && !apart;
+        most = qep_max_i64(most, qep_stats_tap_bytes(&kept, qep_stats_sets(p, part.count, longest, r->threads), longest, r->threads));
     }
     return most;
 }

@@ -188,7 +188,7 @@ static qep_status prepare_all(qep_run *r, bool *done)
     qep_part_end();
     qep_phase_end(r, QEP_PHASE_OPEN, &t0);
     qep_run_set_identity(r);
-    *done = again && !r->args.dry_run && qep_run_finished_all(r);
+    *done = again && qep_run_finished_all(r);
     return again && !*done ? may_begin_all(r) : QEP_OK;
 }
 
@@ -216,10 +216,10 @@ static qep_status run_opened_all(qep_run *r)
     if (done) {
         qep_info("%s already holds the finished result of this very configuration; nothing to do (--restart no with [output] overwrite = yes does it again)",
                  r->cfg->output_path);
-        return tidy_all(r);
+        if (!r->args.dry_run) return tidy_all(r);
     }
     if (r->args.dry_run) {
-        if (qep_any_all(r->comm, qep_rank(r->comm) == 0 && going_on(r))) qep_info("a run would go on from %s, if it is of this run", r->checkpoint);
+        if (!done && qep_any_all(r->comm, qep_rank(r->comm) == 0 && going_on(r))) qep_info("a run would go on from %s, if it is of this run", r->checkpoint);
         qep_info("dry run: nothing was written");
         return QEP_OK;
     }

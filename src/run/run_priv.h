@@ -279,9 +279,8 @@ bool qep_run_judges(const qep_run *r, const int64_t *members, int n); /* AWQ's s
 int64_t qep_run_fold_bytes(const qep_run *r, const int64_t *members, int rank); /* "layer.kept" */
 void qep_run_describe_rope(const qep_run *r);          /* logs the rotary embeddings, and at which lengths they are taken (rope.c) */
 void qep_run_describe_folds(const qep_run *r);          /* logs what is not scaled, and why */
-/* Columns per panel of the statistics: the sums do not depend on it, but all ranks must use the same. As many as fit into a budget, and no
- * more than a rank's share of the matrix, or than make the panel as large as the inputs of a sequence, which every panel reads, where a rank cannot keep
- * those of all of its sequences; recomputed activations cost one pass per panel, so panels are wider then. */
+/* Columns per panel of the statistics: the sums do not depend on it, but all ranks must use the same. As many as fit into a budget, which is larger where
+ * activations are recomputed, as that is done once per panel; on several nodes at least a few panels (group.c). */
 int64_t qep_run_panel(const qep_run *r, int64_t d, bool want_c, bool keep_act);
 /* How often the statistics ask for the inputs of a sequence, on the ranks that have most of them. */
 double qep_run_tap_passes(const qep_run *r, const qep_stats_plan *p);

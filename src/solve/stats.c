@@ -1,13 +1,13 @@
 /* Statistics of a linear group: H, C and Gamma in fixed point, so that sums do not depend on their
  * order.
  *
- * Why nothing overflows. A product of channels i and j counts in units of 2^(e_i + e_j - s), in which all magnitudes of a channel are at most 1 (bf16
+ * Why nothing overflows. Channel i counts in units of 2^e_i, so all magnitudes are at most 1 (bf16
  * rounding may reach 1). The exact product of a sequence of T tokens is at most T; computed in
  * f32 in any order it is at most T (1 + u)^(T+1), u = 2^-24, which for T <= 2^22 is below 1.3 T.
  * In units of 2^-s, s = 62 - ceil(log2 total), the sum of all magnitudes is at most 1.3 * 2^62
  * plus one half per sequence for the rounding to whole units: below 2^63. Every partial sum, in
  * every order, is bounded by the same number. Nor do f32 products and their sums leave its range: channels far from 1 are scaled by 2^-e_i before them,
- * the others behind (qep_stats_is_scaled), which gives the same bits.
+ * the others behind (qep_stats_is_scaled); but for what lies below 2^-126 the bits are the same.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats_priv.h"
 #include <math.h>
@@ -69,7 +69,8 @@ static int64_t product_type_size(const qep_stats_plan *p)
 
 int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens, int threads)
 {
-    return n_seq * max_tokens * channels_of(p) * product_type_size(p) <= (int64_t)threads * QEP_STATS_KEPT ? n_seq : qep_min_i64(n_seq, 1);
+    const int64_t room = qep_min_i64(threads, QEP_STATS_KEEPERS) * QEP_STATS_KEPT;
+    return n_seq * max_tokens * 3 * p->d * product_type_size(p) <= room ? n_seq : qep_min_i64(n_seq, 1);
 }
 
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t sets, int64_t max_tokens, int threads)

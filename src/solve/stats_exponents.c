@@ -61,10 +61,10 @@ static qep_status not_finite(const qep_stats_run *r, int kind, int64_t seq)
     int64_t at = 0;
     while (!is_bad(x[at], limit_of(r))) at++;
     return qep_fail(QEP_E_NUMERIC,
-                    "statistics: %s is not finite (rank %d, its calibration sequence %lld, "
+                    "statistics: %s is not finite%s (rank %d, its calibration sequence %lld, "
                     "token %lld, channel %lld). The model overflows here: check its weights, or the "
                     "layers quantized before this one",
-                    what[kind], qep_rank(r->comm), (long long)seq, (long long)(at / d),
+                    what[kind], r->plan->compute == QEP_COMPUTE_BF16 ? " in bf16" : "", qep_rank(r->comm), (long long)seq, (long long)(at / d),
                     (long long)(at % d));
 }
 

@@ -10,7 +10,7 @@
 typedef enum qep_stats_kind { QEP_STATS_H, QEP_STATS_C, QEP_STATS_GAMMA, QEP_STATS_KINDS } qep_stats_kind;
 
 /* A channel with this exponent is scaled before the products. Those of the others, and their sums over 2^22 tokens, stay below 2^103, and what is lost
- * below 2^-126 is less than 2^-42 of the largest. */
+ * below 2^-126 is less than 2^-42 of the product of the two channels' largest. */
 static inline bool qep_stats_is_scaled(int e)
 {
     return e < -40 || e > 40;
@@ -47,9 +47,9 @@ typedef struct qep_stats_run {
     const qep_stats_plan *plan;   /* borrowed */
     const qep_tap_source *source; /* borrowed */
     qep_tap tap[QEP_STATS_KINDS]; /* quantized stream, difference of the streams, difference of the residual streams */
-    float *leaf;                  /* owned: [threads, TILE * TILE] f32 products */
+    float *leaf;                  /* owned: [threads, TILE * TILE] f32 products; before, the maxima of each thread */
     int64_t sets;                 /* sequences that there is room for */
-    bool raw, scaled;             /* all of mine are there, as the source gives them, or scaled */
+    bool raw, scaled;             /* all of mine are there, as the source gives them (rounded where they are of bf16), or scaled */
     int unit_exp;                 /* s: sums count in units of 2^(e_i + e_j - s) */
     qep_stats_room room;
     qep_sum *under_way;           /* owned: of the panel before; NULL: none */
@@ -61,8 +61,8 @@ qep_stats_run qep_stats_run_create(qep_comm *c, const qep_stats_plan *p, const q
 void qep_stats_run_destroy(qep_stats_run *r);
 void qep_stats_turn_to(qep_stats_run *r, const qep_stats_plan *p, const qep_tap_source *src);
 
-/* Pass 1: max[channels], the largest magnitude of each channel of all factors one after the other, widened by my sequences. Stops at the first
- * bad one: QEP_E_NUMERIC when an input is not finite. Local. */
+/* Pass 1: max[channels], the largest magnitude of each channel of all factors one after the other, widened by my sequences, which stay in the taps, raw, where
+ * there is room for all. Stops at the first bad one: QEP_E_NUMERIC when an input is not finite in the type of the products. Local. */
 int64_t qep_stats_channels(const qep_stats_run *r);
 QEP_MUST_CHECK qep_status qep_stats_maxima(qep_stats_run *r, float *max);
 /* The taps' exponents and units from the maxima over all ranks. */

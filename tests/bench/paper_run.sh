@@ -32,7 +32,7 @@ quantize() {
     times >"$work/times.begin"
     begin=$(date +%s.%N)
     "$@" "$work/run.ini" --set model.path="$work/model" --set output.path="$work/out" --set calibration.data="$work/tokens.npy" \
-        --set calibration.samples="$samples" --set calibration.length=auto --set calibration.selection=sequential --set calibration.validation=0 \
+        --set calibration.samples="$samples" --set calibration.length="$length" --set calibration.selection=sequential --set calibration.validation=0 \
         --set quantization.bits="$bits" --set quantization.group_size="$group" --set checkpoint.every=never --set run.compute="$type" \
         >"$work/ours.log" 2>&1 || { tail -n 5 "$work/ours.log" >&2; exit 1; }
     times >"$work/times.end"

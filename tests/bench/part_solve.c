@@ -179,9 +179,10 @@ static qep_status factor(bench *b, void *ctx)
 /* The library's: p?potrf, as run.reproducible = no has it. */
 static qep_status factor_by_library(bench *b, void *ctx)
 {
+    const bool before = qep_linalg_is_reproducible();
     qep_linalg_set_reproducible(false);
     const qep_status st = factor(b, ctx);
-    qep_linalg_set_reproducible(true);
+    qep_linalg_set_reproducible(before);
     return st;
 }
 

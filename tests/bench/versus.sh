@@ -1,7 +1,7 @@
 #!/bin/sh
 # versus.sh PROGRAM MAKE_MODEL SOURCE: QEP+GPTQ by this program and by the code of the paper's authors (arXiv 2504.09629), of which SOURCE is the folder with
 # llama.py and gptq.py: the same model (of Llama-2-7B's shape, or MODEL), tokens, settings and cores, in f32 and in bf16. Theirs: seconds of their loop over the
-# blocks. Ours: of the loop over the blocks, in which weights are read and written too, and of the whole run, from its start to the written model.
+# blocks. Ours: of the loop over the blocks, in which weights are read and written too (and tensors copied), and of the whole run, from its start to the written model.
 # THREADS, TYPES, REPEAT, and the sizes of paper_run.sh. Makes its own Python environment (tests/support/venv.sh); torch's threads and ours are
 # the same in number. SPDX-License-Identifier: Apache-2.0
 set -u

@@ -42,7 +42,7 @@ to() {
     check "... nothing is left behind" no_leftovers "$4"
 }
 
-# same A B: the tensors of two directories are the same bytes; biases aside, which some formats keep as F16
+# same A B: the tensors and small files of two directories are the same bytes; biases aside, which some formats keep as F16
 sums() { grep '^    "' "$1/qep_mpi.json" | grep -v bias | tr -d , | sort; }
 same() {
     sums "$1" >a.sums
@@ -67,6 +67,15 @@ check '... with the perplexity of the run' said "val: perplexity from the files 
 run 1 --check ct
 check 'compressed-tensors: the same perplexity' said "val: perplexity from the files $(printf %.6f "$(json four/summary.json evaluation.val.perplexity_quantized)")"
 check '... and no strange tensors' sh -c "! grep -q 'are not part' '$work/log'"
+mv ct/LICENSE away.txt
+run 2 --check ct
+check 'a small file that is gone: exit code 2' [ "$code" = 2 ]
+check '... it is named' said 'ct/LICENSE is missing'
+sed 's/./x/' away.txt >ct/LICENSE
+run 1 --check ct
+check 'a small file that was changed: exit code 2' [ "$code" = 2 ]
+check '... it is named' said 'ct/LICENSE was changed or damaged'
+mv away.txt ct/LICENSE
 mv e.npy away.npy
 run 1 --check awq
 check 'without the evaluation data: sound all the same' [ "$code" = 0 ]

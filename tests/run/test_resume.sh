@@ -215,6 +215,11 @@ check 'a dry run tells the plan' said 'dry run: nothing was written'
 check 'a dry run touches nothing' [ ! -e out ]
 mv first out
 tree out >before
+run 2 case.ini --dry-run
+check 'a dry run on a finished output: exit code 0' [ "$code" = 0 ]
+check '... it says so' said 'nothing to do'
+tree out >after
+check '... and touches nothing' cmp -s before after
 run 2 case.ini
 check 'a finished output: nothing to do' said 'nothing to do'
 check 'a finished output: exit code 0' [ "$code" = 0 ]

@@ -456,9 +456,11 @@ static void test_bytes(void **state)
     assert_int_equal(qep_stats_tap_bytes(&p, 1, 10, 3), 10 * 1000 * 8 + 3 * 512 * 512 * 4);
     assert_int_equal(qep_stats_tap_bytes(&p, 4, 10, 3), 4 * 10 * 1000 * 8 + 3 * 512 * 512 * 4);
     assert_int_equal(qep_stats_tap_bytes(&p, 0, 10, 3), 3 * 512 * 512 * 4);
-    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000, 1), 4);
-    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000 + 1, 1), 1);
-    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 32000 + 1, 2), 4);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 48000, 1), 4); /* 3 d channels, whatever is wanted */
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 48000 + 1, 1), 1);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 48000 + 1, 2), 4);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 12000, QEP_STATS_KEEPERS), 4);
+    assert_int_equal(qep_stats_sets(&p, 4, QEP_STATS_KEPT / 12000 + 1, 64), 1);
     assert_int_equal(qep_stats_sets(&p, 1, QEP_STATS_KEPT, 1), 1);
     assert_int_equal(qep_stats_sets(&p, 0, 10, 1), 0);
     p.compute = QEP_COMPUTE_BF16; /* kept in two bytes, beside one sequence in four */
