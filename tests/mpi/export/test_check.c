@@ -127,6 +127,78 @@ static void flipped_bytes(void **state)
     }
 }
 
+/* A file of the output with another text, which is then as it was. */
+static void replaced(const fixture *f, const char *name, const char *other, const char *text)
+{
+    char *path = qep_path_join(f->out, name), *was = NULL;
+    int64_t bytes = 0;
+    assert_ok(qep_agree_all(world, qep_file_read(path, INT64_MAX, QEP_E_INPUT, &was, &bytes)));
+    put_text(f->out, name, other);
+    check_fails(f, text);
+    put_text(f->out, name, was);
+    qep_free(was);
+    qep_free(path);
+}
+
+/* Small files that came along, in every kind of output, an empty and a long one among them. */
+static void small_files(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {"gptq", "dense", "gguf"};
+    char *lengthy = qep_alloc("test", (3 << 20) + 2, 1);
+    memset(lengthy, 'a', (3 << 20) + 1);
+    for (int k = 0; k < 3; k++) {
+        fixture f = open_fixture(&small, true, spec_of(4, 32, false, false));
+        f.rq.format = formats[k];
+        put_text(f.source, "added_tokens.json", "");
+        put_text(f.source, "vocab.json", lengthy);
+        assert_ok(write_output(&f, false, false, false));
+        uint64_t d[2];
+        int64_t n;
+        assert_ok(qep_export_check_all(world, f.out, d, &n));
+        lengthy[(2 << 20) + 5] = 'b';
+        replaced(&f, "vocab.json", lengthy, "vocab.json was changed or damaged");
+        lengthy[(2 << 20) + 5] = 'a';
+        replaced(&f, "added_tokens.json", "x", "added_tokens.json was changed or damaged");
+        assert_ok(qep_export_check_all(world, f.out, d, &n));
+        qep_barrier_all(world);
+        if (is_root()) unlink_file(f.out, "vocab.json");
+        check_fails(&f, "vocab.json is missing");
+        close_fixture(&f);
+    }
+    qep_free(lengthy);
+}
+
+/* The list of checksums with its small files left out, as earlier versions wrote it, and with names that lead elsewhere. */
+static void lists_of_files(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(&small, true, spec_of(4, 32, false, false));
+    put_text(f.source, "vocab.json", "{}");
+    assert_ok(write_output(&f, false, false, false));
+    char *path = qep_path_join(f.out, "qep_mpi.json");
+    qep_json *list = NULL, *files = qep_json_new_object();
+    assert_ok(qep_agree_all(world, qep_json_load(path, QEP_E_INPUT, &list)));
+    assert_non_null(qep_json_string(qep_json_get(qep_json_get(list, "files"), "vocab.json")));
+    qep_barrier_all(world);
+    qep_json_set(files, "../vocab.json", qep_json_new_string("00"));
+    qep_json_set(list, "files", files);
+    char *elsewhere = qep_json_text(list, true);
+    put_text(f.out, "qep_mpi.json", elsewhere);
+    check_fails(&f, "is no file beside it");
+    qep_json_remove(list, "files");
+    char *without = qep_json_text(list, true);
+    put_text(f.out, "qep_mpi.json", without);
+    uint64_t d[2];
+    int64_t n;
+    assert_ok(qep_export_check_all(world, f.out, d, &n));
+    qep_free(without);
+    qep_free(elsewhere);
+    qep_json_free(&list);
+    qep_free(path);
+    close_fixture(&f);
+}
+
 /* The configuration with one text replaced by another. */
 static void edited(const fixture *f, const char *from, const char *to, const char *text)
 {
@@ -192,6 +264,8 @@ static void missing_output(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(damaged_tensors),
     cmocka_unit_test(flipped_bytes),
+    cmocka_unit_test(small_files),
+    cmocka_unit_test(lists_of_files),
     cmocka_unit_test(wrong_configuration),
     cmocka_unit_test(missing_output),
 };

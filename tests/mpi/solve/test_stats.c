@@ -262,6 +262,45 @@ static void test_exact(void **state)
     assert_all(world, bad == 0);
 }
 
+static void get_moved(void *ctx, int64_t i, float *xq, float *delta)
+{
+    const samples *s = ctx;
+    tap_get(ctx, i, xq, delta);
+    for (int64_t k = 1; k < lengths[s->mine[i]] * s->d; k += s->d) xq[k] = ldexpf(xq[k], 60);
+}
+
+/* A channel times a power of two, which is so scaled before the products and not behind them: its row and column of H times as much, bit for bit. */
+static void check_moved(qep_compute compute)
+{
+    enum { D = 37 };
+    samples s = {.d = D, .spread = 1.0, .bad_seq = -1, .bad_rho = -1};
+    split(&s, 3);
+    const qep_stats_plan p = plan_of(D, compute, true);
+    qep_tap_source src = source_of(&s);
+    qep_stats plain, moved;
+    assert_ok(stats_all(&p, &src, &plain));
+    src.get = get_moved;
+    assert_ok(stats_all(&p, &src, &moved));
+    double *h = gathered(plain.H), *c = gathered(plain.C), *h60 = gathered(moved.H), *c60 = gathered(moved.C);
+    int64_t bad = 0;
+    for (int i = 0; i < D; i++)
+        for (int j = 0; j < D; j++) {
+            bad += h60[i * D + j] != ldexp(h[i * D + j], 60 * ((i == 1) + (j == 1)));
+            bad += c60[i * D + j] != ldexp(c[i * D + j], j == 1 ? 60 : 0);
+        }
+    qep_free(h), qep_free(c), qep_free(h60), qep_free(c60);
+    qep_stats_free_all(&plain);
+    qep_stats_free_all(&moved);
+    assert_all(world, bad == 0);
+}
+
+static void test_moved(void **state)
+{
+    (void)state;
+    check_moved(QEP_COMPUTE_F32);
+    check_moved(QEP_COMPUTE_BF16);
+}
+
 static void digests(samples *s, const qep_stats_plan *p, uint64_t got[3])
 {
     qep_tap_source src = source_of(s);
@@ -288,6 +327,20 @@ static void check_same(samples *s, const qep_stats_plan *p, const uint64_t want[
     assert_all(world, got[2] == (p->gamma_rows > 0 ? want[2] : 0));
 }
 
+/* All sequences on one rank, whose longest could be so long that it keeps none: each panel asks for them again. */
+static void check_not_kept(samples *s, const qep_stats_plan *p, const uint64_t want[3])
+{
+    split(s, 0);
+    qep_tap_source src = source_of(s);
+    src.max_tokens = 1 << 17;
+    assert_true(p->panel < p->d && (s->n_mine == 0 || qep_stats_sets(p, s->n_mine, src.max_tokens, 2) == 1));
+    qep_stats out;
+    assert_ok(stats_all(p, &src, &out));
+    assert_all(world, digest(out.H) == want[0]);
+    assert_all(world, digest(out.C) == want[1]);
+    qep_stats_free_all(&out);
+}
+
 static void check_bits(int64_t d, double spread, qep_compute compute)
 {
     samples s = {.d = d, .spread = spread, .bad_seq = -1, .bad_rho = -1};
@@ -305,6 +358,9 @@ static void check_bits(int64_t d, double spread, qep_compute compute)
         }
     qep_linalg_start(1);
     qep_stats_plan other = p;
+    other.gamma_rows = 0;
+    if (d > p.panel) check_not_kept(&s, &other, want);
+    other = p;
     other.panel = 1024;
     other.block = 32;
     other.n_owners = 1;
@@ -321,7 +377,7 @@ static void test_bits(void **state)
     static const int64_t sizes[] = {1, 17, 100, 640};
     for (int k = 0; k < 4; k++) check_bits(sizes[k], 3.0, QEP_COMPUTE_F32);
     check_bits(17, 3.0, QEP_COMPUTE_BF16);
-    check_bits(513, 3.0, QEP_COMPUTE_BF16);
+    check_bits(513, 60.0, QEP_COMPUTE_BF16);
     check_bits(100, 60.0, QEP_COMPUTE_F32); /* some channels are scaled before the products, some behind */
     check_bits(100, 60.0, QEP_COMPUTE_BF16);
 }
@@ -480,7 +536,7 @@ static void test_bytes(void **state)
 
 static int group(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_accuracy), cmocka_unit_test(test_exact),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_accuracy), cmocka_unit_test(test_exact), cmocka_unit_test(test_moved),
                                        cmocka_unit_test(test_bits), cmocka_unit_test(test_many), cmocka_unit_test(test_many_not_finite),
                                        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
