@@ -199,9 +199,18 @@ static qep_status write_file(const qep_run *r, const char *name, const char *tex
     return st;
 }
 
+/* One that an earlier run left goes. */
+static qep_status remove_tasks(const qep_run *r)
+{
+    char *path = qep_path_join(r->cfg->output_path, "tasks.csv");
+    qep_status st = qep_file_remove(path);
+    qep_free(path);
+    return st;
+}
+
 static qep_status write_tasks(const qep_run *r)
 {
-    if (!r->tasks) return QEP_OK;
+    if (!r->tasks) return remove_tasks(r);
     char *text = qep_run_tasks_csv(r);
     qep_status st = write_file(r, "tasks.csv", text);
     qep_free(text);

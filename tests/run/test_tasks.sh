@@ -123,6 +123,20 @@ check '... error growth over the tasks too' [ -n "$(json q/summary.json error_gr
 run 1 case.ini --restart no --set model.path=q --set evaluation.task_examples=2
 check 'the quantized directory alone' [ "$code" = 0 ]
 check '... has the log-likelihoods of the quantized stream' sh -c 'cut -d, -f10-11 q/tasks.csv | tail -n +2 >a; cut -d, -f8-9 out/tasks.csv | tail -n +2 >b; cmp -s a b'
+# shellcheck disable=SC2086 # options
+run 1 case.ini --restart no --set output.path=d --set output.format=dense $quantize
+# shellcheck disable=SC2086 # options
+run 1 case.ini --restart no --set model.path=d --set output.path=again $quantize
+check 'a dense result quantized once more' [ "$code" = 0 ]
+check '... has a table of its own' sh -c '[ -s d/tasks.csv ] && ! cmp -s d/tasks.csv again/tasks.csv'
+run 1 --check again
+check '... and is sound' [ "$code" = 0 ]
+run 1 --convert again --format dense --output dense
+check '... and a conversion takes the table along' cmp -s again/tasks.csv dense/tasks.csv
+# shellcheck disable=SC2086 # options
+run 1 case.ini --restart no --set output.path=again $quantize --set evaluation.tasks=
+check 'without tasks in the same directory' [ "$code" = 0 ]
+check '... the former table goes' [ ! -e again/tasks.csv ]
 
 # --- bad files -------------------------------------------------------------------------------------
 # bad TEXT MESSAGE: the task file bad.jsonl is refused before anything is written
