@@ -34,25 +34,40 @@ static void test_sleep(void)
     while (s > 0 && nanosleep(&t, &t) != 0 && errno == EINTR) continue;
 }
 
-static void log_progress(const qep_run *r, double block_s)
+/* save_s: of its checkpoint; negative: none was due. */
+static void log_progress(const qep_run *r, double block_s, double save_s)
 {
-    char left[32], took[32];
+    char left[32], took[32], saved[32], text[64] = "";
     int64_t n = r->model->arch.n_blocks, done = r->next_block;
     double mean = r->block_seconds / (double)r->blocks_here;
-    qep_info("block %lld/%lld done in %s, %s left", (long long)done, (long long)n, qep_format_seconds(block_s, took, sizeof took),
+    if (save_s >= 0) snprintf(text, sizeof text, ", checkpoint in %s", qep_format_seconds(save_s, saved, sizeof saved));
+    qep_info("block %lld/%lld done in %s%s, %s left", (long long)done, (long long)n, qep_format_seconds(block_s, took, sizeof took), text,
              qep_format_seconds(mean * (double)(n - done), left, sizeof left));
 }
 
+/* *seconds of the slowest rank; they count as the block's in the time that is left. */
+static qep_status save_all(qep_run *r, double *seconds)
+{
+    const double t0 = qep_now_s();
+    QEP_TRY(qep_run_save_all(r));
+    *seconds = qep_now_s() - t0;
+    qep_max_f64_all(r->comm, seconds, 1);
+    r->block_seconds += *seconds;
+    return QEP_OK;
+}
+
 /* Saves when it is time or asked for; QEP_E_STOPPED when the run is to end here. */
-static qep_status after_block_all(qep_run *r)
+static qep_status after_block_all(qep_run *r, double block_s)
 {
     int64_t every = r->cfg->checkpoint_every;
     qep_request rq = qep_stop_poll_all(r->comm, &r->stop, true);
-    bool last = r->next_block == r->model->arch.n_blocks;
+    bool last = r->next_block == r->model->arch.n_blocks, due = every > 0 && (r->next_block % every == 0 || last);
+    double save_s = -1;
+    if (rq != QEP_STOP_NOW && (rq != QEP_GO_ON || due)) QEP_TRY(save_all(r, &save_s));
+    log_progress(r, block_s, save_s);
     if (rq == QEP_STOP_NOW)
         return qep_fail(QEP_E_STOPPED, "stopped after block %lld (%s); what was done since the last checkpoint will be done again",
                         (long long)r->next_block, qep_stop_reason());
-    if (rq != QEP_GO_ON || (every > 0 && (r->next_block % every == 0 || last))) QEP_TRY(qep_run_save_all(r));
     if (rq == QEP_CHECKPOINT_NOW) qep_info("checkpoint written after block %lld, going on: %s", (long long)r->next_block, qep_stop_reason());
     if (rq == QEP_CHECKPOINT_AND_STOP && qep_rank(r->comm) == 0) unlink(r->stop.stop_file); /* the request is fulfilled */
     if (rq == QEP_CHECKPOINT_AND_STOP)
@@ -72,8 +87,7 @@ static qep_status blocks_all(qep_run *r)
         r->block_seconds += s;
         r->blocks_here++;
         if (s > r->stop.longest_block_s) r->stop.longest_block_s = s;
-        log_progress(r, s);
-        QEP_TRY(after_block_all(r));
+        QEP_TRY(after_block_all(r, s));
     }
     return QEP_OK;
 }

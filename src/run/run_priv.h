@@ -149,7 +149,7 @@ typedef struct qep_run {
     qep_meter phase[QEP_N_PHASES];  /* mine, this job */
     double seconds_before;          /* wall seconds of earlier jobs */
     double start_s;
-    double block_seconds;           /* of blocks done in this job */
+    double block_seconds;           /* of blocks done in this job, with their checkpoints */
     int64_t blocks_here;
     qep_stop stop;
     int lock_fd;
