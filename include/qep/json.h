@@ -37,6 +37,7 @@ qep_json *qep_json_new_real(double v); /* not finite: null */
 qep_json *qep_json_new_bool(bool v);
 qep_json *qep_json_new_null(void);
 qep_json *qep_json_new_string(const char *utf8);
+bool qep_json_is_text(const char *s); /* UTF-8, as keys must be */
 qep_json *qep_json_copy(const qep_json *j); /* deep */
 void qep_json_set(qep_json *object, const char *key, qep_json *value /* [take] */); /* replaces */
 void qep_json_remove(qep_json *object, const char *key);

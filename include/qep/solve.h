@@ -39,9 +39,9 @@ typedef struct qep_stats_plan {
 } qep_stats_plan;
 enum { QEP_STATS_TILE = 512 };     /* rows and columns of one product's tile; the shapes of all products depend on d and T only */
 int64_t qep_stats_window_bytes(const qep_stats_plan *p); /* of the window where the ranks of a node add up */
-/* How many of a rank's n_seq sequences qep_stats_all keeps as the products read them: all when 3 d channels of them fit into QEP_STATS_KEPT bytes for each of its
- * threads, up to QEP_STATS_KEEPERS, else 1, and then every panel asks the source again. Whether C and Gamma are wanted does not matter, so that the plan of the
- * largest sums holds for the others. */
+/* How many of a rank's n_seq sequences qep_stats_all keeps as the products read them: all when 3 d channels of them fit into QEP_STATS_KEPT bytes for
+ * each of its threads, up to QEP_STATS_KEEPERS, else 1, and then every panel asks the source again. Whether C and Gamma are wanted does not matter, so
+ * that the plan of the largest sums holds for the others. */
 enum { QEP_STATS_KEPT = 256 << 20, QEP_STATS_KEEPERS = 4 };
 int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_tokens, int threads);
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t sets, int64_t max_tokens, int threads); /* "stats.tap" */

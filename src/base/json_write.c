@@ -46,6 +46,13 @@ qep_json *qep_json_new_null(void)
     return made(json_null());
 }
 
+bool qep_json_is_text(const char *s)
+{
+    json_t *j = json_string(s);
+    json_decref(j);
+    return j != NULL;
+}
+
 /* A path or message that is not UTF-8 is still worth writing: its bytes above ASCII become '?'. */
 qep_json *qep_json_new_string(const char *utf8)
 {

@@ -91,7 +91,7 @@ struct qep_export {
     qep_copied *copies;
     int64_t n_copies;
     char *config_text, *quantize_text, *index_text; /* all but the first may be NULL */
-    qep_json *sums; /* what qep_mpi.json will hold, but for the small files; NULL until all is written */
+    qep_json *sums; /* what qep_mpi.json will hold; the small files come in when they have been copied. Root only */
     bool overwrite; /* as qep_export_check_dir_all was told */
     qep_st_writer *writer; /* NULL: not open */
 };
@@ -196,9 +196,12 @@ qep_json *qep_unquantized_modules(const qep_export_request *rq);
 /* Makes config_text and quantize_text of e. QEP_E_INPUT when a given text is not a JSON object. */
 qep_status qep_export_make_config(const qep_export_request *rq, qep_export *e);
 
-/* --- sums.c: checksums of all tensors ------------------------------------------------------- */
+/* --- sums.c: checksums of all tensors, and the list of all ------------------------------------ */
 
-enum { QEP_SUM_TEXT = 33 }; /* bytes of a checksum as text */
+enum {
+    QEP_SUM_TEXT = 33,      /* bytes of a checksum as text */
+    QEP_SUM_CHUNK = 1 << 20 /* bytes that are hashed at a time */
+};
 void qep_sums_text(const uint64_t sum[2], char text[QEP_SUM_TEXT]);
 /* Of a chunk of n bytes, the first of them number `at` of what is summed. */
 void qep_sums_hash(const char *chunk, int64_t n, int64_t at, uint64_t hash[2]);

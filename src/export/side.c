@@ -16,7 +16,7 @@ enum { BUFFER_BYTES = 1 << 20 };
 static bool skipped(const char *name)
 {
     static const char *const tails[] = {".bin",  ".bin.index.json", ".pth", ".pt", ".gguf", ".h5",
-                                        ".onnx", ".msgpack",        ".ot",  ".tmp", QEP_PARTIAL,
+                                        ".onnx", ".msgpack",        ".ot",  ".tmp", ".h5.prev", QEP_PARTIAL,
                                         QEP_OLD};
     static const char *const names[] = {QEP_CONFIG_NAME, QEP_QUANTIZE_NAME, QEP_SUMS_NAME,
                                         "qep_mpi.log",   "qep_mpi.ini",     "modules.csv",

@@ -5,17 +5,15 @@
 #include <errno.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 1 << 20 };
-
 /* Of a whole file, as a tensor's: the chunks' hashes, each keyed by its place. */
 static qep_status sum_file(const char *path, char hex[QEP_SUM_TEXT])
 {
-    char *buf = qep_alloc("export.side", CHUNK_BYTES, 1);
+    char *buf = qep_alloc("export.side", QEP_SUM_CHUNK, 1);
     FILE *f = fopen(path, "rb");
     uint64_t sum[2] = {0, 0}, hash[2];
     int64_t at = 0, n = 0;
 
-    while (f && (n = (int64_t)fread(buf, 1, CHUNK_BYTES, f)) > 0) {
+    while (f && (n = (int64_t)fread(buf, 1, QEP_SUM_CHUNK, f)) > 0) {
         qep_sums_hash(buf, n, at, hash);
         for (int k = 0; k < 2; k++)
             sum[k] += hash[k];
@@ -37,21 +35,26 @@ qep_status qep_side_sums(const qep_export *e, const qep_side *side, qep_json *fi
         char *path = qep_output_path(e, side->names[i], QEP_PARTIAL), hex[QEP_SUM_TEXT];
 
         st = sum_file(path, hex);
-        qep_json_set(files, side->names[i], qep_json_new_string(hex));
+        if (qep_json_is_text(side->names[i]))
+            qep_json_set(files, side->names[i], qep_json_new_string(hex));
+        else
+            qep_warn("%s is copied, but its checksum is not kept: its name is no UTF-8", side->names[i]);
         qep_free(path);
     }
     return st;
 }
 
+static const char wanted[] = " (if that was wanted, take it out of \"files\" there)";
+
 static qep_status check_file(const char *dir, const char *name, const char *want, const char *sums)
 {
     char *path = qep_path_join(dir, name), hex[QEP_SUM_TEXT];
     qep_status st = qep_file_exists(path) ? sum_file(path, hex)
-                                          : qep_fail(QEP_E_INPUT, "%s is missing: %s lists it as a file of the model", path, sums);
+                                          : qep_fail(QEP_E_INPUT, "%s is missing: %s lists it as a file of the model%s", path, sums, wanted);
 
     if (st == QEP_OK && strcmp(hex, want) != 0)
-        st = qep_fail(QEP_E_INPUT, "%s was changed or damaged: its checksum is %s, %s says %s (if the change was wanted, remove its line there)", path, hex,
-                      sums, want);
+        st = qep_fail(QEP_E_INPUT, "%s was changed or damaged: its checksum is %s, %s says %s%s", path, hex,
+                      sums, want, wanted);
     qep_free(path);
     return st;
 }
@@ -61,6 +64,8 @@ qep_status qep_side_sums_check(const char *dir, const qep_json *files, const cha
     const char *name;
     qep_json *value;
 
+    if (files && qep_json_type(files) != QEP_JSON_OBJECT)
+        return qep_fail(QEP_E_INPUT, "%s: \"files\" is no object", sums);
     if (!files)
         qep_info("%s lists no small files: nothing is known of the tokenizer's", sums);
     for (void *it = qep_json_next(files, NULL, &name, &value); it; it = qep_json_next(files, it, &name, &value)) {

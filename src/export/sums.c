@@ -6,8 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const int64_t chunk_bytes = INT64_C(1) << 20;
-static const int64_t most_threads = QEP_EXPORT_COPY_BYTES >> 20; /* their buffers are no more */
+static const int64_t most_threads = QEP_EXPORT_COPY_BYTES / QEP_SUM_CHUNK; /* their buffers are no more */
 
 /* Where bytes come from: [begin, begin + n) of t. */
 typedef qep_status (*sums_read)(void *from, const qep_st_tensor *t, int64_t begin, int64_t n,
@@ -37,8 +36,8 @@ void qep_sums_hash(const char *chunk, int64_t n, int64_t at, uint64_t hash[2])
 static qep_status add_chunk(void *ctx, int64_t i, int thread)
 {
     const adding *a = ctx;
-    const int64_t at = (a->first + i) * chunk_bytes, n = qep_min_i64(chunk_bytes, a->t->bytes - at);
-    char *buf = a->bufs + thread * chunk_bytes;
+    const int64_t at = (a->first + i) * QEP_SUM_CHUNK, n = qep_min_i64(QEP_SUM_CHUNK, a->t->bytes - at);
+    char *buf = a->bufs + thread * QEP_SUM_CHUNK;
     uint64_t hash[2];
 
     QEP_TRY(a->read(a->from, a->t, at, n, buf));
@@ -55,8 +54,8 @@ static qep_status add_chunks(adding *a, int64_t begin, int64_t end)
 {
     if (end <= 0)
         return QEP_OK;
-    a->first = qep_ceil_div(qep_max_i64(begin, 0), chunk_bytes);
-    return qep_each(qep_ceil_div(qep_min_i64(end, a->t->bytes), chunk_bytes) - a->first,
+    a->first = qep_ceil_div(qep_max_i64(begin, 0), QEP_SUM_CHUNK);
+    return qep_each(qep_ceil_div(qep_min_i64(end, a->t->bytes), QEP_SUM_CHUNK) - a->first,
                     most_threads, add_chunk, a);
 }
 
@@ -68,7 +67,7 @@ static qep_status make_all(qep_comm *c, void *from, sums_read read,
     adding a = {.from = from, .read = read};
     qep_status st = QEP_OK;
 
-    a.bufs = qep_alloc("export.copy", qep_each_threads(INT64_MAX, most_threads) * chunk_bytes, 1);
+    a.bufs = qep_alloc("export.copy", qep_each_threads(INT64_MAX, most_threads) * QEP_SUM_CHUNK, 1);
     for (int64_t i = 0; i < n; i++)
         total += tensors[i].bytes;
     qep_partition(total, qep_size(c), qep_rank(c), &first, &mine);
@@ -124,7 +123,8 @@ qep_status qep_sums_make_all(qep_comm *c, qep_export *e)
     if (n > 0)
         QEP_GO(st, make_all(c, w, read_written, qep_st_layout_at(e->layout, 0), n, sums));
     qep_json_free(&e->sums);
-    e->sums = make_object(e, sums);
+    if (qep_rank(c) == 0)
+        e->sums = make_object(e, sums);
 
 done:
     (void)!qep_st_writer_close(&w);
@@ -169,8 +169,7 @@ static qep_status check_list_all(qep_comm *c, const char *dir, qep_st_set *store
 
     if (n > 0)
         QEP_GO(st, make_all(c, stored, read_stored, qep_st_at(stored, 0), n, sums));
-    if (n > 0)
-        QEP_GO(st, compare(dir, qep_st_at(stored, 0), n, qep_json_get(list, "tensors"), path, sums)); /* the same on all ranks */
+    QEP_GO(st, compare(dir, n > 0 ? qep_st_at(stored, 0) : NULL, n, qep_json_get(list, "tensors"), path, sums)); /* the same on all ranks */
     st = qep_agree_all(c, qep_rank(c) == 0 ? qep_side_sums_check(dir, qep_json_get(list, "files"), path) : QEP_OK);
 
 done:

@@ -232,7 +232,7 @@ static qep_status write_all(conversion *v, qep_export *e)
     return qep_export_publish_all(v->comm, e);
 }
 
-/* A small file of the source, as it is. Root. */
+/* A small file of the source, as it is; where there is none, none of a former output stays. Root. */
 static qep_status copy_file(const conversion *v, const char *name)
 {
     char *from = qep_path_join(v->dir, name), *to = qep_path_join(v->output, name), *text = NULL;
@@ -241,6 +241,8 @@ static qep_status copy_file(const conversion *v, const char *name)
     if (qep_file_exists(from)) {
         st = qep_file_read(from, INT64_C(1) << 30, QEP_E_INPUT, &text, &bytes);
         if (st == QEP_OK) st = qep_file_write(to, text, bytes);
+    } else {
+        st = qep_file_remove(to);
     }
     qep_free(text);
     qep_free(to);

@@ -199,9 +199,10 @@ static qep_status write_file(const qep_run *r, const char *name, const char *tex
     return st;
 }
 
-/* One that an earlier run left goes. */
+/* One beside a result that is replaced goes with it. */
 static qep_status remove_tasks(const qep_run *r)
 {
+    if (!r->cfg->overwrite) return QEP_OK;
     char *path = qep_path_join(r->cfg->output_path, "tasks.csv");
     qep_status st = qep_file_remove(path);
     qep_free(path);

@@ -34,7 +34,7 @@ static void test_sleep(void)
     while (s > 0 && nanosleep(&t, &t) != 0 && errno == EINTR) continue;
 }
 
-/* save_s: of its checkpoint; negative: none was due. */
+/* save_s: of its checkpoint; negative: none was written. */
 static void log_progress(const qep_run *r, double block_s, double save_s)
 {
     char left[32], took[32], saved[32], text[64] = "";
@@ -63,8 +63,9 @@ static qep_status after_block_all(qep_run *r, double block_s)
     qep_request rq = qep_stop_poll_all(r->comm, &r->stop, true);
     bool last = r->next_block == r->model->arch.n_blocks, due = every > 0 && (r->next_block % every == 0 || last);
     double save_s = -1;
-    if (rq != QEP_STOP_NOW && (rq != QEP_GO_ON || due)) QEP_TRY(save_all(r, &save_s));
+    const qep_status saved = rq != QEP_STOP_NOW && (rq != QEP_GO_ON || due) ? save_all(r, &save_s) : QEP_OK;
     log_progress(r, block_s, save_s);
+    QEP_TRY(saved);
     if (rq == QEP_STOP_NOW)
         return qep_fail(QEP_E_STOPPED, "stopped after block %lld (%s); what was done since the last checkpoint will be done again",
                         (long long)r->next_block, qep_stop_reason());

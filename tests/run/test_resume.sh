@@ -207,6 +207,10 @@ check 'the first job is not disturbed' [ "$code" = 0 ]
 check 'the first job: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
 
 slow 0
+run 1 case.ini --restart no --set output.path=saved --set checkpoint.every=2
+check 'a block that is saved: its line has the seconds of the checkpoint' grep -q 'block 2/.* done in .*, checkpoint in .*, .* left' "$work/log"
+check '... and one that is not: none' grep -q 'block 1/[0-9]* done in [^,]*, [^,]* left' "$work/log"
+rm -rf saved
 cp -r out first
 rm -rf out
 run 2 case.ini --dry-run

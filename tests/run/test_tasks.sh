@@ -128,7 +128,7 @@ run 1 case.ini --restart no --set output.path=d --set output.format=dense $quant
 # shellcheck disable=SC2086 # options
 run 1 case.ini --restart no --set model.path=d --set output.path=again $quantize
 check 'a dense result quantized once more' [ "$code" = 0 ]
-check '... has a table of its own' sh -c '[ -s d/tasks.csv ] && ! cmp -s d/tasks.csv again/tasks.csv'
+check '... has a table of its own' sh -c '[ -s d/tasks.csv ] && [ -s again/tasks.csv ] && ! cmp -s d/tasks.csv again/tasks.csv'
 run 1 --check again
 check '... and is sound' [ "$code" = 0 ]
 run 1 --convert again --format dense --output dense
@@ -137,6 +137,8 @@ check '... and a conversion takes the table along' cmp -s again/tasks.csv dense/
 run 1 case.ini --restart no --set output.path=again $quantize --set evaluation.tasks=
 check 'without tasks in the same directory' [ "$code" = 0 ]
 check '... the former table goes' [ ! -e again/tasks.csv ]
+run 1 --convert again --format dense --output dense --set output.overwrite=yes
+check '... and from a conversion' sh -c '[ -s dense/summary.json ] && [ ! -e dense/tasks.csv ]'
 
 # --- bad files -------------------------------------------------------------------------------------
 # bad TEXT MESSAGE: the task file bad.jsonl is refused before anything is written

@@ -152,6 +152,7 @@ static void small_files(void **state)
         f.rq.format = formats[k];
         put_text(f.source, "added_tokens.json", "");
         put_text(f.source, "vocab.json", lengthy);
+        put_text(f.source, "caf\xe9.txt", "no UTF-8"); /* is copied, and not in the list */
         assert_ok(write_output(&f, false, false, false));
         uint64_t d[2];
         int64_t n;
@@ -186,6 +187,11 @@ static void lists_of_files(void **state)
     char *elsewhere = qep_json_text(list, true);
     put_text(f.out, "qep_mpi.json", elsewhere);
     check_fails(&f, "is no file beside it");
+    qep_json_set(list, "files", qep_json_new_array());
+    char *array = qep_json_text(list, true);
+    put_text(f.out, "qep_mpi.json", array);
+    check_fails(&f, "\"files\" is no object");
+    qep_free(array);
     qep_json_remove(list, "files");
     char *without = qep_json_text(list, true);
     put_text(f.out, "qep_mpi.json", without);
