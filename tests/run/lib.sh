@@ -5,6 +5,7 @@
 set -u
 
 O=${O:-build/release}
+case $O in /*) ;; *) O=$PWD/$O ;; esac
 QEP_MPI=${QEP_MPI:-$O/qep_mpi}
 case $QEP_MPI in /*) ;; *) QEP_MPI=$PWD/$QEP_MPI ;; esac
 MPIRUN=${QEP_MPIRUN:-mpirun --oversubscribe --bind-to none}
@@ -83,7 +84,7 @@ bail_out() {
 cp "$QEP_MPI" "$work/qep_mpi" && QEP_MPI=$work/qep_mpi # it may be built anew while the tests run
 
 # forge: makes and damages models and token files (tools/forge.c)
-FORGE=$PWD/$O/tests/run/forge
+FORGE=$O/tests/run/forge
 build_forge() {
     libs=''
     for l in safetensors tensor base; do libs="$libs $O/lib/libqep_$l.a"; done
