@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
 LIMIT=240
-BENCH=$PWD/$O/tests/bench/bench_parts
+BENCH=$O/tests/bench/bench_parts
 [ -x "$BENCH" ] || bail_out "no program $BENCH; make bench-programs first"
 
 for np in 1 2; do
