@@ -32,14 +32,17 @@ qep_status qep_side_sums(const qep_export *e, const qep_side *side, qep_json *fi
     qep_status st = QEP_OK;
 
     for (int64_t i = 0; i < side->n && st == QEP_OK; i++) {
-        char *path = qep_output_path(e, side->names[i], QEP_PARTIAL), hex[QEP_SUM_TEXT];
+        const char *name = side->names[i];
+        char hex[QEP_SUM_TEXT];
 
+        if (!qep_json_is_text(name)) {
+            qep_warn("%s is copied, but its checksum is not kept: its name is no UTF-8", name);
+            continue;
+        }
+        char *path = qep_output_path(e, name, QEP_PARTIAL);
         st = sum_file(path, hex);
-        if (qep_json_is_text(side->names[i]))
-            qep_json_set(files, side->names[i], qep_json_new_string(hex));
-        else
-            qep_warn("%s is copied, but its checksum is not kept: its name is no UTF-8", side->names[i]);
         qep_free(path);
+        qep_json_set(files, name, qep_json_new_string(hex));
     }
     return st;
 }

@@ -228,17 +228,13 @@ static qep_status run_opened_all(qep_run *r)
     bool done = false;
     QEP_TRY(qep_run_open_all(r));
     QEP_TRY(prepare_all(r, &done));
-    if (done) {
+    if (done)
         qep_info("%s already holds the finished result of this very configuration; nothing to do (--restart no with [output] overwrite = yes does it again)",
                  r->cfg->output_path);
-        if (!r->args.dry_run) return tidy_all(r);
-    }
-    if (r->args.dry_run) {
-        if (!done && qep_any_all(r->comm, qep_rank(r->comm) == 0 && going_on(r))) qep_info("a run would go on from %s, if it is of this run", r->checkpoint);
-        qep_info("dry run: nothing was written");
-        return QEP_OK;
-    }
-    return work_all(r);
+    if (!r->args.dry_run) return done ? tidy_all(r) : work_all(r);
+    if (!done && qep_any_all(r->comm, qep_rank(r->comm) == 0 && going_on(r))) qep_info("a run would go on from %s, if it is of this run", r->checkpoint);
+    qep_info("dry run: nothing was written");
+    return QEP_OK;
 }
 
 qep_status qep_run_all(qep_comm *c, const qep_args *args)

@@ -211,13 +211,10 @@ static void edited(const fixture *f, const char *from, const char *to, const cha
     char *path = qep_path_join(f->out, "config.json"), *config = NULL;
     int64_t bytes = 0;
     assert_ok(qep_agree_all(world, qep_file_read(path, INT64_MAX, QEP_E_INPUT, &config, &bytes)));
-    qep_barrier_all(world);
     const char *at = strstr(config, from);
     if (!at) fail_msg("config.json lacks %s", from);
     char *other = qep_strf("test", "%.*s%s%s", (int)(at - config), config, to, at + strlen(from));
-    put_text(f->out, "config.json", other);
-    check_fails(f, text);
-    put_text(f->out, "config.json", config);
+    replaced(f, "config.json", other, text);
     qep_free(other);
     qep_free(config);
     qep_free(path);

@@ -377,6 +377,7 @@ static void test_bits(void **state)
     static const int64_t sizes[] = {1, 17, 100, 640};
     for (int k = 0; k < 4; k++) check_bits(sizes[k], 3.0, QEP_COMPUTE_F32);
     check_bits(17, 3.0, QEP_COMPUTE_BF16);
+    check_bits(513, 3.0, QEP_COMPUTE_BF16);
     check_bits(513, 60.0, QEP_COMPUTE_BF16);
     check_bits(100, 60.0, QEP_COMPUTE_F32); /* some channels are scaled before the products, some behind */
     check_bits(100, 60.0, QEP_COMPUTE_BF16);
