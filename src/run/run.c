@@ -3,6 +3,7 @@
 #include "run_priv.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,10 +26,11 @@ static qep_status take_output_all(qep_run *r)
     return qep_agree_all(r->comm, qep_rank(r->comm) == 0 ? QEP_ALONE("directory", take_output(r)) : QEP_OK);
 }
 
-/* For tests of stopping and restarting on models that take no time: QEP_TEST_BLOCK_SLEEP=seconds after each block. */
-static void test_sleep(void)
+/* For tests of stopping and restarting on models that take no time: QEP_TEST_BLOCK_SLEEP=seconds after each block, QEP_TEST_SAVE_SLEEP
+ * after each checkpoint. */
+static void test_sleep(const char *variable)
 {
-    const char *text = getenv("QEP_TEST_BLOCK_SLEEP");
+    const char *text = getenv(variable);
     double s = text ? strtod(text, NULL) : 0;
     struct timespec t = {(time_t)s, (long)((s - (double)(time_t)s) * 1e9)};
     while (s > 0 && nanosleep(&t, &t) != 0 && errno == EINTR) continue;
@@ -50,9 +52,11 @@ static qep_status save_all(qep_run *r, double *seconds)
 {
     const double t0 = qep_now_s();
     QEP_TRY(qep_run_save_all(r));
+    test_sleep("QEP_TEST_SAVE_SLEEP");
     *seconds = qep_now_s() - t0;
     qep_max_f64_all(r->comm, seconds, 1);
     r->block_seconds += *seconds;
+    r->stop.longest_save_s = fmax(r->stop.longest_save_s, *seconds);
     return QEP_OK;
 }
 
@@ -82,12 +86,12 @@ static qep_status blocks_all(qep_run *r)
         double t0 = qep_now_s();
         QEP_TRY(qep_run_block_all(r, r->next_block));
         r->next_block++;
-        test_sleep();
+        test_sleep("QEP_TEST_BLOCK_SLEEP");
         double s = qep_now_s() - t0;
         qep_max_f64_all(r->comm, &s, 1);
         r->block_seconds += s;
         r->blocks_here++;
-        if (s > r->stop.longest_block_s) r->stop.longest_block_s = s;
+        r->stop.longest_block_s = fmax(r->stop.longest_block_s, s);
         QEP_TRY(after_block_all(r, s));
     }
     return QEP_OK;

@@ -62,7 +62,7 @@ qep_json *qep_run_one_rank_json(void);
 
 typedef struct qep_stop {
     double start_s, walltime_s;   /* monotonic start; 0: no limit */
-    double longest_block_s;
+    double longest_block_s, longest_save_s; /* so far; a save: of a checkpoint */
     char *stop_file;
 } qep_stop;
 typedef enum qep_request { QEP_GO_ON, QEP_CHECKPOINT_NOW, QEP_CHECKPOINT_AND_STOP, QEP_STOP_NOW } qep_request;

@@ -44,11 +44,12 @@ const char *qep_stop_reason(void)
     return reason;
 }
 
-/* True when another block (the longest so far, half as much again in reserve) would not fit any more. */
+/* True when another block with the checkpoint behind it (the longest so far, half as much again in reserve) would not fit any more after the
+ * checkpoint that is due now. */
 static bool time_is_up(const qep_stop *s)
 {
     if (s->walltime_s <= 0) return false;
-    return qep_now_s() - s->start_s + 1.5 * s->longest_block_s > s->walltime_s;
+    return qep_now_s() - s->start_s + s->longest_save_s + 1.5 * (s->longest_block_s + s->longest_save_s) > s->walltime_s;
 }
 
 qep_request qep_stop_poll_all(qep_comm *c, const qep_stop *s, bool at_block_end)

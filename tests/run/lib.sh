@@ -17,7 +17,7 @@ export OMP_WAIT_POLICY=passive OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
 # one machine: the plain transports start faster
 export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader
 # a core type set for another machine would halve the speed and change the bits
-unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE QEP_FAULT QEP_TEST_BLOCK_SLEEP QEP_RANKS_PER_NODE QEP_PAR_CHUNK
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE QEP_FAULT QEP_TEST_BLOCK_SLEEP QEP_TEST_SAVE_SLEEP QEP_RANKS_PER_NODE QEP_PAR_CHUNK
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/qep_run.XXXXXX") || exit 1
 mkdir "$work/ompi"

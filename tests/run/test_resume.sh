@@ -145,6 +145,15 @@ check "wall time: ended by itself, in $jobs jobs" [ "$code" = 0 ]
 check 'wall time: more than one job was needed' [ "$jobs" -gt 1 ]
 check 'wall time: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
 
+# 1.2 s for a checkpoint behind block 1 and as much again behind block 2; a third would not end within 4 s
+slow 0.05
+rm -rf out
+export QEP_TEST_SAVE_SLEEP=1.2
+run 1 case.ini --walltime 0:00:04
+unset QEP_TEST_SAVE_SLEEP
+check "wall time: what a checkpoint takes counts, exit code $code" [ "$code" = 75 ]
+check 'wall time: and the run ends before block 3' sh -c 'grep -q "block [12]/5 done" out/qep_mpi.log && ! grep -q "block 3/5 done" out/qep_mpi.log'
+
 # --- kills -----------------------------------------------------------------------------------------
 
 slow 0.2
