@@ -3,6 +3,7 @@
 #include "qep/linalg.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { R = QEP_PANEL_ROWS, N = QEP_PANEL_COLS, BLOCK = 16 * N };
 
@@ -75,11 +76,23 @@ static int64_t factor_columns(double *x, int64_t n)
     return 0;
 }
 
-/* Rows [t, t + n) of the factor from their panel, `cols` columns, 0 right of the diagonal. */
-static void write_rows(double *a, int64_t lda, int64_t cols, int64_t t, int64_t n, const double *x)
+/* n rows of the factor from their panel: `before` columns and their own diagonal block, 0 behind the diagonal up to `cols`. */
+static void write_rows(double *rows, int64_t ld, int64_t n, int64_t before, int64_t cols, const double *x)
 {
-    for (int64_t r = 0; r < n; r++)
-        for (int64_t c = 0; c < cols; c++) a[(t + r) * lda + c] = c <= t + r ? -x[c * R + r] : 0.0;
+    qep_panel_to_rows_f64(rows, n, ld, x, before + n);
+    for (int64_t r = 0; r < n; r++) {
+        double *row = rows + r * ld;
+        for (int64_t c = 0; c <= before + r; c++) row[c] = -row[c];
+        memset(row + before + r + 1, 0, (size_t)(cols - before - r - 1) * sizeof *row);
+    }
+}
+
+/* The transpose of n rows of the factor, k columns, packed, from their panel. */
+static void pack_own(double *packed, const double *x, int64_t k, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += N)
+        for (int64_t i = 0; i < k; i++)
+            for (int64_t l = 0; l < N; l++) packed[j * k + i * N + l] = j + l < n ? -x[i * R + j + l] : 0.0;
 }
 
 int64_t qep_panel_cholesky_bytes(int64_t n)
@@ -92,12 +105,12 @@ int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
     const int64_t strips = qep_ceil_div(w, R);
     double *x = qep_alloc("dmat.factor", qep_panel_cholesky_bytes(w), 1), *packed = x + strips * R * w;
     int64_t minor = 0;
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < strips; i++) qep_panel_from_rows_f64(x + i * R * w, a + i * R * lda, qep_min_i64(R, w - i * R), lda, w);
     for (int64_t t = 0; t < w; t += R) {
         const int64_t n = qep_min_i64(R, w - t);
         double *own = x + t * w;
-        write_rows(a, lda, t, t, n, own);
-        qep_panel_pack_turned_f64(packed, a + t * lda, lda, t, n, 0, 1);
+        pack_own(packed, own, t, n);
 #pragma omp parallel for schedule(dynamic)
         for (int64_t i = t / R; i < strips; i++) qep_panel_update_f64(x + i * R * w + t * R, 1.0, x + i * R * w, t, packed, 0, n);
         minor = factor_columns(own + t * R, n);
@@ -105,11 +118,14 @@ int64_t qep_panel_cholesky_f64(double *a, int64_t lda, int64_t w)
             minor += t;
             break;
         }
-        write_rows(a, lda, w, t, n, own);
-        qep_panel_pack_turned_f64(packed, a + t * lda + t, lda, n, n, 0, 1);
+        double *block = a + t * lda + t;
+        write_rows(block, lda, n, 0, n, own + t * R);
+        pack_own(packed, own + t * R, n, n);
 #pragma omp parallel for schedule(dynamic)
-        for (int64_t i = t / R + 1; i < strips; i++) qep_panel_forward_f64(x + i * R * w + t * R, n, packed, a + t * lda + t, lda);
+        for (int64_t i = t / R + 1; i < strips; i++) qep_panel_forward_f64(x + i * R * w + t * R, n, packed, block, lda);
     }
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < w; t += R) write_rows(a + t * lda, lda, qep_min_i64(R, w - t), t, w, x + t * w);
     qep_free(x);
     return minor;
 }
