@@ -140,9 +140,9 @@ enum {
     QEP_STREAM_BUNDLE = 512  /* rows that are fetched at a time, whole blocks, and the depth of the products; backwards (qep_form_s_all, qep_s_to_p_all): one block */
 };
 
-/* y[n_strips * 64, d] += a[n_strips * 64, d] * M, f64 or f32 (ld d). An entry is one chain of fused multiply-adds: bits do not depend on who owns which strip. n_strips may be 0.
+/* y[n_strips * 64, d] += a[n_strips * 64, d] * M (ld d), in f64 or f32; a is f32. An entry is one chain of fused multiply-adds: bits do not depend on who owns which strip. n_strips may be 0.
  * w: window of at least qep_stream_bytes(d). Collective. */
-void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a, double *y, qep_window *w);
+void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const float *a, double *y, qep_window *w);
 void qep_rows_times_f32_all(const qep_dmat *M, int64_t n_strips, const float *a, float *y, qep_window *w);
 int64_t qep_rows_pieces_bytes(int64_t d, int64_t n_strips, bool f64);           /* scratch of all these, "solve.pieces" */
 int64_t qep_rows_turned_bytes(int64_t d, int64_t count, int threads, bool f64); /* "solve.turned"; of qep_dmat_solve_all beside: a strip more */

@@ -38,7 +38,7 @@ static void correct_by_rows_all(const qep_dmat *C, const qep_dmat *L, int64_t n_
     double *factor = qep_alloc("solve.rows", n_strips, sizeof *factor);
     for (int64_t i = 0; i < n_strips; i++) factor[i] = alpha[i] == 0.0 && gamma != NULL ? beta : alpha[i];
     qep_part_begin("solves");
-    qep_rows_times_all(C, n_strips, NULL, w_rows, y, w);
+    qep_rows_times_f64_all(C, n_strips, w_rows, y, w);
     if (wc != NULL) copy_f32(wc, y, n_strips * strip);
     if (gamma != NULL) add_residual(n_strips, strip, alpha, factor, gamma, beta, y);
     qep_rows_solve_strips_all(L, n_strips * QEP_SOLVE_STRIP, factor, y, d, w);
@@ -79,7 +79,7 @@ void qep_correct_rows_all(qep_dmat *C, const qep_dmat *L, int64_t total_rows, in
 
 void qep_correction_sides_all(const qep_dmat *C, int64_t n_strips, const float *w_rows, const double *gamma, double beta, double *y, qep_window *w)
 {
-    qep_rows_times_all(C, n_strips, NULL, w_rows, y, w);
+    qep_rows_times_f64_all(C, n_strips, w_rows, y, w);
     if (gamma == NULL) return;
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < n_strips * QEP_SOLVE_STRIP * qep_dmat_n(C); k++) y[k] += beta * gamma[k];

@@ -52,7 +52,7 @@ static void from_left(const rows *s, int64_t j0, int64_t cols, const double *r, 
 
 static void clear_lower(const rows *s)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static, 16)
     for (int64_t l = 0; l < s->n; l++)
         memset(qep_dmat_row(s->M, l), 0, (size_t)(strip_row(s, l) + 1) * sizeof(double));
 }

@@ -54,8 +54,6 @@ static inline int64_t qep_stream_bundle_rows(int64_t d, int64_t b)
 /* Columns of a product that are worked on together, whole panels: with the rows of a bundle half of a second-level cache of 1 MiB. */
 enum { QEP_SOLVE_CHUNK = 32 * 6 };
 
-/* y += a * M over strips of 64 rows; a is f64, or f32 (then a64 is NULL) and converted piece by piece. */
-void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32, double *y, qep_window *w);
 /* x <- x (L L^T)^-1 for n_rows rows of x, ld ldx; alpha[i] == 0: rows [64 i, 64 (i + 1)) are left alone; NULL: none. */
 void qep_rows_solve_strips_all(const qep_dmat *L, int64_t n_rows, const double *alpha, double *x, int64_t ldx, qep_window *w);
 

@@ -36,20 +36,18 @@ static void turn_strips(void *y, qep_dtype type, int64_t n_strips, int64_t d, bo
 /* --- f64 ------------------------------------------------------------------------------------------------- */
 
 /* Columns [row0, row0 + rows) of all strips of a, each turned to [rows, 64]. */
-static void turn_pieces_f64(double *pieces, const double *a64, const float *a32, int64_t n_strips, int64_t d, int64_t row0, int64_t rows)
+static void turn_pieces_f64(double *pieces, const float *a, int64_t n_strips, int64_t d, int64_t row0, int64_t rows)
 {
     enum { R = QEP_SOLVE_STRIP, LINE = 8 };
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t i = 0; i < n_strips; i++)
         for (int64_t c0 = 0; c0 < rows; c0 += LINE)
             for (int64_t r = 0; r < R; r++)
-                for (int64_t c = c0; c < qep_min_i64(c0 + LINE, rows); c++) {
-                    const int64_t at = (i * R + r) * d + row0 + c;
-                    pieces[i * piece_size(d) + c * R + r] = a64 ? a64[at] : (double)a32[at];
-                }
+                for (int64_t c = c0; c < qep_min_i64(c0 + LINE, rows); c++)
+                    pieces[i * piece_size(d) + c * R + r] = (double)a[(i * R + r) * d + row0 + c];
 }
 
-void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, const float *a32, double *y, qep_window *w)
+void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const float *a, double *y, qep_window *w)
 {
     const int64_t d = qep_dmat_n(M), strip = QEP_SOLVE_STRIP * d;
     double *pieces = qep_alloc("solve.pieces", n_strips * piece_size(d), sizeof *pieces);
@@ -58,7 +56,7 @@ void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, 
     for (int64_t b = 0; b < qep_stream_bundles(d); b++) {
         const int64_t rows = qep_stream_bundle_rows(d, b);
         const double *packed = qep_stream_panels_f64_all(&s, b);
-        turn_pieces_f64(pieces, a64, a32, n_strips, d, b * QEP_STREAM_BUNDLE, rows);
+        turn_pieces_f64(pieces, a, n_strips, d, b * QEP_STREAM_BUNDLE, rows);
 #pragma omp parallel for collapse(2) schedule(dynamic)
         for (int64_t j = 0; j < d; j += QEP_SOLVE_CHUNK)
             for (int64_t i = 0; i < n_strips; i++)
@@ -68,12 +66,6 @@ void qep_rows_times_all(const qep_dmat *M, int64_t n_strips, const double *a64, 
     turn_strips(y, QEP_F64, n_strips, d, true);
     qep_free(pieces);
     qep_stream_close_all(&s);
-}
-
-void qep_rows_times_f64_all(const qep_dmat *M, int64_t n_strips, const double *a, double *y,
-                            qep_window *w)
-{
-    qep_rows_times_all(M, n_strips, a, NULL, y, w);
 }
 
 /* --- f32 ------------------------------------------------------------------------------------------------- */

@@ -249,16 +249,15 @@ static void check_residual(int64_t d)
         worst = worse(worst, fabs(both - a - ((double)out[2 * n + i] - (double)rows[i])));
         worst = worse(worst, fabs(both - 0.5 * y[i]));
         scale = fmax(scale, fabs(both));
-        y[i] = a / 0.25;
+        out[i] = (float)(a / 0.25); /* G */
     }
-    qep_rows_times_f64_all(H, 1, y, back, w);
+    qep_rows_times_f64_all(H, 1, out, back, w);
     double *diag = qep_alloc("test", d, sizeof *diag), mean = 0.0, off = 0.0;
     qep_dmat_diag_all(H, diag);
     for (int64_t i = 0; i < d; i++) mean += diag[i] / (double)d;
-    for (int64_t i = 0; i < n; i++) off = worse(off, fabs(back[i] + 0.01 * mean * y[i] - gamma[i]));
+    for (int64_t i = 0; i < n; i++) off = worse(off, fabs(back[i] + 0.01 * mean * (double)out[i] - gamma[i]));
     memset(back, 0, (size_t)n * sizeof *back);
-    for (int64_t i = 0; i < n; i++) y[i] = (double)rows[i];
-    qep_rows_times_f64_all(C, 1, y, back, w);
+    qep_rows_times_f64_all(C, 1, rows, back, w);
     for (int64_t i = 0; i < n; i++) off = worse(off, (float)back[i] == wc[i] ? 0.0 : 1.0);
     qep_free(diag), qep_free(rows), qep_free(gamma), qep_free(out), qep_free(wc), qep_free(y), qep_free(back);
     qep_window_destroy_all(&w);

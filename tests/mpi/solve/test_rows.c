@@ -4,10 +4,10 @@
 
 enum { N_STRIPS = 5, STRIP = QEP_SOLVE_STRIP };
 
-static double *rows_of(int64_t d, int64_t strip) /* [64, d] */
+static double *rows_of(int64_t d, int64_t strip) /* [64, d], f32 values */
 {
     double *a = qep_alloc("test", STRIP * d, sizeof *a);
-    for (int64_t i = 0; i < STRIP * d; i++) a[i] = noise(strip * STRIP + i / d, i % d + 31);
+    for (int64_t i = 0; i < STRIP * d; i++) a[i] = (double)(float)noise(strip * STRIP + i / d, i % d + 31);
     return a;
 }
 
@@ -44,7 +44,7 @@ static double *apply(operation op, const qep_dmat *m, int64_t n, const int64_t *
         y[i] = op == SOLVE ? x[i] : 1.0; /* += is visible */
         y32[i] = 1.0F;
     }
-    if (op == TIMES_F64) qep_rows_times_f64_all(m, n, x, y, w);
+    if (op == TIMES_F64) qep_rows_times_f64_all(m, n, x32, y, w);
     if (op == TIMES_F32) qep_rows_times_f32_all(m, n, x32, y32, w);
     if (op == SOLVE) qep_rows_solve_all(m, n, y, w);
     if (op == FORMS) forms(m, n, x32, y, w);
@@ -161,7 +161,7 @@ static void check_forms(double tol)
             want[i] = 0.0;
             got[i] = y[i * d];
             for (int64_t j = 0; j < d; j++)
-                for (int64_t l = 0; l < d; l++) want[i] += (double)(float)rows[i * d + j] * definite(d, j, l) * (double)(float)rows[i * d + l];
+                for (int64_t l = 0; l < d; l++) want[i] += rows[i * d + j] * definite(d, j, l) * rows[i * d + l];
         }
         const double err = relative(got, want, STRIP);
         qep_free(y), qep_free(rows);
