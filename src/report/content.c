@@ -49,6 +49,19 @@ double qep_report_sum(const qep_json *o)
     return sum;
 }
 
+void qep_report_each_part(const qep_json *summary, qep_report_part *visit, FILE *f)
+{
+    void *it = NULL, *row;
+    const char *phase, *name;
+    qep_json *o, *v;
+    const qep_json *seconds = qep_report_at(summary, "seconds");
+    while ((it = qep_json_next(qep_report_at(summary, "parts"), it, &phase, &o)) != NULL) {
+        const double whole = qep_report_real(qep_report_at(seconds, phase), "mean");
+        for (row = NULL; (row = qep_json_next(o, row, &name, &v)) != NULL;) visit(f, phase, name, qep_report_real(o, name), whole);
+        if (isfinite(whole)) visit(f, phase, "everything else", fmax(whole - qep_report_sum(o), 0), whole);
+    }
+}
+
 const char *qep_report_number(double v, int digits, char *buf, size_t cap)
 {
     double a = fabs(v);

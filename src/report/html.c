@@ -268,18 +268,10 @@ static void seconds_row(FILE *f, const char *first, const char *second, double s
 /* Parts of the phases, and what of each is in none of them. */
 static void parts(FILE *f, const qep_json *s)
 {
-    void *it = NULL, *row;
-    const char *phase, *name;
-    qep_json *o, *v;
-    const qep_json *all = qep_report_at(s, "parts"), *seconds = qep_report_at(s, "seconds");
-    if (qep_json_size(all) == 0) return;
+    if (qep_json_size(qep_report_at(s, "parts")) == 0) return;
     fputs("<details><summary>parts of the phases</summary>\n<div class=\"scroll\"><table><tr><th>phase</th><th>part</th><th>seconds</th>"
           "<th>of the phase</th></tr>\n", f);
-    while ((it = qep_json_next(all, it, &phase, &o)) != NULL) {
-        const double whole = qep_report_real(qep_report_at(seconds, phase), "mean");
-        for (row = NULL; (row = qep_json_next(o, row, &name, &v)) != NULL;) seconds_row(f, phase, name, qep_report_real(o, name), whole);
-        if (isfinite(whole)) seconds_row(f, phase, "everything else", fmax(whole - qep_report_sum(o), 0), whole);
-    }
+    qep_report_each_part(s, seconds_row, f);
     fputs("</table></div></details>\n", f);
 }
 

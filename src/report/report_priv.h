@@ -41,6 +41,9 @@ void qep_report_heat_free(qep_report_heat *h);
 double qep_report_share(double seconds, double whole);
 /* Sum of an object's numbers. */
 double qep_report_sum(const qep_json *o);
+/* Every part of the phases with its seconds, mean over the ranks, and what of a phase is in none of them; whole: the phase's seconds. */
+typedef void qep_report_part(FILE *f, const char *phase, const char *name, double seconds, double whole);
+void qep_report_each_part(const qep_json *summary, qep_report_part *visit, FILE *f);
 
 /* "12.34", "1.2e-05", "128" (whole numbers as they are), "-" when not finite: `digits` significant ones. Returns buf. */
 const char *qep_report_number(double v, int digits, char *buf, size_t cap);

@@ -136,20 +136,16 @@ static void seconds_line(FILE *f, const char *phase, const char *name, double se
 /* Parts of the phases, mean over the ranks; then what rank 0 does alone. */
 static void parts(FILE *f, const qep_json *s)
 {
-    void *it = NULL, *row;
-    const char *phase, *name;
-    qep_json *o, *v;
-    const qep_json *all = qep_report_at(s, "parts"), *alone = qep_report_at(s, "one_rank");
+    void *row = NULL;
+    const char *name;
+    qep_json *v;
+    const qep_json *alone = qep_report_at(s, "one_rank");
     const double whole = qep_report_real(s, "seconds/total/max");
-    if (qep_json_size(all) > 0) fprintf(f, "\n%-35s %10s %10s   mean over ranks\n", "parts of the phases", "seconds", "of it");
-    while ((it = qep_json_next(all, it, &phase, &o)) != NULL) {
-        const double of = qep_report_real(qep_report_at(qep_report_at(s, "seconds"), phase), "mean");
-        for (row = NULL; (row = qep_json_next(o, row, &name, &v)) != NULL;) seconds_line(f, phase, name, qep_report_real(o, name), of);
-        if (isfinite(of)) seconds_line(f, phase, "everything else", fmax(of - qep_report_sum(o), 0), of);
-    }
+    if (qep_json_size(qep_report_at(s, "parts")) > 0) fprintf(f, "\n%-35s %10s %10s   mean over ranks\n", "parts of the phases", "seconds", "of it");
+    qep_report_each_part(s, seconds_line, f);
     if (qep_json_size(alone) == 0) return;
     fprintf(f, "\n%-35s %10s %10s\n", "what one rank does alone", "seconds", "of the run");
-    for (row = NULL; (row = qep_json_next(alone, row, &name, &v)) != NULL;) seconds_line(f, "", name, qep_report_real(alone, name), whole);
+    while ((row = qep_json_next(alone, row, &name, &v)) != NULL) seconds_line(f, "", name, qep_report_real(alone, name), whole);
     seconds_line(f, "", "together", qep_report_sum(alone), whole);
 }
 

@@ -54,8 +54,7 @@ int64_t qep_stats_window_bytes(const qep_stats_plan *p)
     return qep_stats_room_bytes(qep_stats_n_sums(p));
 }
 
-/* Of all factors. */
-static int64_t channels_of(const qep_stats_plan *p)
+int64_t qep_stats_channels(const qep_stats_plan *p)
 {
     int64_t channels = 0;
     for (int k = 0; k < QEP_STATS_KINDS; k++) channels += width_of(p, (qep_stats_kind)k);
@@ -76,7 +75,7 @@ int64_t qep_stats_sets(const qep_stats_plan *p, int64_t n_seq, int64_t max_token
 int64_t qep_stats_tap_bytes(const qep_stats_plan *p, int64_t sets, int64_t max_tokens, int threads)
 {
     const int64_t leaf = (int64_t)QEP_STATS_TILE * QEP_STATS_TILE * (int64_t)sizeof(float);
-    const int64_t values = max_tokens * channels_of(p), raw = p->compute == QEP_COMPUTE_BF16 ? qep_min_i64(sets, 1) * (int64_t)sizeof(float) : 0;
+    const int64_t values = max_tokens * qep_stats_channels(p), raw = p->compute == QEP_COMPUTE_BF16 ? qep_min_i64(sets, 1) * (int64_t)sizeof(float) : 0;
     return values * (sets * product_type_size(p) + raw) + threads * leaf;
 }
 
@@ -181,7 +180,7 @@ static void check_plan_all(qep_comm *c, const qep_stats_plan *p, const qep_tap_s
 
 static qep_status exponents_all(qep_stats_run *r)
 {
-    const int64_t n = qep_stats_channels(r);
+    const int64_t n = qep_stats_channels(r->plan);
     float *max = qep_alloc("stats.scale", n, sizeof *max);
     qep_part_begin("inputs");
     qep_status st = qep_agree_all(r->comm, qep_stats_maxima(r, max));

@@ -68,13 +68,6 @@ static qep_status not_finite(const qep_stats_run *r, int kind, int64_t seq)
                     (long long)(at % d));
 }
 
-int64_t qep_stats_channels(const qep_stats_run *r)
-{
-    int64_t n = 0;
-    for (int k = 0; k < QEP_STATS_KINDS; k++) n += r->tap[k].width;
-    return n;
-}
-
 qep_status qep_stats_maxima(qep_stats_run *r, float *max)
 {
     const qep_tap_source *src = r->source;

@@ -53,7 +53,7 @@ static void turn_to(many *r, int64_t k)
 
 static qep_status exponents_all(many *r)
 {
-    const int64_t channels = qep_stats_channels(&r->run);
+    const int64_t channels = qep_stats_channels(r->run.plan);
     qep_status st = QEP_OK;
     for (int64_t k = 0; k < r->n && st == QEP_OK; k++) {
         turn_to(r, k);
@@ -85,7 +85,7 @@ static int64_t open_panels(many *r, int64_t k, int64_t *sum, const qep_stats *ou
 {
     const int64_t d = r->parts[k].plan.d, tile = QEP_STATS_TILE;
     turn_to(r, k);
-    qep_stats_exponents(&r->run, r->max + k * qep_stats_channels(&r->run));
+    qep_stats_exponents(&r->run, r->max + k * qep_stats_channels(r->run.plan));
     qep_panel *p = *panels = qep_alloc("stats.scale", 2 * qep_ceil_div(d, tile), sizeof *p);
     for (int kind = QEP_STATS_H; kind <= (r->parts[k].plan.want_c ? QEP_STATS_C : QEP_STATS_H); kind++)
         for (int64_t col0 = 0; col0 < d; col0 += tile, p++) {
@@ -136,7 +136,7 @@ static qep_status round_all(qep_comm *c, const qep_stats_part *parts, int64_t n,
 {
     check_parts_all(c, parts, n);
     many r = {.parts = parts, .n = n, .entries = qep_stats_many_sums(&parts->plan), .run = qep_stats_run_create(c, &parts->plan, &parts->source, 1)};
-    r.max = qep_alloc("stats.scale", n * qep_stats_channels(&r.run), sizeof *r.max);
+    r.max = qep_alloc("stats.scale", n * qep_stats_channels(&parts->plan), sizeof *r.max);
     r.at = qep_alloc("stats.scale", n + 2 * (int64_t)qep_size(c), sizeof *r.at);
     r.count = r.at + n;
     r.displ = r.count + qep_size(c);

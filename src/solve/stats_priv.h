@@ -63,7 +63,7 @@ void qep_stats_turn_to(qep_stats_run *r, const qep_stats_plan *p, const qep_tap_
 
 /* Pass 1: max[channels], the largest magnitude of each channel of all factors one after the other, widened by my sequences, which stay in the taps, raw, where
  * there is room for all. Stops at the first bad one: QEP_E_NUMERIC when an input is not finite in the type of the products. Local. */
-int64_t qep_stats_channels(const qep_stats_run *r);
+int64_t qep_stats_channels(const qep_stats_plan *p);
 QEP_MUST_CHECK qep_status qep_stats_maxima(qep_stats_run *r, float *max);
 /* The taps' exponents and units from the maxima over all ranks. */
 void qep_stats_exponents(qep_stats_run *r, const float *max);
