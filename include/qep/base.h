@@ -19,7 +19,7 @@
     X(QEP_E_RESOURCE, 3, "not enough memory or disk")                                   \
     X(QEP_E_NUMERIC, 4, "numerical failure")                                            \
     X(QEP_E_IO, 5, "I/O error")                                                         \
-    X(QEP_E_CHECKPOINT, 6, "checkpoint does not match this run")                        \
+    X(QEP_E_CHECKPOINT, 6, "the checkpoint cannot be used")                        \
     X(QEP_E_INTERNAL, 70, "internal error")                                             \
     X(QEP_E_STOPPED, 75, "stopped cleanly; submit the same command again")
 
@@ -96,6 +96,8 @@ QEP_MUST_CHECK qep_status qep_log_file(const char *path);
 void qep_log_close(void);
 qep_log_level qep_log_get_level(void);
 void qep_log(qep_log_level level, const char *fmt, ...) QEP_PRINTF(2, 3);
+/* Of a rank that ends the job: to stderr whatever its rank, and into the log file where that is its own. Waits for no lock. */
+void qep_last_words(const char *fmt, ...) QEP_PRINTF(1, 2);
 #define qep_info(...) qep_log(QEP_LOG_INFO, __VA_ARGS__)
 #define qep_warn(...) qep_log(QEP_LOG_WARN, __VA_ARGS__)
 #define qep_debug(...) qep_log(QEP_LOG_DEBUG, __VA_ARGS__)
@@ -126,7 +128,9 @@ typedef struct qep_mem_entry {
 int qep_mem_table(qep_mem_entry *out, int cap);
 int64_t qep_mem_now(void);  /* bytes, all names */
 int64_t qep_mem_peak(void); /* high-water mark of the sum */
-int64_t qep_mem_available(void); /* bytes that this machine can still give without swapping; -1 when it does not say */
+int64_t qep_mem_available(void); /* bytes that this machine, or the job's control group on it, can still give without swapping; -1 when neither says */
+/* What the control groups (versions 1 and 2) of a process leave it: proc names them, as /proc/self/cgroup does; sys: where they are, as /sys/fs/cgroup. -1: no limit. */
+int64_t qep_mem_cgroup(const char *proc, const char *sys);
 int64_t qep_mem_blocks(void); /* live qep_alloc blocks; 0 at a clean exit */
 
 /* --- sizes ------------------------------------------------------------------------- */
@@ -188,7 +192,7 @@ extern const char qep_build_id[];     /* git id, compiler and flags, one line */
 QEP_MUST_CHECK qep_status qep_file_read(const char *path, int64_t max_bytes, qep_status missing, char **text, int64_t *bytes);
 /* Writes path.tmp, fsync, rename, fsync of the directory. Fault site "file.write". */
 QEP_MUST_CHECK qep_status qep_file_write(const char *path, const void *data, int64_t bytes);
-/* Room on the disk for bytes > 0 from `from` on, and the file's size with it; an errno, 0 when done. File systems without the call give the size alone. */
+/* Room on the disk for bytes > 0 from `from` on, and the file's size with it; an errno, 0 when done. On file systems without the call, the size alone, if what they say to have free suffices. */
 int qep_file_reserve(int fd, int64_t from, int64_t bytes);
 bool qep_file_exists(const char *path);
 bool qep_dir_exists(const char *path);

@@ -62,6 +62,8 @@ uint64_t qep_st_identity(const qep_st_set *s);
 QEP_MUST_CHECK qep_status qep_st_read(const qep_st_set *s, const qep_st_tensor *t, int64_t begin, int64_t bytes, void *dst);
 /* Its values and the order of its rows are those of the file. */
 bool qep_st_is_plain(const qep_st_tensor *t);
+/* QEP_E_INPUT when a file that was read from has another size or was written to since (names it). */
+QEP_MUST_CHECK qep_status qep_st_unchanged(const qep_st_set *s);
 /* These bytes will be read soon: the operating system may begin to fetch them while the caller goes on. A hint, nothing more: says nothing when it cannot be given. */
 void qep_st_expect(const qep_st_set *s, const qep_st_tensor *t, int64_t begin, int64_t bytes);
 /* Raw bytes of rows [row0, row0+n). */

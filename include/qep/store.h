@@ -37,6 +37,8 @@ QEP_MUST_CHECK qep_status qep_store_shape_all(qep_store *s, const char *name, in
 QEP_MUST_CHECK qep_status qep_store_get_all(qep_store *s, const char *name, qep_dtype dtype, int64_t rows, int64_t cols, int64_t row0, int64_t n, void *data);
 /* Text to every rank (qep_free, NUL-terminated); checksum verified. */
 QEP_MUST_CHECK qep_status qep_store_get_text_all(qep_store *s, const char *name, char **text);
+/* PATH.prev takes PATH's place, whose file cannot be used: the next one is kept beside a good one. Root renames, all agree. */
+QEP_MUST_CHECK qep_status qep_store_take_previous_all(qep_comm *c, const char *path);
 /* Removes PATH, PATH.prev and PATH.tmp (end of a run). Root removes, all agree. */
 QEP_MUST_CHECK qep_status qep_store_remove_all(qep_comm *c, const char *path);
 /* HDF5 version, one line. */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     ALIGN = 64,
@@ -68,13 +69,11 @@ static int count_block(const char *name, int64_t bytes)
 static void out_of_memory(const char *name, int64_t count, size_t size) __attribute__((noreturn));
 static void out_of_memory(const char *name, int64_t count, size_t size)
 {
-    char used[32];
-    fprintf(stderr,
-            "qep_mpi: rank %d: out of memory: %s needs %" PRId64 " x %zu bytes, "
-            "%s are in use by this rank. Use more nodes or fewer ranks per node; "
-            "--dry-run prints the memory plan.\n",
-            qep_message_rank(), name, count, size,
-            qep_format_bytes(qep_mem_now(), used, sizeof used));
+    char used[32], host[65] = "?";
+    (void)gethostname(host, sizeof host - 1);
+    qep_last_words("qep_mpi: rank %d on %s: out of memory: %s needs %" PRId64 " x %zu bytes, %s are in use by this rank. Use more nodes or fewer ranks per "
+                   "node; --dry-run prints the memory plan.", qep_message_rank(), host, name, count, size,
+                   qep_format_bytes(qep_mem_now(), used, sizeof used));
     qep_end_job(qep_status_exit_code(QEP_E_RESOURCE));
 }
 

@@ -124,7 +124,6 @@ void qep_bug_at(const char *file, int line, const char *fmt, ...)
     va_start(ap, fmt);
     qep_vformat(text, sizeof text, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "qep_mpi: rank %d: internal error at %s:%d: %s\n", message_rank,
-            file, line, text);
+    qep_last_words("qep_mpi: rank %d: internal error at %s:%d: %s", message_rank, file, line, text);
     qep_end_job(qep_status_exit_code(QEP_E_INTERNAL));
 }

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Largest single read or write: Linux moves at most 2 GiB - 4 KiB per call. */
@@ -149,13 +150,21 @@ static int allocate(int fd, int64_t from, int64_t bytes)
 #endif
 }
 
+/* Where the file system reserves nothing, what it says to have must do. */
+static int extend(int fd, int64_t from, int64_t bytes)
+{
+    struct statvfs fs;
+    if (fstatvfs(fd, &fs) == 0 && fs.f_frsize > 0 && (uint64_t)bytes / fs.f_frsize >= (uint64_t)fs.f_bavail) return ENOSPC;
+    return ftruncate(fd, (off_t)(from + bytes)) == 0 ? 0 : errno;
+}
+
 int qep_file_reserve(int fd, int64_t from, int64_t bytes)
 {
     int e;
     do {
         e = allocate(fd, from, bytes);
     } while (e == EINTR);
-    if (e == EOPNOTSUPP || e == ENOSYS || e == EINVAL) e = ftruncate(fd, (off_t)(from + bytes)) == 0 ? 0 : errno;
+    if (e == EOPNOTSUPP || e == ENOSYS || e == EINVAL) e = extend(fd, from, bytes);
     return e;
 }
 

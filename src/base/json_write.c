@@ -9,8 +9,7 @@
 static qep_json *made(json_t *j)
 {
     if (!j) {
-        fprintf(stderr, "qep_mpi: rank %d: out of memory while building JSON\n",
-                qep_message_rank());
+        qep_last_words("qep_mpi: rank %d: out of memory while building JSON", qep_message_rank());
         qep_end_job(qep_status_exit_code(QEP_E_RESOURCE));
     }
     return qep_json_wrap(j);

@@ -126,3 +126,17 @@ void qep_log(qep_log_level level, const char *fmt, ...)
     }
     pthread_mutex_unlock(&log_lock);
 }
+
+void qep_last_words(const char *fmt, ...)
+{
+    char text[QEP_MESSAGE_CAP], stamp[64];
+    va_list ap;
+    va_start(ap, fmt);
+    qep_vformat(text, sizeof text, fmt, ap);
+    va_end(ap);
+    (void)write_lines(stderr, "", "", text);
+    if (pthread_mutex_trylock(&log_lock) != 0) return;
+    time_stamp(stamp, sizeof stamp);
+    if (log_on && log_stream) (void)write_lines(log_stream, stamp, mark_of(QEP_LOG_ERROR), text);
+    pthread_mutex_unlock(&log_lock);
+}

@@ -50,7 +50,7 @@ static qep_status unknown_key(const qep_place *p, const char *base)
         qep_text_add(&t, "; did you mean %s?", near);
     }
     if (strchr(p->key, '.')) qep_text_add(&t, "; keys with their section's name stand in front of the first [section], or on the command line behind --set");
-    qep_text_add(&t, ". Keys of [%s]: ", base);
+    qep_text_add(&t, "%s Keys of [%s]: ", t.s[strlen(t.s) - 1] == '?' ? "" : ".", base);
     add_list(&t, names);
     qep_status st = qep_place_fail(p, "%s", t.s);
     qep_free(names);

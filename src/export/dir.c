@@ -142,8 +142,8 @@ static qep_status find_again(const qep_export *e)
 {
     QEP_TRY(qep_unpublish(e));
     if (!qep_st_layout_files_match(e->layout, e->output_dir, QEP_PARTIAL))
-        return qep_fail(QEP_E_CHECKPOINT, "the %s files in %s are missing or belong to another "
-                        "run, so the checkpoint cannot be resumed; start anew with --restart no",
+        return qep_fail(QEP_E_CHECKPOINT, "the %s files in %s are missing, cut short or belong to "
+                        "another run, so the checkpoint cannot be resumed; start anew with --restart no",
                         QEP_PARTIAL, e->output_dir);
     return QEP_OK;
 }

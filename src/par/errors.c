@@ -8,12 +8,9 @@ static void report(int rank, int code)
     int len = 0;
     MPI_Get_processor_name(host, &len);
     MPI_Error_string(code, text, &len);
-    fprintf(stderr,
-            "qep_mpi: rank %d (%s): MPI error %d: %s\n"
-            "The job ends here. If other ranks report a lost connection or a killed process, "
-            "look at their messages first.\n",
-            rank, host, code, text);
-    fflush(stderr);
+    qep_last_words("qep_mpi: rank %d (%s): MPI error %d: %s\n"
+                   "The job ends here. If other ranks report a lost connection or a killed process, look at their messages first.",
+                   rank, host, code, text);
     qep_par_abort(qep_status_exit_code(QEP_E_INTERNAL));
 }
 

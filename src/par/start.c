@@ -144,16 +144,9 @@ qep_comm *qep_comm_alone(qep_comm *c)
     return c->alone ? c->alone : c;
 }
 
-/* Open MPI starts a daemon beside a program that no mpirun has started, for what it might spawn: a tenth of a second, and this one spawns nothing. */
-static void start_no_daemon(void)
-{
-    (void)setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
-}
-
 qep_comm *qep_par_start(int *argc, char ***argv)
 {
     int provided = 0, rank = 0, len = 0;
-    start_no_daemon();
     MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     qep_set_abort_hook(qep_par_abort, rank);

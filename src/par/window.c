@@ -14,8 +14,7 @@ static void end_unless_ok_all(qep_comm *c, qep_status local)
     qep_status st = qep_agree_all(c, local);
     if (st == QEP_OK) return;
     if (c->rank == 0) {
-        fprintf(stderr, "qep_mpi: %s [%s]\n", qep_error_text(), qep_error_where());
-        fflush(stderr);
+        qep_last_words("qep_mpi: %s [%s]", qep_error_text(), qep_error_where());
         qep_par_abort(qep_status_exit_code(st));
     }
     MPI_Barrier(c->job); /* waits for the end that rank 0 brings */
@@ -35,9 +34,7 @@ static void map_shared_all(qep_window *w)
         char text[MPI_MAX_ERROR_STRING] = "?";
         int len = 0;
         MPI_Error_string(rc, text, &len);
-        fprintf(stderr, "qep_mpi: rank %d (%s): no shared memory for \"%s\" (%lld bytes): %s\n",
-                c->rank, c->host, w->name, (long long)w->bytes, text);
-        fflush(stderr);
+        qep_last_words("qep_mpi: rank %d (%s): no shared memory for \"%s\" (%lld bytes): %s", c->rank, c->host, w->name, (long long)w->bytes, text);
         qep_par_abort(qep_status_exit_code(QEP_E_RESOURCE));
     }
     MPI_Win_set_errhandler(w->win, c->on_win_error);

@@ -129,7 +129,7 @@ void qep_print_help(void)
            "  --version, --help\n\n"
            "keys of the configuration file (default):\n%s\n"
            "exit codes: 0 done, 1 usage or configuration, 2 input, 3 memory or disk, 4 numerical failure, 5 I/O,\n"
-           "  6 checkpoint of another run, 70 internal error, 75 stopped cleanly: submit the same command again\n"
+           "  6 checkpoint that cannot be used, 70 internal error, 75 stopped cleanly: submit the same command again\n"
            "signals: USR1 checkpoint and stop, USR2 checkpoint and go on, TERM/INT stop at once; a file STOP in the output\n"
            "  directory acts like USR1\n",
            qep_version, keys);

@@ -125,7 +125,8 @@ static qep_status load_newest_all(qep_run *r, const char *prev, bool have, bool 
         st = load_all(r, prev, &differs);
         *resumed = st == QEP_OK;
         if (*resumed) qep_warn("going on from the previous checkpoint %s", prev);
-        if (*resumed || differs) return st;
+        if (*resumed) return qep_store_take_previous_all(r->comm, r->checkpoint); /* a damaged file must not push the good one out */
+        if (differs) return st;
     }
     if (st != QEP_OK)
         qep_context(st, "no usable checkpoint; start anew with --restart no (discards it)");

@@ -362,6 +362,7 @@ static qep_status read_settings(conversion *v, const qep_args *args)
             st = qep_fail(QEP_E_CONFIG, "--set %s: of a conversion only output.overwrite and output.shard_size can be set", args->sets[i]);
     if (st == QEP_OK) st = qep_config_parse(text, "--convert", args->sets, args->n_sets, &v->output_of.cfg);
     if (st == QEP_OK) v->output = v->output_of.cfg->output_path;
+    v->output_of.comm = v->comm;
     qep_free(text);
     qep_free(output);
     return st;

@@ -28,6 +28,21 @@ void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h
     }
 }
 
+static bool searches_full(const qep_run *r, const int64_t *members, int n)
+{
+    bool any = false;
+    for (int i = 0; i < n; i++) any = any || qep_run_awq_as_published(r, members[i]);
+    return any;
+}
+
+bool qep_run_searches_apart(const qep_run *r, const int64_t *members, int n)
+{
+    bool want_h, others;
+    qep_run_needs(r, members, n, &want_h, &others); /* C is of the quantized stream, too */
+    for (int i = 0; i < n; i++) others = others || (!qep_run_awq_as_published(r, members[i]) && qep_layer_needs_h(&r->linear_cfg[members[i]]));
+    return others && searches_full(r, members, n);
+}
+
 qep_stats_plan qep_run_stats_plan(const qep_run *r, int64_t d, int64_t tokens, bool want_c, bool keep_act)
 {
     int64_t block = r->cfg->solver_block;
@@ -124,10 +139,10 @@ qep_status qep_run_members_all(qep_run *r, const qep_run_members *m)
 qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held_taps,
                              const qep_tap_source *full_taps, const qep_layer_sink *sink)
 {
-    bool any = false, full = false, want_h, want_c;
+    const bool full = full_taps && searches_full(r, members, n), apart = full && qep_run_searches_apart(r, members, n);
+    bool any = false, want_h, want_c;
     for (int i = 0; i < n; i++) {
         any = any || r->linears[members[i]].quantized;
-        full = full || (full_taps && qep_run_awq_as_published(r, members[i]));
         r->records[members[i]].tokens = r->corpus->kind_tokens[QEP_SEQ_CALIBRATION];
     }
     if (!any) return QEP_OK;
@@ -138,8 +153,8 @@ qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qe
     const int64_t d = r->linears[members[0]].cols;
     qep_run_needs(r, members, n, &want_h, &want_c);
     qep_stats_plan plan = qep_run_group_plan(r, members, n, false, r->keep_act), held_plan = qep_run_group_plan(r, members, n, true, r->keep_act);
-    if (want_h) QEP_GO(st, qep_run_statistics_all(r, &plan, full && !want_c ? full_taps : taps, &sums));
-    if (full && want_c) {
+    if (want_h) QEP_GO(st, qep_run_statistics_all(r, &plan, full && !apart ? full_taps : taps, &sums));
+    if (apart) {
         qep_stats_plan h_alone = plan;
         h_alone.want_c = false;
         h_alone.gamma_rows = 0;

@@ -1,21 +1,27 @@
-/* The lock of an output directory. SPDX-License-Identifier: Apache-2.0 */
+/* Locks of what a job writes: its output directory, and a checkpoint that lies elsewhere. SPDX-License-Identifier: Apache-2.0 */
 #include "run_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+enum { WHO_CAP = 256 };
+
 /* A job that was killed a moment ago may still hold its lock while the system ends its last write: tried for five seconds. */
-static bool lock_file(int fd)
+static bool lock_file(int fd, const char *path)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     const struct timespec pause = {0, 100000000};
     for (int i = 0; i < 50; i++) {
         if (fcntl(fd, F_SETLK, &lock) == 0) return true;
-        if (errno != EACCES && errno != EAGAIN) return true; /* a file system without locks: nothing to hold on to */
+        if (errno != EACCES && errno != EAGAIN) {
+            qep_warn("%s cannot be locked (%s): this file system has no locks, so nothing keeps a second job from writing here too", path, strerror(errno));
+            return true;
+        }
         nanosleep(&pause, NULL);
     }
     return false;
@@ -28,30 +34,66 @@ static bool is_at(int fd, const char *path)
     return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static qep_status open_and_lock(qep_run *r, const char *path)
+/* Who holds it, for the message of a second job. */
+static void sign(int fd, const qep_comm *c)
 {
-    r->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (r->lock_fd < 0) return qep_fail(QEP_E_IO, "%s: cannot be created: %s", path, strerror(errno));
-    if (lock_file(r->lock_fd)) return QEP_OK;
-    return qep_fail(QEP_E_CONFIG, "another job is working on %s; wait for it or choose another [output] path", r->cfg->output_path);
+    static const char *const numbers[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"};
+    const char *job = NULL;
+    char who[WHO_CAP];
+    for (int i = 0; i < 4 && !job; i++) job = getenv(numbers[i]);
+    const int n = snprintf(who, sizeof who, "process %ld on %s%s%s", (long)getpid(), qep_host(c), job ? ", job " : "", job ? job : "");
+    if (ftruncate(fd, 0) == 0 && n > 0) (void)!pwrite(fd, who, (size_t)qep_min_i64(n, WHO_CAP - 1), 0);
+}
+
+static qep_status busy(int fd, const char *what)
+{
+    char who[WHO_CAP] = "";
+    const ssize_t n = pread(fd, who, sizeof who - 1, 0);
+    return qep_fail(QEP_E_CONFIG, "another job is working on %s (%s); wait for it or choose another path", what, n > 0 ? who : "it does not say which");
+}
+
+static qep_status open_and_lock(const qep_comm *c, const char *path, const char *what, int *fd)
+{
+    if (*fd > 0) close(*fd);
+    *fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (*fd < 0) return qep_fail(QEP_E_IO, "%s: cannot be created: %s", path, strerror(errno));
+    if (!lock_file(*fd, path)) return busy(*fd, what);
+    sign(*fd, c);
+    return QEP_OK;
+}
+
+static qep_status lock_at(const qep_comm *c, const char *path, const char *what, int *fd)
+{
+    enum { TRIES = 100 };
+    qep_status st = open_and_lock(c, path, what, fd);
+    for (int i = 0; st == QEP_OK && i < TRIES && !is_at(*fd, path); i++) st = open_and_lock(c, path, what, fd);
+    return st;
+}
+
+/* Of a checkpoint outside of the output directory; NULL: the directory's lock is its own as well. */
+static char *checkpoint_lock(const qep_run *r)
+{
+    char *dir = r->checkpoint ? qep_path_dir(r->checkpoint) : NULL;
+    char *path = dir && strcmp(dir, r->cfg->output_path) != 0 ? qep_strf("run.checkpoint", "%s.lock", r->checkpoint) : NULL;
+    qep_free(dir);
+    return path;
 }
 
 qep_status qep_run_lock(qep_run *r)
 {
-    enum { TRIES = 100 };
-    char *path = qep_path_join(r->cfg->output_path, QEP_LOCK_NAME);
-    qep_status st = open_and_lock(r, path);
-    for (int i = 0; st == QEP_OK && i < TRIES && !is_at(r->lock_fd, path); i++) {
-        close(r->lock_fd);
-        st = open_and_lock(r, path);
-    }
+    char *path = qep_path_join(r->cfg->output_path, QEP_LOCK_NAME), *other = checkpoint_lock(r);
+    qep_status st = lock_at(r->comm, path, r->cfg->output_path, &r->lock_fd[0]);
+    if (st == QEP_OK && other) st = lock_at(r->comm, other, r->checkpoint, &r->lock_fd[1]);
+    qep_free(other);
     qep_free(path);
     return st;
 }
 
 void qep_run_unlock(const qep_run *r)
 {
-    char *path = qep_path_join(r->cfg->output_path, QEP_LOCK_NAME);
+    char *path = qep_path_join(r->cfg->output_path, QEP_LOCK_NAME), *other = checkpoint_lock(r);
+    if (other) unlink(other);
     unlink(path);
+    qep_free(other);
     qep_free(path);
 }

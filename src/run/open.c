@@ -154,5 +154,6 @@ void qep_run_close_all(qep_run *r)
     qep_corpus_destroy(&r->corpus);
     qep_model_close(&r->model);
     qep_config_destroy(&r->cfg);
-    if (r->lock_fd > 0) close(r->lock_fd);
+    for (int i = 0; i < 2; i++)
+        if (r->lock_fd[i] > 0) close(r->lock_fd[i]);
 }

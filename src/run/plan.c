@@ -75,9 +75,8 @@ static qep_status check_memory_all(qep_run *r, int64_t available, int64_t peak)
     if (available >= 0 && peak > available)
         st = qep_fail(QEP_E_RESOURCE,
                       "node %s needs %s of memory for its %d ranks and has %s available; use more nodes, fewer ranks with more threads, "
-                      "fewer calibration.samples, or run.activations = recompute",
-                      qep_host(r->comm), qep_format_bytes(peak, need, sizeof need), qep_node_size(r->comm),
-                      qep_format_bytes(available, have, sizeof have));
+                      "or fewer calibration.samples%s", qep_host(r->comm), qep_format_bytes(peak, need, sizeof need), qep_node_size(r->comm),
+                      qep_format_bytes(available, have, sizeof have), r->keep_act ? ", or run.activations = recompute" : "");
     return qep_agree_all(r->comm, st);
 }
 

@@ -315,7 +315,7 @@ static void quantize_group(walk *w, const int64_t *members, int n, bool expert)
     w->block = plan.block;
     w->owners = plan.n_owners;
     if (want_h) statistics(w, &plan);
-    if (want_c && !expert && qep_run_awq_as_published(r, members[0])) {
+    if (!expert && qep_run_searches_apart(r, members, n)) {
         qep_stats_plan search = plan;
         search.want_c = false;
         search.gamma_rows = 0;

@@ -224,7 +224,7 @@ static void add_group(tally *t, const qep_run *r, const int64_t *members, int n,
     qep_stats_plan sp = qep_run_group_plan(r, members, n, false, keep_act), hp = qep_run_group_plan(r, members, n, true, keep_act);
     bool held = want_c && !expert && hp.total_tokens > 0;
     if (b.rotate > 0) add(t, "solve.rotated", 2 * matrix, QEP_STAGE_QUANTIZE, false);
-    const int64_t searched = want_c && !expert && qep_run_awq_as_published(r, members[0]) ? matrix : 0;
+    const int64_t searched = !expert && qep_run_searches_apart(r, members, n) ? matrix : 0;
     add(t, "solve.h", all + (!expert ? searched : n > 1 ? matrix : all), QEP_STAGE_STATISTICS | solving, false);
     add(t, "solve.factor", matrix, QEP_STAGE_CORRECT | QEP_STAGE_QUANTIZE, false);
     add(t, "solve.p", b.matrices * matrix, QEP_STAGE_QUANTIZE, false);

@@ -165,11 +165,19 @@ static qep_status check_output_all(qep_run *r)
     return qep_export_check_dir_all(r->comm, r->output, r->cfg->overwrite || mine, false);
 }
 
-static qep_status work_all(qep_run *r)
+static bool has_result_all(qep_run *r)
+{
+    return qep_any_all(r->comm, qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && has_file(r, "summary.json"));
+}
+
+/* *done: another job finished this very run while we waited for its lock. */
+static qep_status work_all(qep_run *r, bool *done)
 {
     bool resumed = false;
     QEP_TRY(take_output_all(r));
-    QEP_TRY(check_output_all(r)); /* once more: another job may have finished there while we waited for its lock */
+    *done = has_result_all(r) && qep_run_finished_all(r);
+    if (*done) return QEP_OK;
+    QEP_TRY(check_output_all(r)); /* once more: it may have been another run */
     QEP_TRY(qep_run_save_tokens_all(r));
     const qep_timing t0 = qep_phase_begin(QEP_PHASE_OPEN);
     qep_part_begin("streams");
@@ -196,7 +204,7 @@ static qep_status may_begin_all(qep_run *r)
 static qep_status prepare_all(qep_run *r, bool *done)
 {
     if (r->args.elsewhere.ranks > 0) return qep_run_plan_all(r); /* neither this machine's disks nor the values of the weights matter */
-    bool again = qep_any_all(r->comm, qep_rank(r->comm) == 0 && r->args.restart != QEP_RESTART_NO && has_file(r, "summary.json"));
+    const bool again = has_result_all(r);
     if (!again) QEP_TRY(may_begin_all(r));
     const qep_timing t0 = qep_phase_begin(QEP_PHASE_OPEN);
     qep_part_begin("plan");
@@ -232,10 +240,11 @@ static qep_status run_opened_all(qep_run *r)
     bool done = false;
     QEP_TRY(qep_run_open_all(r));
     QEP_TRY(prepare_all(r, &done));
+    if (!done && !r->args.dry_run) QEP_TRY(work_all(r, &done));
     if (done)
         qep_info("%s already holds the finished result of this very configuration; nothing to do (--restart no with [output] overwrite = yes does it again)",
                  r->cfg->output_path);
-    if (!r->args.dry_run) return done ? tidy_all(r) : work_all(r);
+    if (!r->args.dry_run) return done ? tidy_all(r) : QEP_OK;
     if (!done && qep_any_all(r->comm, qep_rank(r->comm) == 0 && going_on(r))) qep_info("a run would go on from %s, if it is of this run", r->checkpoint);
     qep_info("dry run: nothing was written");
     return QEP_OK;

@@ -152,7 +152,7 @@ typedef struct qep_run {
     double block_seconds;           /* of blocks done in this job, with their checkpoints */
     int64_t blocks_here;
     qep_stop stop;
-    int lock_fd;
+    int lock_fd[2];                 /* of the output and of a checkpoint elsewhere; 0: none */
 } qep_run;
 
 /* Reading configuration, model and tokens (open.c). Writes nothing. */
@@ -265,6 +265,8 @@ typedef struct qep_run_fold {
 } qep_run_fold;
 /* AWQ as published goes by the full-precision stream (compat = paper); this linear does. */
 bool qep_run_awq_as_published(const qep_run *r, int64_t linear);
+/* A group has such linears, and others or a correction that want H of the quantized stream: it has two (group.c). */
+bool qep_run_searches_apart(const qep_run *r, const int64_t *members, int n);
 /* Sets f's hook that judges scales for group g (0: attention, 2: MLP) of the block at hand; and frees what it has. Bytes for the plan: "run.judge". */
 void qep_run_judge_open(qep_run_fold *f, int g);
 void qep_run_judge_close(qep_run_fold *f);

@@ -17,6 +17,7 @@ void qep_st_handle_init(qep_st_handle *h, char *path, int64_t bytes)
     h->bytes = bytes;
     atomic_init(&h->fd, -1);
     atomic_init(&h->dirty, false);
+    atomic_init(&h->written, 0);
 }
 
 bool qep_st_handle_end(qep_st_handle *h)
@@ -27,6 +28,22 @@ bool qep_st_handle_end(qep_st_handle *h)
     qep_free(h->path);
     h->path = NULL;
     return ok;
+}
+
+static int64_t time_of(const struct stat *sb)
+{
+    return (int64_t)sb->st_mtim.tv_sec * 1000000000 + (int64_t)sb->st_mtim.tv_nsec;
+}
+
+qep_status qep_st_handle_unchanged(const qep_st_handle *h)
+{
+    struct stat sb;
+    int fd = atomic_load(&h->fd);
+
+    if (fd < 0 || fstat(fd, &sb) != 0 || (sb.st_size == h->bytes && time_of(&sb) == atomic_load(&h->written)))
+        return QEP_OK;
+    return qep_fail(QEP_E_INPUT, "%s was written to while in use; nobody else may do that. Submit the same command again: it goes on if the weights "
+                                 "are what they were", h->path);
 }
 
 static qep_status open_failed(const char *path)
@@ -55,6 +72,7 @@ qep_status qep_st_handle_fd(qep_st_handle *h, int flags, int *fd)
         return qep_fail(QEP_E_IO, "%s changed its size while in use (it had %lld bytes); "
                         "nobody else may write to it", h->path, (long long)h->bytes);
     }
+    atomic_store(&h->written, time_of(&sb));
     if (!atomic_compare_exchange_strong(&h->fd, &seen, mine)) {
         close(mine); /* another thread was first */
         mine = seen;

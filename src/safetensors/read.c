@@ -39,6 +39,13 @@ qep_status qep_st_read(const qep_st_set *s, const qep_st_tensor *t, int64_t begi
                     errno ? strerror(errno) : "unexpected end of file");
 }
 
+qep_status qep_st_unchanged(const qep_st_set *s)
+{
+    for (int i = 0; i < s->n_parts; i++)
+        QEP_TRY(qep_st_handle_unchanged(&s->parts[i].handle));
+    return QEP_OK;
+}
+
 void qep_st_expect(const qep_st_set *s, const qep_st_tensor *t, int64_t begin, int64_t bytes)
 {
     const qep_st_handle *h = &s->parts[t->shard].handle;

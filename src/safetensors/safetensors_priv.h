@@ -17,6 +17,7 @@
 typedef struct qep_st_handle {
     char *path;      /* owned */
     int64_t bytes;   /* the size it must have */
+    _Atomic int64_t written; /* time of its last change when it was opened, ns */
     atomic_int fd;   /* -1: not open yet; threads may race to open it */
     atomic_bool dirty; /* written since the last fsync */
 } qep_st_handle;
@@ -26,6 +27,9 @@ void qep_st_handle_init(qep_st_handle *h, char *path /* [take] */, int64_t bytes
 bool qep_st_handle_end(qep_st_handle *h);
 /* Descriptor of an existing file of the expected size. flags: O_RDONLY or O_WRONLY. */
 qep_status qep_st_handle_fd(qep_st_handle *h, int flags, int *fd);
+
+/* QEP_E_INPUT when an open file has another size or was written to since it was opened for reading. */
+qep_status qep_st_handle_unchanged(const qep_st_handle *h);
 
 /* pread/pwrite until all bytes are through. The number of bytes done; less than wanted: end of file
  * (errno 0) or an error (errno). */

@@ -126,6 +126,21 @@ void qep_store_close_all(qep_store **store)
     *store = NULL;
 }
 
+static qep_status take_previous(const char *path)
+{
+    char *prev = qep_strf("store", "%s.prev", path), *dir = qep_path_dir(path);
+    qep_status st = rename(prev, path) == 0 ? qep_fsync_dir(dir) : qep_fail(QEP_E_IO, "cannot rename %s to %s: %s", prev, path, strerror(errno));
+
+    qep_free(prev);
+    qep_free(dir);
+    return st;
+}
+
+qep_status qep_store_take_previous_all(qep_comm *c, const char *path)
+{
+    return qep_agree_all(c, qep_rank(c) == 0 ? QEP_ALONE("checkpoint", take_previous(path)) : QEP_OK);
+}
+
 static qep_status remove_files(const char *path)
 {
     static const char *const suffix[] = {".tmp", ".prev", ""};

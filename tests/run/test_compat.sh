@@ -27,7 +27,7 @@ method = none
 [run]
 compute = f32
 INI
-run_as() { run 1 case.ini --restart no "$@"; }
+run_as() { rm -rf out; run 1 case.ini --restart no "$@"; }
 # of NAME COLUMN: that column of modules.csv for the linear NAME
 of() { awk -F, -v m="$1\$" -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i; next } $1 ~ m { print $at; exit }' out/modules.csv; }
 # near A B
@@ -108,6 +108,13 @@ check 'awq, compat = paper: scales by the output of attention and MLP' [ "$(of v
 # shellcheck disable=SC2086
 run_as $awq --set model.path=mute
 check 'awq: by the output of the linears' awk -v a="$(of v_proj scale_ratio)" -v b="$(of up_proj scale_ratio)" 'BEGIN { exit !(a > 0 && b > 0) }'
+
+# ... whose searches go by the full-precision stream; linears of other methods beside it do not
+printf '[override up]\nmatch = *.up_proj\nmethod = awq\nclip = none\n' | cat case.ini - >beside.ini
+run_as --set quantization.compat=paper
+alone=$(of gate_proj error_after)
+run 1 beside.ini --restart no --set quantization.compat=paper
+check "awq, compat = paper: gptq beside it has the inputs that it has alone: $alone" [ "$code" = 0 -a -n "$alone" -a "$(of gate_proj error_after)" = "$alone" ]
 
 # All of them: scales stay f32, so weights are written as F32
 run_as --set quantization.method=rtn

@@ -295,4 +295,12 @@ begin 2 case.ini
 for f in m/*.safetensors; do truncate -s 5000 "$f"; done
 ended 'weights cut off during a run' '2 5' .safetensors
 cd "$here" || exit 1
+
+begin 2 case.ini
+for f in m/*.safetensors; do cp "$f" "$f.good" && printf x | dd of="$f" bs=1 seek=5000 conv=notrunc 2>/dev/null; done
+ended 'weights written over during a run' 2 'was written to while in use'
+title='after weights that were written over'
+for f in m/*.safetensors; do mv "$f.good" "$f"; done
+again 1 late && ok "$title: the result of an undisturbed run"
+cd "$here" || exit 1
 finish

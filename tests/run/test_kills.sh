@@ -66,7 +66,7 @@ kill_job() {
 
 # --- the soak ---------------------------------------------------------------------------------------------------
 
-kills=0 finished=0 jobs=0
+kills=0 finished=0 jobs=0 np=1
 have=0     # blocks that the next job must not do again
 wrong=''
 
@@ -88,14 +88,14 @@ examine_start() {
     [ "$began" -ge "$have" ] || wrong="job $jobs went on behind block $began, but $have were safe"
     [ "$began" -gt "$have" ] && have=$began
     done_then=$(blocks_done)
-    # the last block that was announced may not have reached its checkpoint
-    [ -n "$done_then" ] && [ $((done_then - 1)) -gt "$have" ] && have=$((done_then - 1))
+    # a block is announced behind its checkpoint
+    [ -n "$done_then" ] && [ "$done_then" -gt "$have" ] && have=$done_then
     return 0
 }
 
 while [ "$kills" -lt "$kills_wanted" ] && [ -z "$wrong" ]; do
     jobs=$((jobs + 1))
-    draw 4; np=$((drawn + 1))
+    draw 3; np=$(((np + drawn) % 4 + 1)) # another number of ranks than before
     draw 8
     case $drawn in 0 | 1) moment=at_start ;; 2 | 3 | 4) moment=in_blocks ;; 5 | 6) moment=in_checkpoint ;; 7) moment=at_end ;; esac
     start $np case.ini

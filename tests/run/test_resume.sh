@@ -180,6 +180,13 @@ truncate -s -1000 out/checkpoint.h5
 same 3 'newest checkpoint damaged: the one before serves'
 check 'the log tells of the damaged checkpoint' said 'going on from the previous checkpoint'
 
+# ... and goes on serving until a new one is there: this job ends while it publishes its first
+fresh
+truncate -s -1000 out/checkpoint.h5
+QEP_FAULT=store.seal:2@0 run 2 case.ini
+check 'newest checkpoint damaged, the next one not published: I/O error' [ "$code" = 5 ]
+same 2 'newest checkpoint damaged, the next one not published'
+
 fresh
 same 2 '--restart yes with a checkpoint' --restart yes
 check '--restart yes resumes' said 'resuming behind block'
@@ -209,11 +216,35 @@ after_block 1
 cp log first.log
 run 1 case.ini
 check 'a second job on the same output is refused' [ "$code" = 1 ]
-check 'and told why' said 'another job is working on'
+check 'and told why, and which job it is' said 'another job is working on .*out (process [0-9]* on [^ ,]*)'
 cp first.log log
 end_of "$first"
 check 'the first job is not disturbed' [ "$code" = 0 ]
 check 'the first job: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
+
+begin 1 case.ini --set checkpoint.path=elsewhere/cp
+first=$job
+after_block 1
+cp log first.log
+run 1 case.ini --set output.path=other --set checkpoint.path=elsewhere/cp
+check 'a second job on the same checkpoint is refused' [ "$code" = 1 ]
+check 'and told which' said 'another job is working on elsewhere/cp.h5'
+cp first.log log
+end_of "$first"
+check 'the job that has the checkpoint is not disturbed' [ "$code" = 0 ]
+check 'its files elsewhere are gone' rmdir elsewhere
+rm -rf other
+
+slow 0.5
+begin 2 case.ini
+first=$job
+after_block 4
+cp log first.log
+run 1 case.ini
+check 'a second job of the same settings that has waited for the first one: exit code 0' [ "$code" = 0 ]
+check 'and it says that there is nothing to do' said 'nothing to do'
+cp first.log log
+end_of "$first"
 
 slow 0
 run 1 case.ini --restart no --set output.path=saved --set checkpoint.every=2
