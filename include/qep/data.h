@@ -20,7 +20,7 @@ bool qep_source_is_rows(const qep_source *s);       /* [samples, length]: rows a
 /* n ids from `first` in `row`. Ids outside [0, vocab) are QEP_E_INPUT naming file, row, position and value. */
 QEP_MUST_CHECK qep_status qep_source_read(qep_source *s, int64_t row, int64_t first, int64_t n, int64_t vocab, int32_t *ids);
 
-/* --- Python's generator, so that published windows can be repeated (methods.md 4) ------------------ */
+/* --- Python's generator, so that published windows can be repeated ------------------ */
 
 typedef struct qep_mt19937 { uint32_t s[624]; int at; } qep_mt19937;
 void qep_mt_seed(qep_mt19937 *r, uint64_t seed);               /* random.seed(int) : init_by_array */

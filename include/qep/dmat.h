@@ -56,7 +56,7 @@ void qep_dmat_cholesky_all(qep_dmat *m, qep_window *w, int64_t *minor);
 /* Rows [row0, row0 + n_rows) (n_rows >= 0) to every node's window at byte `offset`, converted to type (QEP_F32 or QEP_F64), row-major, leading dimension ld;
  * columns [0, n) of a row are written, entries n..ld-1 are set to 0.
  * flip = true: the matrix read backwards in both indices, from its diagonal on: entry (i, c) = A[n-1-(row0+i)][n-1-(row0+c)] for
- * c < n - row0, zeros up to ld. With A = L of the reversed matrix these are rows of R = J L J (H = R R^T, methods.md 2.2).
+ * c < n - row0, zeros up to ld. With A = L of the reversed matrix these are rows of R = J L J (H = R R^T).
  * They travel in rounds of a block of each owner, at most QEP_DMAT_ROUND bytes but at least one block. The window part must not be in use. Visible on return.
  * Collective. */
 enum { QEP_DMAT_ROUND = 1 << 30 };

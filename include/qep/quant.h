@@ -85,14 +85,14 @@ typedef struct qep_qspec {
     const qep_method *method; /* from the table */
     int bits;             /* 2, 3, 4, 8 */
     int64_t group_size;   /* columns per group; -1: one group per row; divides the columns or is -1 */
-    bool symmetric;       /* zero = 2^(bits-1), s = 2 max|w| / (2^bits - 1) (G-sym, methods.md 2.0) */
+    bool symmetric;       /* zero = 2^(bits-1), s = 2 max|w| / (2^bits - 1) (G-sym) */
     bool act_order;       /* columns in order of falling diag H */
     bool static_groups;   /* groups fixed on the original columns before the loop */
     qep_clip clip;
     int64_t block_size;   /* columns per lazy block, >= 1 */
     int zero_min;         /* smallest zero point that the output format can hold: 1 for gptq v1, else 0 */
     bool free_range;      /* asymmetric: the weights' own range, with or without 0 in it (A-asym, the grid of AWQ's code) */
-    bool signed_grid;     /* symmetric: scale max|w| / (2^(bits-1) - 1) (Q-sym, methods.md 2.0): the outermost code on the largest weight */
+    bool signed_grid;     /* symmetric: scale max|w| / (2^(bits-1) - 1) (Q-sym): the outermost code on the largest weight */
     int64_t clip_steps;   /* clip = mse: shrink 1 - i/clip_steps down to 0.2; 0: 100 */
     bool unit_grid;       /* the target is in code units already: scale 1, zero 0 */
     bool exact_scales;    /* scales stay f32 as in the published codes (compat = paper), no rounding to f16 */
@@ -107,7 +107,7 @@ bool qep_groups_follow_order(const qep_qspec *s);
 
 /* --- grids ------------------------------------------------------------------------------- */
 
-/* Scale and zero of n weights w (stride 1). Asymmetric: G-asym with 0 always in the range (methods.md 2.0); scale is
+/* Scale and zero of n weights w (stride 1). Asymmetric: G-asym with 0 always in the range; scale is
  * rounded to f16 (qep_f16_scale) before anything is derived from it. weight: NULL or n non-negative importances (clip
  * = hessian). clip = mse: shrink p = 1 - i/100, i = 0..79, error sum |q - w|^2.4, strict best, p = 1 first; clip = hessian: p = 1, 0.96 .. 0.40,
  * asymmetric grids with the zero points z(p), z(p) - 1 and z(p) + 1 that exist, error sum weight * (q - w)^2 (weight NULL: as mse). All-zero
@@ -133,7 +133,7 @@ typedef struct qep_qstrip {
 /* RTN: w [QEP_STRIP, cols] row-major f32. weight as in qep_grid_find per column or NULL. */
 void qep_rtn_strip(const qep_qspec *s, const float *w, const float *weight, int64_t cols, qep_qstrip *out);
 
-/* Column by column in R-form (methods.md 2.2): H + mu I = R R^T, R upper, in processing order. GPTQ:
+/* Column by column in R-form: H + mu I = R R^T, R upper, in processing order. GPTQ:
  *   w_j = W*_j + sum_{i<j} (W*_i - Q_i) R_ij / R_jj ,  Q_j = grid(w_j).
  * The other methods of this family differ in what goes on to later columns (their kernels: gptaq.c, rescomp.c, foem.c):
  *   w_j = W*_j + sum_{i<j} f^(j-1-i) (err_i R_ij + use_i S_ij) / R_jj,
@@ -187,7 +187,7 @@ void qep_gptq_finish(const qep_gptq *g, qep_qstrip *out, int32_t *g_idx, double 
 void qep_gptq_ref(const qep_qspec *s, const double *target, int64_t rows, int64_t cols, const int32_t *perm,
                   const double *R, uint8_t *codes, float *scales, uint8_t *zeros, int32_t *g_idx);
 
-/* --- AWQ (arXiv 2306.00978; methods.md 2.3) ----------------------------------------------------- */
+/* --- AWQ (arXiv 2306.00978) ----------------------------------------------------- */
 
 /* Candidates of the two searches: scales mean|x|^(k/20), k = 0 .. 19 (0: none); ranges (1 - i/20) max|w|, i = 0 .. 9 (0: all). */
 enum { QEP_AWQ_RATIOS = 20, QEP_AWQ_CLIPS = 10 };
@@ -204,7 +204,7 @@ void qep_awq_limits(const qep_qspec *s, const float *w, int64_t cols, const floa
 /* Codes of clamp(W diag(s), +-limit) rounded to nearest; limit [QEP_STRIP, G] or NULL. The result's value times 1/s_c stands for W. */
 void qep_awq_strip(const qep_qspec *s, const float *w, int64_t cols, const float *scale, const float *limit, qep_qstrip *out);
 
-/* --- incoherence (QuIP, arXiv 2307.13304, section 4; methods.md 2.4) -------------------------------- */
+/* --- incoherence (QuIP, arXiv 2307.13304, section 4) -------------------------------- */
 
 /* Random orthogonal n x n matrix R = P (A kron B) P' from a seed: A [p, p] and B [n/p, n/p] Haar distributed, P and P' uniform permutations. The prime factors of n
  * in rising order go to p and n/p in turn, as in QuIP's code. Never formed: applying it costs n (p + n/p) products per column. Equal on all ranks. */
@@ -246,11 +246,11 @@ typedef struct qep_polish {
 void qep_polish_miss(const qep_polish *p, const float *target, float *miss);
 /* J of each row [QEP_STRIP] = G (Q - W*)^T, for a G that is up to date. */
 void qep_polish_objective(const qep_polish *p, const float *target, double *objective);
-/* Columns c0 .. c0+n-1 of a coordinate-descent sweep (methods.md 3.6 step 5), one after the other:
+/* Columns c0 .. c0+n-1 of a coordinate-descent sweep, one after the other:
  *   c_j <- clamp(rint(c_j - G_j / (A_jj s_g)), 0, 2^bits - 1), the minimiser of J over the codes of entry j alone,  G <- G + (change of q_j) A_j.
  * J never grows. a: rows c0 .. of A [n, lda], all columns; n <= QEP_POLISH_COLS. Returns how many codes moved. */
 int64_t qep_polish_sweep(const qep_polish *p, int64_t c0, int64_t n, const float *a, int64_t lda);
-/* Least squares for the scales of fixed codes (methods.md 3.6 step 6): with k_g = codes less zero, 0 outside group g, q = sum_g s_g k_g and
+/* Least squares for the scales of fixed codes: with k_g = codes less zero, 0 outside group g, q = sum_g s_g k_g and
  * J is least where M (s' - s) = -v,  M_gh = k_g A k_h^T,  v_g = G k_g^T.
  * normal [QEP_STRIP, groups, groups] f64, zeros at first: M's lower triangle is collected while A's rows pass by (columns that share a group should be
  * neighbours: each run of one group is one product). scratch: [QEP_STRIP, cols]. */

@@ -116,7 +116,7 @@ typedef struct qep_ladder {
     int64_t minor;     /* out: last failing minor, 0 when none */
 } qep_ladder;
 
-/* dead[d] = diag H_i == 0; such channels get H_ii = mean of the living diagonal (scale-free, methods.md 0.1 item 1), or `fixed` if that is > 0 (the published
+/* dead[d] = diag H_i == 0; such channels get H_ii = mean of the living diagonal (scale-free), or `fixed` if that is > 0 (the published
  * codes: 1, whatever the scale of H). *n_dead, *mean: mean of the living diagonal (0 when all are dead: then H becomes the identity and *mean 1). Collective. */
 void qep_dead_all(qep_dmat *H, double fixed, uint8_t *dead, int64_t *n_dead, double *mean);
 

@@ -1,5 +1,5 @@
 /* store: one checkpoint file, parallel HDF5 (its only door). Global row-distributed datasets, so that another number of ranks can read.
- * Recipe: stack_limits 8: write NAME.tmp, "complete" attribute last, flush, close, fsync, hard-link NAME to NAME.prev, rename, fsync of the
+ * Recipe: write NAME.tmp, "complete" attribute last, flush, close, fsync, hard-link NAME to NAME.prev, rename, fsync of the
  * directory. A good file is never reopened for writing. Every dataset carries a checksum that does not depend on the split of rows.
  * Fault sites: "store.create", "store.room", "store.write", "store.seal", "store.open", "store.read". SPDX-License-Identifier: Apache-2.0 */
 #ifndef QEP_STORE_H

@@ -59,6 +59,8 @@ static conflict find_conflict(const qep_linear_config *l)
         say(&f, "symmetric", "method = %s has only %ssymmetric grids", m->name, l->symmetric ? "a" : "");
     if (qep_same(l->grid, "signed") && !l->symmetric)
         say(&f, "grid", "grid = signed is a symmetric grid; set symmetric = yes");
+    if (qep_same(l->grid, "free") && l->symmetric)
+        say(&f, "grid", "grid = free needs zero points, which a symmetric grid has not; set grid = zero or signed, or symmetric = no");
     if (!m->groups && l->group_size != -1)
         say(&f, "group_size", "method = %s has no groups; set group_size = -1%s", m->name,
             m->dense_only ? " and [output] format = dense, the only one that holds its result" : "");
@@ -153,10 +155,10 @@ static qep_status check_compat(const qep_config *c, const qep_origin *o)
 /* alpha = auto is fitted on held-out sequences. */
 static qep_status check_fit(const qep_config *c, const qep_origin *o)
 {
-    bool fits = c->linear.alpha == QEP_ALPHA_AUTO;
+    bool fits = corrects(&c->linear) && c->linear.alpha == QEP_ALPHA_AUTO;
     for (int64_t i = 0; i < c->n_overrides; i++) {
         qep_linear_config l = under(c, &c->overrides[i]);
-        fits = fits || l.alpha == QEP_ALPHA_AUTO;
+        fits = fits || (corrects(&l) && l.alpha == QEP_ALPHA_AUTO);
     }
     if (!fits || c->validation > 0) return QEP_OK;
     qep_place p = place_of(o, "calibration", "validation", -1);

@@ -103,11 +103,10 @@ const qep_key qep_keys[] = {
      .help = "Quantize the input channels in the order of falling diag H."},
     {"quantization", "static_groups", QEP_KEY_BOOL, LIN(static_groups), .def = "yes",
      .in_override = "static_groups",
-     .help = "With act_order: groups are neighbours in the original order, their grids are found "
-             "before the first channel is quantized."},
+     .help = "Groups' grids are found before the first channel is quantized, and with act_order groups are neighbours in the original order."},
     {"quantization", "clip", QEP_KEY_CHOICE, LIN(clip), .def = "auto", .choices = clips,
      .in_override = "clip",
-     .help = "Search for a narrower range. none: min and max. mse: least squared error. hessian: "
+     .help = "Search for a narrower range. none: min and max. mse: least sum of |error|^2.4. hessian: "
              "error weighted by the Hessian, zero points too. awq has one search, by the error of the outputs: both. auto: the last of "
              "these that the method has."},
     {"quantization", "refit", QEP_KEY_INT, LIN(refit), .def = "2", RANGE(0, 1000), .in_override = "refit",
@@ -118,7 +117,7 @@ const qep_key qep_keys[] = {
     {"quantization", "clip_steps", QEP_KEY_INT, LIN(clip_steps), .def = "100", RANGE(5, 10000), .in_override = "clip_steps",
      .help = "clip = mse: how finely the search goes from the whole range down to a fifth of it."},
     {"quantization", "grid", QEP_KEY_CHOICE, LIN(grid), .def = "zero", .choices = grids, .in_override = "grid",
-     .help = "zero: the range of the weights and 0. free: their own range, with or without 0 in it. signed (symmetric): the largest "
+     .help = "zero: the range of the weights and 0. free: their own range, with or without 0 in it (not symmetric). signed (symmetric): the largest "
              "weight on the outermost positive code."},
     {"quantization", "damping", QEP_KEY_REAL, LIN(damping), .def = "0.3", RANGE(0, 1000),
      .in_override = "damping", .help = "Added to the diagonal of H, relative to its mean."},
@@ -164,11 +163,11 @@ const qep_key qep_keys[] = {
     {"correction", "method", QEP_KEY_CHOICE, LIN(correction), .def = "qep", .choices = corrections,
      .in_override = "correction",
      .help = "qep: correct the weights for the error of the layers before (Arai and Ichikawa "
-             "2025). none: plain rtn or gptq."},
+             "2025). none: leave them as they are."},
     {"correction", "alpha", QEP_KEY_REAL, LIN(alpha), .def = "1", RANGE(0, 2), SPECIAL("auto", QEP_ALPHA_AUTO),
      .in_override = "alpha",
      .help = "Strength of the correction: 0 none, 1 full. auto: for each group of linears alpha, the correction's damping (one of 0.001, 0.01, 0.1, 1) and the share "
-             "of the residual stream (alpha times residual) that serve the held-out sequences best."},
+             "of the residual stream (alpha times residual) that serve the held-out sequences best; not for experts."},
     {"correction", "damping", QEP_KEY_REAL, LIN(correction_damping), .def = "0.01", RANGE(0, 1000),
      .in_override = "correction_damping",
      .help = "Added to the diagonal of H in the correction, relative to its mean."},

@@ -1,4 +1,4 @@
-/* Random documents and windows as the published codes draw them from C4 (methods.md 4), with the ranks looking at documents together.
+/* Random documents and windows as the published codes draw them from C4, with the ranks looking at documents together.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "text_priv.h"
 

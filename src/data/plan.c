@@ -70,7 +70,7 @@ static qep_status take_rows(const share *h, qep_mt19937 *r, qep_corpus *k)
     return QEP_OK;
 }
 
-/* start = random.randint(0, n - length - 1), as the published codes draw (methods.md 4): they never
+/* start = random.randint(0, n - length - 1), as the published codes draw: they never
  * reach the last token. */
 static qep_status take_windows(const share *h, qep_mt19937 *r, qep_corpus *k)
 {

@@ -124,7 +124,7 @@ void qep_line_fetch_all(qep_comm *c, const qep_line *l, const qep_fetch *list, i
 
 /* --- the C4 rule ----------------------------------------------------------------------------------------- */
 
-/* Draws a document as the published codes do for C4 (methods.md 4): random.randint(0, n - 1) until one has at least `length` tokens, then its window's
+/* Draws a document as the published codes do for C4: random.randint(0, n - 1) until one has at least `length` tokens, then its window's
  * start = random.randint(0, tokens - length); with a margin of 1 as GPTAQ's and ResComp's codes do: randint(0, tokens - length - 1), where a
  * document of exactly `length` tokens, on which they end with an error, is passed over. fresh: documents with `used` set are passed over too. *doc = -1 when there is none (left). Ranks look at the next
  * candidates together; what is drawn does not depend on their number. */

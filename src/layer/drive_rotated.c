@@ -1,4 +1,4 @@
-/* Driver of QuIP (arXiv 2307.13304; methods.md 2.4) for one linear: W and H are rescaled and multiplied by random orthogonal matrices,
+/* Driver of QuIP (arXiv 2307.13304) for one linear: W and H are rescaled and multiplied by random orthogonal matrices,
  * which makes them incoherent; then the column loop, last column to first, on one grid for the whole tensor; then all of it backwards.
  *
  *   W' = U W diag(D) V^T,   H' = V (d / tr(.) diag(1/D) H diag(1/D) + 0.01 I) V^T,   Q = U^T Q' V diag(1/D)

@@ -1,7 +1,7 @@
 /* Driver of AWQ (arXiv 2306.00978): a scale for each input channel, the same for all members of the set, then a range for each group of
  * weights, both by the error of the outputs; then rounding to nearest.
  *
- * With the target W* and e = Q' - W*, Q' = Qz(W* diag s) diag(1/s), the error per token is (figures.c, methods.md 1.2)
+ * With the target W* and e = Q' - W*, Q' = Qz(W* diag s) diag(1/s), the error per token is (figures.c)
  *   |W X + beta (R - Rq) - Q' Xq|^2 = const + tr(e H e^T) + 2 tr(e G^T),   G = (W* - W) H - W C - beta Gamma
  * (G = 0 without a correction), so H and C are enough: no activations are pushed through for a candidate. Ranges are judged group by group, by
  * e_g H_gg e_g^T, as in the published code. H streams by once for all scales and once for all ranges.

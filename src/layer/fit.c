@@ -1,4 +1,4 @@
-/* alpha = auto: strength and damping of a group's correction from the held-out sequences (methods.md 3.6 step 2).
+/* alpha = auto: strength and damping of a group's correction from the held-out sequences.
  *
  * With G(lambda) = (W C + beta Gamma) (H + lambda I)^-1 from the calibration sequences, V = W + a G, and the held-out sums Hv, Cv, Gammav:
  *   |W X + beta (R - Rq) - V Xq|^2 over the held-out tokens = const - 2 a tr(B G^T) + a^2 tr(G Hv G^T),   B = W Cv + beta Gammav,

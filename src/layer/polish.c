@@ -1,5 +1,5 @@
 /* Codes and scales of my strips polished on one objective, tr((Q - W*) A (Q - W*)^T) with A = H + mu I: {least squares for the scales;
- * coordinate descent over the codes} a few times, then the scales once more (best_recipe: 18 % of the KL at 2 bits). Rows are
+ * coordinate descent over the codes} a few times, then the scales once more. Rows are
  * independent and A's rows pass by: kept once per node if there is room, streamed through the window if not. SPDX-License-Identifier: Apache-2.0 */
 #include "layer_priv.h"
 

@@ -1,4 +1,4 @@
-/* quant: GPTQ, and the loop of all column-by-column methods in R-form on a strip of rows: state and result. methods.md 2.2; LDLQ
+/* quant: GPTQ, and the loop of all column-by-column methods in R-form on a strip of rows: state and result. LDLQ
  * form of Frantar et al. (arXiv 2210.17323) after Chee et al. (arXiv 2307.13304). The target never changes; what earlier columns
  * contribute is kept in acc, and in the published codes of its kin in move. SPDX-License-Identifier: Apache-2.0 */
 #include "gptq_priv.h"

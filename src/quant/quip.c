@@ -1,5 +1,5 @@
 /* quant: QuIP's rescaling and its grid, one for a whole tensor (arXiv 2307.13304, algorithms 1 to
- * 3; methods.md 2.4). SPDX-License-Identifier: Apache-2.0 */
+ * 3). SPDX-License-Identifier: Apache-2.0 */
 #include "quant_priv.h"
 
 #define LEAST 1e-8

@@ -165,16 +165,25 @@ int64_t qep_run_fold_bytes(const qep_run *r, const int64_t *members, int rank)
     return qep_layer_kept_bytes(&r->linears[keep].spec, count * QEP_STRIP, r->linears[keep].cols);
 }
 
+/* Says why a group's channels are not scaled, unless the last word said was the same. */
+static void describe(const qep_run *r, const int64_t *members, int n, const char **said)
+{
+    const char *why;
+    if (n == 0 || qep_run_fold_kind(r, members, n, &why) != QEP_FOLD_NONE || !why || why == *said) return;
+    qep_warn("%s (and others like it): awq scales none of its input channels: %s; [output] format = dense can hold the scales",
+             r->linears[members[0]].module, why);
+    *said = why;
+}
+
 void qep_run_describe_folds(const qep_run *r)
 {
-    const char *why, *said = NULL;
+    const int64_t head = r->n_linears - 1;
+    const char *said = NULL;
+    int block = 0;
     for (int64_t b = 0; b < r->model->arch.n_blocks; b++)
         for (int g = 0; g < QEP_N_GROUPS; g++) {
             int64_t members[QEP_MAX_MEMBERS];
-            const int n = qep_run_plan_members(r, b, g, members);
-            if (qep_run_fold_kind(r, members, n, &why) != QEP_FOLD_NONE || !why || why == said) continue;
-            qep_warn("%s (and others like it): awq scales none of its input channels: %s; [output] format = dense can hold the scales",
-                     r->linears[members[0]].module, why);
-            said = why;
+            describe(r, members, qep_run_plan_members(r, b, g, members), &said);
         }
+    if (head >= 0 && qep_run_block_of(r, head, &block) < 0 && r->linears[head].quantized) describe(r, &head, 1, &said);
 }

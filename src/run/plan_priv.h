@@ -30,7 +30,7 @@ int qep_run_plan_members(const qep_run *r, int64_t block, int g, int64_t *member
 /* --- work ---------------------------------------------------------------------------- */
 
 typedef struct qep_work_plan {
-    double forward, statistics, factor, correction, quantize, evaluation; /* flops of the whole run, all ranks (stack_limits 6's counting) */
+    double forward, statistics, factor, correction, quantize, evaluation; /* flops of the whole run, all ranks: a multiplication and its addition are two */
     double seconds;     /* estimate from rates measured at start */
 } qep_work_plan;
 void qep_plan_work_all(qep_run *r, qep_work_plan *out);

@@ -17,15 +17,22 @@ void qep_run_error_sums_all(const qep_run *r, int n, const double *diff, const d
         }
 }
 
+/* Where the streams are equal it is 0 but for rounding. */
+static double with_gap(const qep_error_sums *s, double gap, double tokens)
+{
+    const double error = (s->diff + gap * tokens) / s->ref;
+    return error < 0 ? 0 : error;
+}
+
 /* The error after rounding is measured in the forward pass. The others follow from it by the statistics; without C the one before is known
  * only when the method itself is plain rounding. */
 static qep_errors errors_of(const qep_error_sums *s, const struct qep_layer_gap *gap, double tokens, bool plain)
 {
     if (!(s->ref > 0)) return (qep_errors){unknown, unknown, unknown, unknown};
-    double after = s->diff / s->ref, uncorrected = (s->diff + gap->uncorrected * tokens) / s->ref;
-    return (qep_errors){.uncorrected = uncorrected < 0 ? 0 : uncorrected, /* where the streams are equal: 0 but for rounding */
-                        .before = plain ? after : (s->diff + gap->before * tokens) / s->ref,
-                        .corrected = (s->diff + gap->corrected * tokens) / s->ref,
+    const double after = s->diff / s->ref;
+    return (qep_errors){.uncorrected = with_gap(s, gap->uncorrected, tokens),
+                        .before = plain ? after : with_gap(s, gap->before, tokens),
+                        .corrected = with_gap(s, gap->corrected, tokens),
                         .after = after};
 }
 

@@ -294,7 +294,7 @@ done <<'TABLE'
 6|1 3|checkpoint cut off|no usable checkpoint|stopped; rm -f out/checkpoint.h5.prev; truncate -s 3000 out/checkpoint.h5
 6|1|checkpoint that is no HDF5|no usable checkpoint|stopped; rm -f out/checkpoint.h5.prev; echo x >out/checkpoint.h5
 6|1 3|--restart yes without a checkpoint|--restart yes, but there is no checkpoint|rm -rf out; opt --restart yes
-6|1|files of the stopped run missing|missing or belong to another run|stopped; rm out/model.safetensors.partial
+6|1|files of the stopped run missing|missing, cut short or belong to another run|stopped; rm out/model.safetensors.partial
 # --- finished results, read back
 2|1 3|--check of a missing folder|nowhere|command='--check nowhere'
 2|1 3|--check of changed codes|tensor "model.layers.1.mlp.up_proj.qweight" was changed|checked; forge poke out/model.safetensors model.layers.1.mlp.up_proj.qweight 8 a5a5a5a5

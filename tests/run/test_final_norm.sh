@@ -99,7 +99,8 @@ check '... with the same bytes' cmp -s n1/model.safetensors stopped/model.safete
 
 # --- where it cannot be -------------------------------------------------------------------------------
 run 1 case.ini --set output.path=held --set calibration.validation=0
-check 'without held-out sequences: fitted on the calibration tokens alone' [ "$code" = 0 ] && said 'no held-out sequences'
+check 'without held-out sequences: fitted on the calibration tokens alone' [ "$code" = 0 ]
+check '... and it says so' said 'no held-out sequences'
 run 1 case.ini --set output.path=rtn --set quantization.method=rtn --set correction.method=none --set calibration.data=
 check 'without calibration tokens: not fitted' [ "$code" = 0 -a -z "$(figure final_norm.kept rtn)" ]
 run 1 case.ini --set output.path=rtn2 --set quantization.method=rtn --set correction.method=none --set calibration.data= --set quantization.final_norm=yes

@@ -57,6 +57,8 @@ for pair in 'error_corrected error_uncorrected' 'error_corrected error_after' 'e
     low=$(mean "${pair% *}") high=$(mean "${pair#* }")
     check "modules.csv: mean ${pair% *} $low is below ${pair#* } $high" below "$low" "$high" 1
 done
+negative=$(for c in uncorrected before corrected after; do column "error_$c" && column "error_${c}_heldout"; done | awk '$1 != "" && !($1 >= 0)')
+check "modules.csv: no error is below 0 ${negative:+but $negative}" [ -z "$negative" ]
 shares=$(column residual | sed 's/^$/-/' | paste -d' ' - - - - - - - | sort -u)
 check "modules.csv: the residual stream counts in o_proj and down_proj only: $shares" [ "$shares" = '- - - 0.5 - - 0.5' ]
 

@@ -77,6 +77,10 @@ check 'awq: shared norm of mixed methods: finishes' [ "$code" = 0 ]
 check 'awq: q is not scaled then' [ -z "$(column 22 0.self_attn.q_proj)" ]
 check 'awq: and the log says so' said 'the linears that share its norm are not all awq with the same settings'
 
+run 1 quickstart.ini --restart no --set output.overwrite=yes --set quantization.lm_head=yes
+check 'awq: the head, whose norm is not folded: finishes' [ "$code" = 0 ]
+check 'awq: and the log says so' said 'lm_head (and others like it): awq scales none of its input channels: the final norm is not folded'
+
 for format in gptq gptq_v2 compressed-tensors awq; do
     rm -rf out
     run 1 case.ini --set quantization.method=quip --set quantization.group_size=-1 --set quantization.clip=none --set output.format=$format

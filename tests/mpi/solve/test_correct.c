@@ -140,7 +140,7 @@ static void test_golden(void **state)
     }
 }
 
-/* J(W + G) - J(W) = -2 tr(W C G^T) + tr(G (H) G^T) with G = V - W (methods.md 1.3). */
+/* J(W + G) - J(W) = -2 tr(W C G^T) + tr(G (H) G^T) with G = V - W. */
 static double gain(const layer *l, const double *V)
 {
     const int64_t d = l->d;

@@ -156,6 +156,7 @@ static const bad table[] = {
      "bad.ini:10: quantization.clip: ", "no clip = mse"},
     {HEAD "[quantization]\nmethod = quip\ngroup_size = -1\nclip = none\nsymmetric = yes\n",
      "bad.ini:11: quantization.symmetric: ", "has only asymmetric grids"},
+    {HEAD "[quantization]\nsymmetric = yes\ngrid = free\n", "bad.ini:9: quantization.grid: ", "a symmetric grid has not"},
     {HEAD "[quantization]\nrotation_seed = -1\n", "bad.ini:8: quantization.rotation_seed: -1", "0 or more"},
     {HEAD "[override a]\nbits = 8\n", "bad.ini:7: override a: ", "match is missing"},
     {HEAD "[override a]\nmatch = *\n", "bad.ini:7: override a: ", "changes nothing"},
