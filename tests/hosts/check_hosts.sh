@@ -49,6 +49,7 @@ AGENT
 chmod 755 "$work/agent"
 export OMPI_MCA_btl=self,vader,tcp OMPI_MCA_plm=rsh OMPI_MCA_plm_rsh_agent="$work/agent" OMPI_MCA_plm_rsh_no_tree_spawn=1
 export OMPI_MCA_btl_tcp_if_include="$net.0/24" OMPI_MCA_oob_tcp_if_include="$net.0/24" OMPI_MCA_oob_tcp_keepalive_time=5
+unset OMPI_MCA_ess_singleton_isolated
 
 # start_on HOSTS OPTION...: a job in the background; mpirun runs on host a
 start_on() {
