@@ -19,7 +19,7 @@ static bool lock_file(int fd, const char *path)
     for (int i = 0; i < 50; i++) {
         if (fcntl(fd, F_SETLK, &lock) == 0) return true;
         if (errno != EACCES && errno != EAGAIN) {
-            qep_warn("%s cannot be locked (%s): this file system has no locks, so nothing keeps a second job from writing here too", path, strerror(errno));
+            qep_warn("%s cannot be locked: this file system has no locks (%s), so nothing keeps a second job from writing here too", path, strerror(errno));
             return true;
         }
         nanosleep(&pause, NULL);

@@ -1,5 +1,5 @@
-/* QuIP: the random transforms are orthogonal and what their factors say; the grid; the published code's codes with its own transforms.
- * SPDX-License-Identifier: Apache-2.0 */
+/* QuIP: the random transforms are orthogonal and what their factors say; the grid; the published code's codes with its own transforms, those without
+ * greedy passes (np0 in the golden files), as QEP's published runs are. SPDX-License-Identifier: Apache-2.0 */
 #include "golden.h"
 
 /* --- transforms ----------------------------------------------------------------------------------- */
