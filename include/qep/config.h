@@ -91,8 +91,8 @@ void qep_config_linear(const qep_config *c, const char *module, qep_linear_confi
 /* Once the names of the linears are known: every override matches one of them (a glob that matches none is a slip), and overlapping
  * overrides give no impossible combination. QEP_E_CONFIG. */
 QEP_MUST_CHECK qep_status qep_config_check_modules(const qep_config *c, const char *const *modules, int64_t n);
-/* A line for a warning: keys of [quantization] with another value than the default that no method of [quantization] or of an override reads, so that they
- * change nothing. NULL when there is none, or when all methods are none. qep_free. */
+/* Lines for a warning: keys of [quantization] with another value than the default that no method of [quantization] or of an override reads, and keys of
+ * [correction] where correction is none everywhere, so that they change nothing. NULL when there are none. qep_free. */
 char *qep_config_unread(const qep_config *c);
 /* The complete effective configuration as INI text, usable as input again (absolute paths). qep_free. */
 char *qep_config_dump(const qep_config *c);

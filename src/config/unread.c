@@ -1,4 +1,4 @@
-/* Settings of [quantization] that change nothing because no method of the run reads them. SPDX-License-Identifier: Apache-2.0 */
+/* Settings of [quantization] that change nothing because no method of the run reads them, and of [correction] where nothing is corrected. SPDX-License-Identifier: Apache-2.0 */
 #include "config_priv.h"
 
 /* A bit per row of the table of methods: those of [quantization] and of all overrides. */
@@ -42,21 +42,49 @@ static void add_changed(const qep_key *k, const qep_config *c, qep_text *t)
     qep_free(value.s);
 }
 
-char *qep_config_unread(const qep_config *c)
+static void add_quantization(const qep_config *c, qep_text *line)
 {
     const uint64_t used = methods_of(c);
     const char *before = " not read by method = ";
-    qep_text keys = {0}, line = {0};
+    qep_text keys = {0};
     for (int i = 0; used && i < qep_n_keys; i++)
         if (is_unread(&qep_keys[i], used)) add_changed(&qep_keys[i], c, &keys);
-    if (!keys.s) return NULL;
-    qep_text_add(&line, "[quantization] %s:", keys.s);
+    if (!keys.s) return;
+    qep_text_add(line, "[quantization] %s:", keys.s);
     for (int i = 0; qep_method_at(i); i++) {
         if (!(used >> i & 1u)) continue;
-        qep_text_add(&line, "%s%s", before, qep_method_at(i)->name);
+        qep_text_add(line, "%s%s", before, qep_method_at(i)->name);
         before = ", ";
     }
-    qep_text_add(&line, "; nothing is changed by it");
+    qep_text_add(line, "; nothing is changed by it");
     qep_free(keys.s);
+}
+
+static bool corrects_anywhere(const qep_config *c)
+{
+    bool any = qep_same(c->linear.correction, "qep");
+    for (int64_t i = 0; i < c->n_overrides; i++) {
+        qep_linear_config l = c->linear;
+        qep_override_apply(&c->overrides[i], &l);
+        any = any || qep_same(l.correction, "qep");
+    }
+    return any;
+}
+
+static void add_correction(const qep_config *c, qep_text *line)
+{
+    qep_text keys = {0};
+    for (int i = 0; !corrects_anywhere(c) && i < qep_n_keys; i++)
+        if (qep_same(qep_keys[i].section, "correction") && !qep_same(qep_keys[i].name, "method")) add_changed(&qep_keys[i], c, &keys);
+    if (!keys.s) return;
+    qep_text_add(line, "%s[correction] %s: not read with method = none; nothing is changed by it", line->s ? "\n" : "", keys.s);
+    qep_free(keys.s);
+}
+
+char *qep_config_unread(const qep_config *c)
+{
+    qep_text line = {0};
+    add_quantization(c, &line);
+    add_correction(c, &line);
     return line.s;
 }

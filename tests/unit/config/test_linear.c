@@ -218,6 +218,12 @@ static void unread_keys(void **state)
     /* an override's method counts */
     check_unread("foem_beta = 0.3\nrescomp_mode = org\n[override a]\nmatch = *.q_proj\nmethod = foem\n[correction]\nmethod = none\n",
                  "[quantization] rescomp_mode = org: not read by method = gptq, foem; nothing is changed by it");
+    check_unread("[correction]\nmethod = none\nalpha = 0.5\nexclude = down_proj\n",
+                 "[correction] alpha = 0.5, exclude = down_proj: not read with method = none; nothing is changed by it");
+    check_unread("method = rtn\nsweeps = 9\n[correction]\nmethod = none\ndamping = 1\n",
+                 "[quantization] sweeps = 9: not read by method = rtn; nothing is changed by it\n[correction] damping = 1: not read with method = none; "
+                 "nothing is changed by it");
+    check_unread("[override a]\nmatch = *.q_proj\ncorrection = qep\n[correction]\nmethod = none\nalpha = 0.5\n", NULL);
     assert_int_equal(qep_mem_blocks(), 0);
 }
 
