@@ -19,7 +19,7 @@
     X(QEP_E_RESOURCE, 3, "not enough memory or disk")                                   \
     X(QEP_E_NUMERIC, 4, "numerical failure")                                            \
     X(QEP_E_IO, 5, "I/O error")                                                         \
-    X(QEP_E_CHECKPOINT, 6, "the checkpoint cannot be used")                        \
+    X(QEP_E_CHECKPOINT, 6, "the checkpoint cannot be used")                             \
     X(QEP_E_INTERNAL, 70, "internal error")                                             \
     X(QEP_E_STOPPED, 75, "stopped cleanly; submit the same command again")
 
@@ -96,7 +96,7 @@ QEP_MUST_CHECK qep_status qep_log_file(const char *path);
 void qep_log_close(void);
 qep_log_level qep_log_get_level(void);
 void qep_log(qep_log_level level, const char *fmt, ...) QEP_PRINTF(2, 3);
-/* Of a rank that ends the job: to stderr whatever its rank, and into the log file where that is its own. Waits for no lock. */
+/* Of a rank that ends the job: to stderr whatever its rank, and into the log file where that is its own, if no other thread is in it. */
 void qep_last_words(const char *fmt, ...) QEP_PRINTF(1, 2);
 #define qep_info(...) qep_log(QEP_LOG_INFO, __VA_ARGS__)
 #define qep_warn(...) qep_log(QEP_LOG_WARN, __VA_ARGS__)

@@ -154,7 +154,8 @@ static int allocate(int fd, int64_t from, int64_t bytes)
 static int extend(int fd, int64_t from, int64_t bytes)
 {
     struct statvfs fs;
-    if (fstatvfs(fd, &fs) == 0 && fs.f_frsize > 0 && (uint64_t)bytes / fs.f_frsize >= (uint64_t)fs.f_bavail) return ENOSPC;
+    const bool told = fstatvfs(fd, &fs) == 0 && fs.f_frsize > 0 && fs.f_blocks > 0; /* some say nothing, by zeros */
+    if (told && ((uint64_t)bytes + fs.f_frsize - 1) / fs.f_frsize > (uint64_t)fs.f_bavail) return ENOSPC;
     return ftruncate(fd, (off_t)(from + bytes)) == 0 ? 0 : errno;
 }
 

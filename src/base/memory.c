@@ -26,24 +26,24 @@ static int64_t number_in(const char *path, const char *key)
 
 /* How one version of control groups names things. */
 typedef struct hierarchy {
-    const char *controller, *folder, *limit, *used, *cache; /* cache: what the kernel takes back before it refuses memory */
+    const char *controller, *folder, *limit, *used, *cache[2]; /* cache: what files have in memory, which the kernel takes back before it refuses any */
 } hierarchy;
 
-static const hierarchy v2 = {"", "", "memory.max", "memory.current", "inactive_file "},
-                       v1 = {"memory", "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "};
+static const hierarchy v2 = {"", "", "memory.max", "memory.current", {"inactive_file ", "active_file "}},
+                       v1 = {"memory", "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", {"total_inactive_file ", "total_active_file "}};
 
 /* What the group at sys + h->folder + group leaves; -1: no limit. */
 static int64_t room_of(const char *sys, const hierarchy *h, const char *group)
 {
-    const char *files[3] = {h->limit, h->used, "memory.stat"}, *keys[3] = {"", "", h->cache};
-    int64_t v[3];
-    for (int i = 0; i < 3; i++) {
+    const char *files[4] = {h->limit, h->used, "memory.stat", "memory.stat"}, *keys[4] = {"", "", h->cache[0], h->cache[1]};
+    int64_t v[4];
+    for (int i = 0; i < 4; i++) {
         char path[2 * LINE];
         (void)snprintf(path, sizeof path, "%s%s%s/%s", sys, h->folder, group, files[i]);
         v[i] = number_in(path, keys[i]);
     }
     if (v[0] < 0 || v[0] >= INT64_MAX / 2 || v[1] < 0) return -1; /* "max", or v1's number for it */
-    return qep_max_i64(0, v[0] - v[1] + qep_max_i64(0, v[2]));
+    return qep_max_i64(0, v[0] - v[1] + qep_max_i64(0, v[2]) + qep_max_i64(0, v[3]));
 }
 
 /* The least that a group or one above it leaves; -1: none has a limit. group is cut short. */

@@ -166,7 +166,6 @@ qep_status qep_block_load_all(qep_block *b, int64_t index)
     sync_all(b); /* the others of the node may still be reading the previous block */
     qep_status st = load_linears(b, index);
     if (st == QEP_OK && qep_node_rank(b->comm) == 0) st = QEP_ALONE("norms", load_vectors(b, index));
-    if (st == QEP_OK) st = qep_st_unchanged(b->model->files);
     st = qep_agree_all(b->comm, st);
     sync_all(b);
     if (st == QEP_OK) b->index = index;

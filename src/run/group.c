@@ -31,6 +31,8 @@ void qep_run_needs(const qep_run *r, const int64_t *members, int n, bool *want_h
 static bool searches_full(const qep_run *r, const int64_t *members, int n)
 {
     bool any = false;
+    int k = 0;
+    if (qep_run_block_of(r, members[0], &k) < 0) return false; /* the head goes by the quantized stream */
     for (int i = 0; i < n; i++) any = any || qep_run_awq_as_published(r, members[i]);
     return any;
 }

@@ -1,4 +1,4 @@
-/* Locks of what a job writes: its output directory, and a checkpoint that lies elsewhere. SPDX-License-Identifier: Apache-2.0 */
+/* Locks of what a job writes: its output directory and its checkpoint. SPDX-License-Identifier: Apache-2.0 */
 #include "run_priv.h"
 
 #include <errno.h>
@@ -11,20 +11,27 @@
 
 enum { WHO_CAP = 256 };
 
-/* A job that was killed a moment ago may still hold its lock while the system ends its last write: tried for five seconds. */
-static bool lock_file(int fd, const char *path)
+static bool has_no_locks(int e)
+{
+    return e == ENOLCK || e == ENOSYS || e == EOPNOTSUPP || e == EINVAL;
+}
+
+/* 0: locked, or the file system has no locks; else why not. A job that was killed a moment ago may still hold its lock while the system ends its last write:
+ * tried for five seconds. */
+static int lock_file(int fd, const char *path)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     const struct timespec pause = {0, 100000000};
     for (int i = 0; i < 50; i++) {
-        if (fcntl(fd, F_SETLK, &lock) == 0) return true;
-        if (errno != EACCES && errno != EAGAIN) {
+        if (fcntl(fd, F_SETLK, &lock) == 0) return 0;
+        if (has_no_locks(errno)) {
             qep_warn("%s cannot be locked: this file system has no locks (%s), so nothing keeps a second job from writing here too", path, strerror(errno));
-            return true;
+            return 0;
         }
+        if (errno != EACCES && errno != EAGAIN && errno != EINTR) return errno;
         nanosleep(&pause, NULL);
     }
-    return false;
+    return EAGAIN;
 }
 
 /* The job that held it may have ended while we waited, and removed the file: then the lock is on nothing. */
@@ -57,7 +64,9 @@ static qep_status open_and_lock(const qep_comm *c, const char *path, const char 
     if (*fd > 0) close(*fd);
     *fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
     if (*fd < 0) return qep_fail(QEP_E_IO, "%s: cannot be created: %s", path, strerror(errno));
-    if (!lock_file(*fd, path)) return busy(*fd, what);
+    const int e = lock_file(*fd, path);
+    if (e == EAGAIN) return busy(*fd, what);
+    if (e != 0) return qep_fail(QEP_E_IO, "%s: cannot be locked: %s", path, strerror(e));
     sign(*fd, c);
     return QEP_OK;
 }
@@ -70,11 +79,11 @@ static qep_status lock_at(const qep_comm *c, const char *path, const char *what,
     return st;
 }
 
-/* Of a checkpoint outside of the output directory; NULL: the directory's lock is its own as well. */
+/* The checkpoint may be another job's, whose output is another directory. NULL: there is none, nor a folder for it. */
 static char *checkpoint_lock(const qep_run *r)
 {
     char *dir = r->checkpoint ? qep_path_dir(r->checkpoint) : NULL;
-    char *path = dir && strcmp(dir, r->cfg->output_path) != 0 ? qep_strf("run.checkpoint", "%s.lock", r->checkpoint) : NULL;
+    char *path = dir && qep_dir_exists(dir) ? qep_strf("run.checkpoint", "%s.lock", r->checkpoint) : NULL;
     qep_free(dir);
     return path;
 }

@@ -60,9 +60,16 @@ static qep_status save_all(qep_run *r, double *seconds)
     return QEP_OK;
 }
 
+/* What was made of weights that somebody wrote over must not be saved. */
+static qep_status check_weights_all(const qep_run *r)
+{
+    return qep_agree_all(r->comm, qep_st_unchanged(r->model->files));
+}
+
 /* Saves when it is time or asked for; QEP_E_STOPPED when the run is to end here. */
 static qep_status after_block_all(qep_run *r, double block_s)
 {
+    QEP_TRY(check_weights_all(r));
     int64_t every = r->cfg->checkpoint_every;
     qep_request rq = qep_stop_poll_all(r->comm, &r->stop, true);
     bool last = r->next_block == r->model->arch.n_blocks, due = every > 0 && (r->next_block % every == 0 || last);
@@ -122,6 +129,7 @@ static qep_status finish_all(qep_run *r)
 {
     QEP_TRY(obey_all(r, "before the evaluation"));
     QEP_TRY(qep_run_head_all(r));
+    QEP_TRY(check_weights_all(r));
     QEP_TRY(obey_all(r, "before publishing"));
     qep_timing t0 = qep_phase_begin(QEP_PHASE_PUBLISH);
     if (r->output) QEP_TRY(qep_export_publish_all(r->comm, r->output));

@@ -152,14 +152,14 @@ typedef struct qep_run {
     double block_seconds;           /* of blocks done in this job, with their checkpoints */
     int64_t blocks_here;
     qep_stop stop;
-    int lock_fd[2];                 /* of the output and of a checkpoint elsewhere; 0: none */
+    int lock_fd[2];                 /* of the output and of the checkpoint; 0: none */
 } qep_run;
 
 /* Reading configuration, model and tokens (open.c). Writes nothing. */
 QEP_MUST_CHECK qep_status qep_run_open_all(qep_run *r);
 void qep_run_close_all(qep_run *r);
-/* Two jobs on one output would destroy each other: the second is refused, QEP_E_CONFIG (lock.c). Held until the process ends; unlock takes the file
- * away. Root calls them. */
+/* Two jobs on one output or one checkpoint would destroy each other: the second is refused, QEP_E_CONFIG (lock.c). Held until the process ends; unlock takes
+ * the files away. Root calls them. */
 #define QEP_LOCK_NAME "qep_mpi.lock"
 QEP_MUST_CHECK qep_status qep_run_lock(qep_run *r);
 void qep_run_unlock(const qep_run *r);

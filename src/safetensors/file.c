@@ -72,10 +72,11 @@ qep_status qep_st_handle_fd(qep_st_handle *h, int flags, int *fd)
         return qep_fail(QEP_E_IO, "%s changed its size while in use (it had %lld bytes); "
                         "nobody else may write to it", h->path, (long long)h->bytes);
     }
-    atomic_store(&h->written, time_of(&sb));
     if (!atomic_compare_exchange_strong(&h->fd, &seen, mine)) {
         close(mine); /* another thread was first */
         mine = seen;
+    } else {
+        atomic_store(&h->written, time_of(&sb));
     }
     *fd = mine;
     return QEP_OK;

@@ -29,6 +29,7 @@ if [ "${QEP_LONG:-0}" = 1 ] && [ -d "${QEP_SHARED:-../shared}/models/wiki5m" ]; 
     check 'all files of config/paper run on wiki5m' [ $? = 0 ]
     sed 's/^/# /' "$work/table"
     plain() { printf '%s\n' config/paper/*.ini | sed 's/.*paper.//; s/^qep-//' | sort -u | wc -l; }
+    check 'none failed' sh -c "! grep -q failed '$work/table'"
     check 'a line for each' [ "$(grep -c '^  [a-z][a-z-]* .*[0-9]\.[0-9]' "$work/table")" = "$(plain)" ]
 else
     skip 'all files of config/paper on wiki5m' 'QEP_LONG=1 runs them, with QEP_SHARED'

@@ -78,13 +78,13 @@ measure 3 --set correction.alpha=auto
 check "alpha = auto: the same on 3 ranks" [ "$(json "$work/out/summary.json" digest)" = "$digest" ]
 
 # ... and is the best there is for the held-out sequences: one linear alone is corrected, so that nothing in front of it moves
-gate() { # OPTION...: $error of the first gate_proj on the held-out sequences, corrected and not rounded; $alpha and $damping
+gate() { # OPTION...: $error of the first gate_proj on the held-out sequences, corrected and not rounded
     measure 1 --set correction.exclude=q_proj,k_proj,v_proj,o_proj,up_proj,down_proj --set run.compute=f32 --set quantization.refit=0 \
         --set quantization.clip=none --set evaluation.data= "$@"
-    error=$(column error_corrected_heldout | sed -n 5p) alpha=$(column alpha | sed -n 5p) damping=$(column correction_damping | sed -n 5p)
+    error=$(column error_corrected_heldout | sed -n 5p)
 }
 gate --set correction.alpha=auto
-fitted=$error fitted_alpha=$alpha fitted_damping=$damping
+fitted=$error fitted_alpha=$(column alpha | sed -n 5p) fitted_damping=$(column correction_damping | sed -n 5p)
 for damping in 0.001 0.01 0.1 1; do
     for alpha in 0.2 0.4 0.6 0.8 1; do
         gate --set correction.alpha=$alpha --set correction.damping=$damping
@@ -94,6 +94,7 @@ done
 check "alpha = auto: held-out error $fitted at $fitted_alpha, $fitted_damping; none of 20 others is better: $error at $alpha, $damping" below "$fitted" "$error" 1.000001
 for off in 0.05 -0.05; do
     near=$(awk -v a="$fitted_alpha" -v d=$off 'BEGIN { print a + d }')
+    case $near in -*) continue ;; esac # alpha lies in 0 .. 1
     gate --set correction.alpha="$near" --set correction.damping="$fitted_damping"
     check "alpha = auto: $error beside it, at $near" below "$fitted" "$error" 1.000001
 done

@@ -227,29 +227,44 @@ second() {
     code=$?
 }
 
-slow 2.5 # longer than the second job waits for the lock
-begin 2 case.ini
-after_block 1
-second
-check 'a second job on the same output is refused' [ "$code" = 1 ]
-check 'and told why, and which job it is' grep -q 'another job is working on .*out (process [0-9]* on ' second.log
-end_of "$job"
-check 'the first job is not disturbed' [ "$code" = 0 ]
-check 'the first job: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
-
-begin 2 case.ini --set checkpoint.path=elsewhere/cp
-after_block 1
-second --set output.path=other --set checkpoint.path=elsewhere/cp
-check 'a second job on the same checkpoint is refused' [ "$code" = 1 ]
-check 'and told which' grep -q 'another job is working on .*elsewhere/cp.h5 (process ' second.log
-end_of "$job"
-check 'the job that has the checkpoint is not disturbed' [ "$code" = 0 ]
-check 'its files elsewhere are gone' rmdir elsewhere
-rm -rf other
+# held COMMAND: while the ranks of the running job stand still, its locks in their hands
+held() {
+    stopped_ranks=$(ranks)
+    # shellcheck disable=SC2086 # several processes
+    kill -STOP $stopped_ranks
+    "$@"
+    # shellcheck disable=SC2086
+    kill -CONT $stopped_ranks
+}
 
 slow 0.5
 begin 2 case.ini
+after_block 1
+held second
+check 'a second job on the same output is refused' [ "$code" = 1 ]
+check 'and told why, and which job it is' grep -q 'another job is working on .*out (process [0-9]* on ' second.log
+held second --set output.path=other --set checkpoint.path=out/checkpoint
+check 'a job with another output on the same checkpoint is refused' [ "$code" = 1 ]
+check 'and told which' grep -q 'another job is working on .*out/checkpoint.h5 (process ' second.log
+end_of "$job"
+check 'the first job is not disturbed' [ "$code" = 0 ]
+check 'the first job: the digest of the undisturbed run' [ "$(digest out)" = "$good" ]
+check 'the first job: no lock is left' no_leftovers out
+rm -rf other
+
+begin 2 case.ini --set checkpoint.path=elsewhere/cp
+after_block 1
+held second --set output.path=other --set checkpoint.path=elsewhere/cp
+check 'a checkpoint elsewhere: a second job on it is refused' [ "$code" = 1 ]
+end_of "$job"
+check 'a checkpoint elsewhere: the first job is not disturbed' [ "$code" = 0 ]
+check 'a checkpoint elsewhere: its files are gone' rmdir elsewhere
+rm -rf other
+
+slow 2
+begin 2 case.ini
 after_block 4
+check 'a second job comes before the first one has a result' [ ! -e out/summary.json ]
 second
 check 'a second job of the same settings that has waited for the first one: exit code 0' [ "$code" = 0 ]
 check 'and it says that there is nothing to do' grep -q 'nothing to do' second.log

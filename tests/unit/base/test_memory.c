@@ -27,7 +27,7 @@ static void version_2(void **state)
     put_group("/job/step/task", "memory.max", "max\n", "memory.current", "50\n", "anon 40\ninactive_file 10\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), -1); /* no limit anywhere */
     put_group("/job", "memory.max", "1000\n", "memory.current", "700\n", "anon 500\ninactive_file 150\nactive_file 50\n");
-    assert_int_equal(qep_mem_cgroup(proc, sys), 450); /* the job's, what files have read does not count */
+    assert_int_equal(qep_mem_cgroup(proc, sys), 500); /* the job's, what files have read does not count */
     put_group("/job/step", "memory.max", "300\n", "memory.current", "60\n", "anon 60\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), 240); /* the step's is less */
     put_group("/job/step", "memory.max", "300\n", "memory.current", "360\n", "inactive_file 0\n");
@@ -40,8 +40,8 @@ static void version_1(void **state)
     put("proc", "9:name=systemd:/x\n5:cpu,cpuacct:/x\n4:hugetlb,memory:/slurm/job\n0::/\n");
     put_group("/memory/slurm/job", "memory.limit_in_bytes", "9223372036854771712\n", "memory.usage_in_bytes", "7\n", "total_inactive_file 1\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), -1); /* the largest multiple of a page: no limit */
-    put_group("/memory/slurm", "memory.limit_in_bytes", "4096\n", "memory.usage_in_bytes", "100\n", "inactive_file 3\ntotal_inactive_file 4\n");
-    assert_int_equal(qep_mem_cgroup(proc, sys), 4000);
+    put_group("/memory/slurm", "memory.limit_in_bytes", "4096\n", "memory.usage_in_bytes", "100\n", "inactive_file 3\ntotal_inactive_file 4\ntotal_active_file 5\n");
+    assert_int_equal(qep_mem_cgroup(proc, sys), 4005);
 }
 
 /* A container shows its own group as the root of all. */
@@ -56,7 +56,6 @@ static void own_root(void **state)
     put("proc", "");
     assert_int_equal(qep_mem_cgroup(proc, sys), -1);
     assert_int_equal(qep_mem_cgroup("/nonexistent", sys), -1);
-    assert_true(qep_mem_available() > 0);
 }
 
 int main(void)
