@@ -58,7 +58,7 @@ sharded() { rm -r m && cp -r ../sharded m; }
 tokens() { forge npy c.npy "$@"; }
 bytes() { printf %b "$2" | dd of="$1" bs=1 seek="$3" conv=notrunc 2>/dev/null; } # bytes FILE OCTAL OFFSET
 earlier() { rm -rf out && cp -r ../earlier out; }
-stopped() { rm -rf out && cp -r ../stopped out; aside='qep_mpi.log qep_mpi.lock'; }
+stopped() { rm -rf out && cp -r ../stopped out; aside='qep_mpi.log qep_mpi.lock checkpoint.h5.lock'; }
 checked() { earlier; command='--check out'; }
 nobody() { chmod -R a+rX . && cd .. && chmod a+rx . && cd case && user='setpriv --reuid=65534 --regid=65534 --clear-groups'; }
 

@@ -222,6 +222,7 @@ check 'checkpoint elsewhere: gone after success' rmdir elsewhere
 # --- other jobs on the same output --------------------------------------------------------------------
 
 # second OPTION...: another job, of one rank, beside the one that runs and writes to the log
+# shellcheck disable=SC2120 # held passes them
 second() {
     timeout -k 5 "$LIMIT" "$QEP_MPI" case.ini "$@" >second.log 2>&1 </dev/null
     code=$?

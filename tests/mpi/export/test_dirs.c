@@ -242,7 +242,7 @@ static void resume_refused(void **state)
     fixture f = open_fixture(&small, false, four);
     qep_export *e = planned(&f);
     assert_ok(qep_export_check_dir_all(world, e, false, true));
-    assert_fails(qep_export_open_all(world, e, true), QEP_E_CHECKPOINT, "are missing or belong to another run");
+    assert_fails(qep_export_open_all(world, e, true), QEP_E_CHECKPOINT, "are missing, cut short or belong to another run");
     assert_ok(qep_export_open_all(world, e, false));
     qep_export_destroy(&e);
     f.linears[3].spec.bits = 8; /* another plan */
