@@ -79,6 +79,7 @@ void qep_panel_from_rows_f32(float *panel, const float *rows, int64_t n, int64_t
 void qep_panel_to_rows_f32(float *rows, int64_t n, int64_t ld, const float *panel, int64_t cols);
 void qep_panel_from_rows_f64(double *panel, const double *rows, int64_t n, int64_t ld, int64_t cols);
 void qep_panel_to_rows_f64(double *rows, int64_t n, int64_t ld, const double *panel, int64_t cols);
+void qep_panel_to_rows_negated_f64(double *rows, int64_t n, int64_t ld, const double *panel, int64_t cols);
 /* x[cols, 64] <- -x L^-T (forward) or -x L^-1 (backward) for the lower triangle l[cols, cols], which is given as panels too: its transpose packed (forward),
  * or itself (backward). On the calling thread. */
 void qep_panel_forward_f64(double *x, int64_t cols, const double *packed, const double *l, int64_t ldl);

@@ -32,18 +32,29 @@ typedef struct hierarchy {
 static const hierarchy v2 = {"", "", "memory.max", "memory.current", {"inactive_file ", "active_file "}},
                        v1 = {"memory", "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", {"total_inactive_file ", "total_active_file "}};
 
+/* The smaller one of two; -1 is no limit. */
+static int64_t least_of(int64_t a, int64_t b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+static int64_t number_of(const char *sys, const hierarchy *h, const char *group, const char *file, const char *key)
+{
+    char path[2 * LINE];
+    (void)snprintf(path, sizeof path, "%s%s%s/%s", sys, h->folder, group, file);
+    return number_in(path, key);
+}
+
 /* What the group at sys + h->folder + group leaves; -1: no limit. */
 static int64_t room_of(const char *sys, const hierarchy *h, const char *group)
 {
-    const char *files[4] = {h->limit, h->used, "memory.stat", "memory.stat"}, *keys[4] = {"", "", h->cache[0], h->cache[1]};
-    int64_t v[4];
-    for (int i = 0; i < 4; i++) {
-        char path[2 * LINE];
-        (void)snprintf(path, sizeof path, "%s%s%s/%s", sys, h->folder, group, files[i]);
-        v[i] = number_in(path, keys[i]);
-    }
-    if (v[0] < 0 || v[0] >= INT64_MAX / 2 || v[1] < 0) return -1; /* "max", or v1's number for it */
-    return qep_max_i64(0, v[0] - v[1] + qep_max_i64(0, v[2]) + qep_max_i64(0, v[3]));
+    const int64_t limit = number_of(sys, h, group, h->limit, "");
+    if (limit < 0 || limit >= INT64_MAX / 2) return -1; /* "max", or v1's number for it; most groups: nothing else is read then */
+    const int64_t used = number_of(sys, h, group, h->used, "");
+    if (used < 0) return -1;
+    int64_t room = limit - used;
+    for (int i = 0; i < 2; i++) room += qep_max_i64(0, number_of(sys, h, group, "memory.stat", h->cache[i]));
+    return qep_max_i64(0, room);
 }
 
 /* The least that a group or one above it leaves; -1: none has a limit. group is cut short. */
@@ -51,8 +62,7 @@ static int64_t least_room(const char *sys, const hierarchy *h, char *group)
 {
     int64_t least = -1;
     for (;;) {
-        const int64_t room = room_of(sys, h, group);
-        if (room >= 0 && (least < 0 || room < least)) least = room;
+        least = least_of(least, room_of(sys, h, group));
         char *slash = strrchr(group, '/');
         if (!slash) return least;
         *slash = '\0';
@@ -87,9 +97,7 @@ int64_t qep_mem_cgroup(const char *proc, const char *sys)
         const size_t n = (size_t)(group - list - 1);
         for (int i = 0; i < 2; i++) {
             const hierarchy *h = i == 0 ? &v2 : &v1;
-            if (!names(list + 1, n, h->controller)) continue;
-            const int64_t room = least_room(sys, h, group + 1);
-            if (room >= 0 && (least < 0 || room < least)) least = room;
+            if (names(list + 1, n, h->controller)) least = least_of(least, least_room(sys, h, group + 1));
         }
     }
     fclose(f);
@@ -98,7 +106,6 @@ int64_t qep_mem_cgroup(const char *proc, const char *sys)
 
 int64_t qep_mem_available(void)
 {
-    const int64_t kib = number_in("/proc/meminfo", "MemAvailable:"), machine = kib < 0 ? -1 : kib * 1024,
-                  group = qep_mem_cgroup("/proc/self/cgroup", "/sys/fs/cgroup");
-    return machine < 0 || (group >= 0 && group < machine) ? group : machine;
+    const int64_t kib = number_in("/proc/meminfo", "MemAvailable:");
+    return least_of(kib < 0 ? -1 : kib * 1024, qep_mem_cgroup("/proc/self/cgroup", "/sys/fs/cgroup"));
 }

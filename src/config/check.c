@@ -79,19 +79,11 @@ static conflict find_conflict(const qep_linear_config *l)
     return f;
 }
 
-/* The effective settings of an override's modules, as far as this override alone tells. */
-static qep_linear_config under(const qep_config *c, const qep_override *ov)
-{
-    qep_linear_config l = c->linear;
-    if (ov) qep_override_apply(ov, &l);
-    return l;
-}
-
 /* at: the override that the settings stand under, -1 for [quantization]. */
 static qep_status check_linear(const qep_config *c, const qep_origin *o, int64_t at)
 {
     const qep_override *ov = at >= 0 ? &c->overrides[at] : NULL;
-    qep_linear_config l = under(c, ov);
+    qep_linear_config l = qep_linear_under(c, at);
     conflict f = find_conflict(&l);
     if (!f.key) return QEP_OK;
     char *section = ov ? qep_strf("config.text", "override %s", ov->name) : NULL;
@@ -133,9 +125,9 @@ static bool needs_tokens(const qep_config *c, const qep_linear_config *l)
 static qep_status check_calibration(const qep_config *c, const qep_origin *o)
 {
     if (c->n_calibration_data > 0) return QEP_OK;
-    bool needed = needs_tokens(c, &c->linear);
-    for (int64_t i = 0; i < c->n_overrides; i++) {
-        qep_linear_config l = under(c, &c->overrides[i]);
+    bool needed = false;
+    for (int64_t i = -1; i < c->n_overrides; i++) {
+        qep_linear_config l = qep_linear_under(c, i);
         needed = needed || needs_tokens(c, &l);
     }
     return need(o, "calibration", "data", !needed,
@@ -155,9 +147,9 @@ static qep_status check_compat(const qep_config *c, const qep_origin *o)
 /* alpha = auto is fitted on held-out sequences. */
 static qep_status check_fit(const qep_config *c, const qep_origin *o)
 {
-    bool fits = corrects(&c->linear) && c->linear.alpha == QEP_ALPHA_AUTO;
-    for (int64_t i = 0; i < c->n_overrides; i++) {
-        qep_linear_config l = under(c, &c->overrides[i]);
+    bool fits = false;
+    for (int64_t i = -1; i < c->n_overrides; i++) {
+        qep_linear_config l = qep_linear_under(c, i);
         fits = fits || (corrects(&l) && l.alpha == QEP_ALPHA_AUTO);
     }
     if (!fits || c->validation > 0) return QEP_OK;

@@ -147,7 +147,7 @@ typedef struct qep_origin {
     int *over; /* [n_overrides][qep_n_keys] */
 } qep_origin;
 QEP_MUST_CHECK qep_status qep_config_check(const qep_config *c, const qep_origin *o);
-/* Puts the override's set values over lin. */
-void qep_override_apply(const qep_override *o, qep_linear_config *lin);
+/* The effective settings of the modules of override `at`, as far as it alone tells; at -1: those of [quantization] and [correction]. */
+qep_linear_config qep_linear_under(const qep_config *c, int64_t at);
 
 #endif

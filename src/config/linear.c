@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-void qep_override_apply(const qep_override *o, qep_linear_config *lin)
+/* Puts the override's set values over lin. */
+static void apply(const qep_override *o, qep_linear_config *lin)
 {
     uint64_t bit = 1;
     for (int i = 0; i < qep_n_keys; i++) {
@@ -20,6 +21,13 @@ void qep_override_apply(const qep_override *o, qep_linear_config *lin)
             memcpy((char *)lin + k->offset, (const char *)&o->values + k->offset, size);
         bit <<= 1;
     }
+}
+
+qep_linear_config qep_linear_under(const qep_config *c, int64_t at)
+{
+    qep_linear_config l = c->linear;
+    if (at >= 0) apply(&c->overrides[at], &l);
+    return l;
 }
 
 /* The glob [begin, end) matches the whole name or what follows one of its dots. */
@@ -61,7 +69,7 @@ void qep_config_linear(const qep_config *c, const char *module, qep_linear_confi
 {
     *out = c->linear;
     for (int64_t i = 0; i < c->n_overrides; i++) {
-        if (qep_glob(c->overrides[i].match, module)) qep_override_apply(&c->overrides[i], out);
+        if (qep_glob(c->overrides[i].match, module)) apply(&c->overrides[i], out);
     }
     if (excluded(out->exclude, module)) out->correction = "none";
 }

@@ -1,4 +1,5 @@
-/* Settings of [quantization] that change nothing because no method of the run reads them, and of [correction] where nothing is corrected. SPDX-License-Identifier: Apache-2.0 */
+/* Settings of [quantization] that change nothing because no method of the run reads them, and of [correction] where nothing is corrected.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "config_priv.h"
 
 /* A bit per row of the table of methods: those of [quantization] and of all overrides. */
@@ -6,8 +7,7 @@ static uint64_t methods_of(const qep_config *c)
 {
     uint64_t used = 0;
     for (int64_t i = -1; i < c->n_overrides; i++) {
-        qep_linear_config l = c->linear;
-        if (i >= 0) qep_override_apply(&c->overrides[i], &l);
+        const qep_linear_config l = qep_linear_under(c, i);
         for (int k = 0; qep_method_at(k); k++)
             if (qep_same(qep_method_at(k)->name, l.method) && qep_method_at(k)->drive != QEP_DRIVE_NONE) used |= UINT64_C(1) << k;
     }
@@ -62,12 +62,8 @@ static void add_quantization(const qep_config *c, qep_text *line)
 
 static bool corrects_anywhere(const qep_config *c)
 {
-    bool any = qep_same(c->linear.correction, "qep");
-    for (int64_t i = 0; i < c->n_overrides; i++) {
-        qep_linear_config l = c->linear;
-        qep_override_apply(&c->overrides[i], &l);
-        any = any || qep_same(l.correction, "qep");
-    }
+    bool any = false;
+    for (int64_t i = -1; i < c->n_overrides; i++) any = any || qep_same(qep_linear_under(c, i).correction, "qep");
     return any;
 }
 

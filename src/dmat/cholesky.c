@@ -157,10 +157,7 @@ static void take_from_corner(const factoring *f, int64_t l, int64_t row, bundle 
 /* Whole strips of rows below the bundle. */
 static void write_strip(const factoring *f, int64_t strip, bundle J)
 {
-    double *to = f->m->data + strip * R * f->m->ld + J.j0;
-    qep_panel_to_rows_f64(to, R, f->m->ld, columns(f, strip, J.j0), J.w);
-    for (int64_t r = 0; r < R; r++)
-        for (int64_t c = 0; c < J.w; c++) to[r * f->m->ld + c] = -to[r * f->m->ld + c];
+    qep_panel_to_rows_negated_f64(f->m->data + strip * R * f->m->ld + J.j0, R, f->m->ld, columns(f, strip, J.j0), J.w);
 }
 
 /* 4. Lanes of rows above the bundle are left as they come. */

@@ -76,14 +76,20 @@ static int64_t factor_columns(double *x, int64_t n)
     return 0;
 }
 
+void qep_panel_to_rows_negated_f64(double *rows, int64_t n, int64_t ld, const double *panel, int64_t cols)
+{
+    qep_panel_to_rows_f64(rows, n, ld, panel, cols);
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t c = 0; c < cols; c++) rows[r * ld + c] = -rows[r * ld + c];
+}
+
 /* n rows of the factor from their panel: `before` columns and their own diagonal block, 0 behind the diagonal up to `cols`. */
 static void write_rows(double *rows, int64_t ld, int64_t n, int64_t before, int64_t cols, const double *x)
 {
-    qep_panel_to_rows_f64(rows, n, ld, x, before + n);
+    qep_panel_to_rows_negated_f64(rows, n, ld, x, before + n);
     for (int64_t r = 0; r < n; r++) {
-        double *row = rows + r * ld;
-        for (int64_t c = 0; c <= before + r; c++) row[c] = -row[c];
-        memset(row + before + r + 1, 0, (size_t)(cols - before - r - 1) * sizeof *row);
+        const int64_t own = before + r + 1;
+        memset(rows + r * ld + own, 0, (size_t)(cols - own) * sizeof *rows);
     }
 }
 

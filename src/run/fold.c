@@ -179,11 +179,10 @@ void qep_run_describe_folds(const qep_run *r)
 {
     const int64_t head = r->n_linears - 1;
     const char *said = NULL;
-    int block = 0;
     for (int64_t b = 0; b < r->model->arch.n_blocks; b++)
         for (int g = 0; g < QEP_N_GROUPS; g++) {
             int64_t members[QEP_MAX_MEMBERS];
             describe(r, members, qep_run_plan_members(r, b, g, members), &said);
         }
-    if (head >= 0 && qep_run_block_of(r, head, &block) < 0 && r->linears[head].quantized) describe(r, &head, 1, &said);
+    if (r->cfg->lm_head && r->linears[head].quantized) describe(r, &head, 1, &said);
 }

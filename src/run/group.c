@@ -141,7 +141,7 @@ qep_status qep_run_members_all(qep_run *r, const qep_run_members *m)
 qep_status qep_run_group_all(qep_run *r, const int64_t *members, int n, const qep_tap_source *taps, const qep_tap_source *held_taps,
                              const qep_tap_source *full_taps, const qep_layer_sink *sink)
 {
-    const bool full = full_taps && searches_full(r, members, n), apart = full && qep_run_searches_apart(r, members, n);
+    const bool full = searches_full(r, members, n), apart = qep_run_searches_apart(r, members, n);
     bool any = false, want_h, want_c;
     for (int i = 0; i < n; i++) {
         any = any || r->linears[members[i]].quantized;

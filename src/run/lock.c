@@ -74,9 +74,11 @@ static qep_status open_and_lock(const qep_comm *c, const char *path, const char 
 static qep_status lock_at(const qep_comm *c, const char *path, const char *what, int *fd)
 {
     enum { TRIES = 100 };
-    qep_status st = open_and_lock(c, path, what, fd);
-    for (int i = 0; st == QEP_OK && i < TRIES && !is_at(*fd, path); i++) st = open_and_lock(c, path, what, fd);
-    return st;
+    for (int i = 0; i < TRIES; i++) {
+        QEP_TRY(open_and_lock(c, path, what, fd));
+        if (is_at(*fd, path)) break;
+    }
+    return QEP_OK;
 }
 
 /* The checkpoint may be another job's, whose output is another directory. NULL: there is none, nor a folder for it. */

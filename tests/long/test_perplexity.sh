@@ -4,10 +4,9 @@
 . tests/run/lib.sh
 LIMIT=${QEP_RUN_TIMEOUT:-300}
 
-shared=$(cd "${QEP_SHARED:-../shared}" 2>/dev/null && pwd) || shared=''
 model=$shared/models/wiki5m wiki=$shared/data/text/wikitext2/test.txt stories=$shared/data/text/tinystories/tinystories_val.txt
 if [ ! -d "$model" ] || [ ! -f "$wiki" ] || [ ! -f "$stories" ]; then
-    skip 'perplexity against transformers' "no model and texts in ${QEP_SHARED:-../shared}"
+    skip 'perplexity against transformers' "no model and texts in $shared"
     finish
 fi
 python=$(tests/support/venv.sh transformers torch==2.13.0 transformers tokenizers safetensors numpy) || {

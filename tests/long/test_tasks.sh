@@ -6,11 +6,10 @@
 . tests/run/lib.sh
 LIMIT=${QEP_RUN_TIMEOUT:-1200}
 
-shared=$(cd "${QEP_SHARED:-../shared}" 2>/dev/null && pwd) || shared=''
 model=$shared/models/wiki5m data=$shared/data/tasks
 tales=$shared/data/text/tinystories/tinystories_val.txt
 if [ ! -d "$model" ] || [ ! -f "$data/piqa_dev.jsonl" ] || [ ! -f "$tales" ]; then
-    skip 'tasks against transformers' "no model, tasks and texts in ${QEP_SHARED:-../shared}"
+    skip 'tasks against transformers' "no model, tasks and texts in $shared"
     finish
 fi
 python=$(tests/support/venv.sh transformers torch==2.13.0 transformers tokenizers safetensors numpy) || {

@@ -4,10 +4,9 @@
 # (tests/support/venv.sh). SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
 
-shared=$(cd "${QEP_SHARED:-../shared}" 2>/dev/null && pwd) || shared=''
 model=$shared/models/wiki5m book=$shared/data/text/wikitext2/valid.txt
 if [ ! -d "$model" ] || [ ! -f "$book" ]; then
-    skip 'windows as Python draws them' "no model and text in ${QEP_SHARED:-../shared}"
+    skip 'windows as Python draws them' "no model and text in $shared"
     finish
 fi
 python=$(tests/support/venv.sh tokenizers tokenizers) || {

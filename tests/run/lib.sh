@@ -8,6 +8,8 @@ O=${O:-build/release}
 case $O in /*) ;; *) O=$PWD/$O ;; esac
 QEP_MPI=${QEP_MPI:-$O/qep_mpi}
 case $QEP_MPI in /*) ;; *) QEP_MPI=$PWD/$QEP_MPI ;; esac
+shared=${QEP_SHARED:-../shared} # data beside the repository, which may not be there
+case $shared in /*) ;; *) shared=$PWD/$shared ;; esac
 MPIRUN=${QEP_MPIRUN:-mpirun --oversubscribe --bind-to none}
 LIMIT=${QEP_RUN_TIMEOUT:-60} # seconds for one run of the program: longer is taken for a hang
 
@@ -206,6 +208,16 @@ tree() {
         find . "$@" -type d -print
         find . "$@" -type f -exec cksum {} +
     ) | sort
+}
+
+# paper_run NP NAME TEXT TOKENS OPTION...: config/paper/NAME.ini on wiki5m in $shared, into $work/out; evaluated as "eval" on the first TOKENS of TEXT
+paper_run() {
+    paper_np=$1 paper_ini=config/paper/$2.ini paper_text=$3 paper_tokens=$4
+    shift 4
+    rm -rf "$work/out"
+    run "$paper_np" "$paper_ini" --set model.path="$shared/models/wiki5m" --set output.path="$work/out" --set run.compute=f32 \
+        --set calibration.data="$shared/models/wiki5m_tokens/calibration.npy" --set calibration.length=auto --set checkpoint.every=never \
+        --set evaluation.data="eval:$shared/models/wiki5m_tokens/$paper_text" --set evaluation.length=256 --set evaluation.tokens="$paper_tokens" "$@"
 }
 
 # json FILE PATH: the value at a.b.c (array items by number) of a JSON file, without quotes; empty when absent. Without PATH: "path value" of

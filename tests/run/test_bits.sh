@@ -5,7 +5,6 @@
 LIMIT=120
 
 data=$PWD/tests/data
-shared=$(cd "${QEP_SHARED:-../shared}" 2>/dev/null && pwd) || shared=''
 # heads not as wide as hidden / heads, a head of its own, biases, fewer sequences than ranks; and sizes that nothing divides
 forge model "$work/odd" hidden=160 inter=224 heads=3 kv=1 head_dim=32 vocab=192 blocks=2 bias=1 dtype=F32 shards=3
 forge model "$work/prime" hidden=89 inter=131 heads=3 kv=1 head_dim=22 vocab=163 blocks=2 dtype=BF16

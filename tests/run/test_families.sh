@@ -5,7 +5,6 @@
 . tests/run/lib.sh
 LIMIT=120
 
-shared=$(cd "${QEP_SHARED:-../shared}" 2>/dev/null && pwd) || shared=''
 forge npy "$work/tokens.npy" i4 24x40 160
 cd "$work" || exit 1
 cat >run.ini <<'INI'

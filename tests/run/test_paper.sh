@@ -24,7 +24,7 @@ for file in config/paper/*-int3.ini; do
     check "config/paper/$name.ini, with few tokens" ran "$name"
 done
 
-if [ "${QEP_LONG:-0}" = 1 ] && [ -d "${QEP_SHARED:-../shared}/models/wiki5m" ]; then
+if [ "${QEP_LONG:-0}" = 1 ] && [ -d "$shared/models/wiki5m" ]; then
     QEP_MPI="$QEP_MPI" sh tests/run/paper_table.sh >"$work/table"
     check 'all files of config/paper run on wiki5m' [ $? = 0 ]
     sed 's/^/# /' "$work/table"

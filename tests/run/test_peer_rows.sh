@@ -11,8 +11,6 @@
 . tests/run/lib.sh
 
 LIMIT=300 # AWQ pushes calibration tokens through each block 42 times
-shared=${QEP_SHARED:-../shared}
-case $shared in /*) ;; *) shared=$PWD/$shared ;; esac
 if [ ! -d "$shared/models/wiki5m" ]; then
     skip "published rows on wiki5m" "no model in $shared/models/wiki5m"
     finish
@@ -20,14 +18,11 @@ fi
 
 # measure NAME OPTION...: $ppl, $kl by config/paper/NAME.ini
 measure() {
-    name=$1
+    paper=$1
     shift
-    rm -rf "$work/out"
-    run 1 "config/paper/$name.ini" --set model.path="$shared/models/wiki5m" --set output.path="$work/out" --set run.compute=f32 --set run.threads=2 \
-        --set calibration.data="$shared/models/wiki5m_tokens/calibration.npy" --set calibration.length=auto --set checkpoint.every=never \
-        --set evaluation.data="test:$shared/models/wiki5m_tokens/wikitext2_test.npy" --set evaluation.length=256 --set evaluation.tokens=20480 "$@"
-    ppl=$(json "$work/out/summary.json" evaluation.test.perplexity_quantized)
-    kl=$(json "$work/out/summary.json" evaluation.test.kl_divergence)
+    paper_run 1 "$paper" wikitext2_test.npy 20480 --set run.threads=2 "$@"
+    ppl=$(json "$work/out/summary.json" evaluation.eval.perplexity_quantized)
+    kl=$(json "$work/out/summary.json" evaluation.eval.kl_divergence)
 }
 
 # near VALUE WANTED TOLERANCE: relative; false for anything that is not a number

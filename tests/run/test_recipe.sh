@@ -3,8 +3,9 @@
 # the record's errors are ordered;
 # alpha = auto is fitted on held-out sequences and says what it chose. QEP_LONG=1: all seven settings on wiki5m reach the KL measured once for the same
 # recipe in another program within 3 %, with a margin over every published method on WikiText-2 and, at 2 bits, on TinyStories (above 2 bits
-# perplexities on so little text differ by noise: some published ones lie below that of full precision), and with a KL below GPTAQ's there at all seven. A few parts in 10^5 of the damping, or another CPU's
-# rounding, flip single codes, and the KL moves by 2 %; the recipe's figure is one such draw, as is a run: one above 3 % is judged by the median of five.
+# perplexities on so little text differ by noise: some published ones lie below that of full precision), and with a KL below GPTAQ's there at all
+# seven. A few parts in 10^5 of the damping, or another CPU's rounding, flip single codes, and the KL moves by 2 %; the recipe's figure is one such
+# draw, as is a run: one above 3 % is judged by the median of five.
 # Needs the model wiki5m and its tokens beside the repository ($QEP_SHARED, default ../shared) for that. SPDX-License-Identifier: Apache-2.0
 . tests/run/lib.sh
 
@@ -101,8 +102,6 @@ done
 measure 1 --set correction.alpha=auto --set calibration.validation=0
 check "alpha = auto without held-out sequences is refused" [ "$code" = 1 ]
 
-shared=${QEP_SHARED:-../shared}
-case $shared in /*) ;; *) shared=$PWD/$shared ;; esac
 if [ ! -d "$shared/models/wiki5m" ]; then
     skip "the recipe on wiki5m" "no model in $shared/models/wiki5m"
     finish
@@ -124,10 +123,7 @@ wiki() {
 # gptaq BITS GROUP: $kl on TinyStories with GPTAQ as published
 gptaq() {
     case $2 in -1) paper=gptaq-actorder-mse-int$1 ;; *) paper=gptaq-actorder-mse-int$1-g$2 ;; esac
-    rm -rf "$work/out"
-    run 2 "config/paper/$paper.ini" --set model.path="$shared/models/wiki5m" --set output.path="$work/out" --set run.compute=f32 \
-        --set calibration.data="$tokens/calibration.npy" --set calibration.length=auto --set checkpoint.every=never \
-        --set evaluation.data="eval:$tokens/tinystories_valid.npy" --set evaluation.length=256 --set evaluation.tokens=10240
+    paper_run 2 "$paper" tinystories_valid.npy 10240
     kl=$(json "$work/out/summary.json" evaluation.eval.kl_divergence)
 }
 

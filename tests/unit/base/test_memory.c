@@ -12,25 +12,29 @@ static void put(const char *name, const char *text)
     qep_free(path);
 }
 
-static void put_group(const char *folder, const char *limit_name, const char *limit, const char *used_name, const char *used, const char *stat)
+static const char *const v2[2] = {"memory.max", "memory.current"}, *const v1[2] = {"memory.limit_in_bytes", "memory.usage_in_bytes"};
+
+static void put_group(const char *const names[2], const char *folder, const char *limit, const char *used, const char *stat)
 {
+    const char *files[3] = {names[0], names[1], "memory.stat"}, *texts[3] = {limit, used, stat};
     char name[256];
-    snprintf(name, sizeof name, "sys%s/%s", folder, limit_name), put(name, limit);
-    snprintf(name, sizeof name, "sys%s/%s", folder, used_name), put(name, used);
-    snprintf(name, sizeof name, "sys%s/memory.stat", folder), put(name, stat);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "sys%s/%s", folder, files[i]);
+        put(name, texts[i]);
+    }
 }
 
 static void version_2(void **state)
 {
     (void)state;
     put("proc", "0::/job/step/task\n");
-    put_group("/job/step/task", "memory.max", "max\n", "memory.current", "50\n", "anon 40\ninactive_file 10\n");
+    put_group(v2, "/job/step/task", "max\n", "50\n", "anon 40\ninactive_file 10\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), -1); /* no limit anywhere */
-    put_group("/job", "memory.max", "1000\n", "memory.current", "700\n", "anon 500\ninactive_file 150\nactive_file 50\n");
+    put_group(v2, "/job", "1000\n", "700\n", "anon 500\ninactive_file 150\nactive_file 50\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), 500); /* the job's, what files have read does not count */
-    put_group("/job/step", "memory.max", "300\n", "memory.current", "60\n", "anon 60\n");
+    put_group(v2, "/job/step", "300\n", "60\n", "anon 60\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), 240); /* the step's is less */
-    put_group("/job/step", "memory.max", "300\n", "memory.current", "360\n", "inactive_file 0\n");
+    put_group(v2, "/job/step", "300\n", "360\n", "inactive_file 0\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), 0);
 }
 
@@ -38,9 +42,9 @@ static void version_1(void **state)
 {
     (void)state;
     put("proc", "9:name=systemd:/x\n5:cpu,cpuacct:/x\n4:hugetlb,memory:/slurm/job\n0::/\n");
-    put_group("/memory/slurm/job", "memory.limit_in_bytes", "9223372036854771712\n", "memory.usage_in_bytes", "7\n", "total_inactive_file 1\n");
+    put_group(v1, "/memory/slurm/job", "9223372036854771712\n", "7\n", "total_inactive_file 1\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), -1); /* the largest multiple of a page: no limit */
-    put_group("/memory/slurm", "memory.limit_in_bytes", "4096\n", "memory.usage_in_bytes", "100\n", "inactive_file 3\ntotal_inactive_file 4\ntotal_active_file 5\n");
+    put_group(v1, "/memory/slurm", "4096\n", "100\n", "inactive_file 3\ntotal_inactive_file 4\ntotal_active_file 5\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), 4005);
 }
 
@@ -49,7 +53,7 @@ static void own_root(void **state)
 {
     (void)state;
     put("proc", "0::/\n");
-    put_group("", "memory.max", "77\n", "memory.current", "7\n", "");
+    put_group(v2, "", "77\n", "7\n", "");
     assert_int_equal(qep_mem_cgroup(proc, sys), 70);
     put("proc", "nonsense\n:\n::\n0::\n");
     assert_int_equal(qep_mem_cgroup(proc, sys), 70);
